@@ -1,0 +1,173 @@
+"""Carries requests over ``requests``: for workers, every endpoint.
+
+``requests`` is imported when a client is made, never before: DAG files are parsed again and again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_respan import answers, carrying, failures
+from airflow_respan.answers import Answer
+from airflow_respan.connection import RespanConnection
+from airflow_respan.multipart import CHUNK, FileBody
+from airflow_respan.request import Request
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+
+UPLOAD_TIMEOUT = 600.0
+
+
+class RespanClient:
+    """Carries requests for workers.
+
+    :param connection: whom to talk to
+    """
+
+    def __init__(self, connection: RespanConnection) -> None:
+        import requests
+
+        self.connection = connection
+        self._session = requests.Session()
+        # Without an auth of its own, requests takes one from ~/.netrc and overwrites our Authorization.
+        self._session.auth = lambda prepared: prepared
+
+    def close(self) -> None:
+        """Close the connections; the client can still be used and opens new ones."""
+        self._session.close()
+
+    def send(self, request: Request[T]) -> T:
+        """Carry a request and give its result, trying a transient failure once more if that is harmless.
+
+        :raises RespanAPIError: if the service said no
+        :raises RespanTransientError: if there was no usable answer, twice
+        :raises RespanConfigurationError: if the connection cannot work
+        """
+        from tenacity import Retrying
+
+        result: T = Retrying(**carrying.retry_options(request))(self._send_once, request)
+        return result
+
+    def download(self, request: Request[Any], target: Path) -> Path:
+        """Carry a request and write the answer's body to a file, whole or not at all; raises as :meth:`send`."""
+        from tenacity import Retrying
+
+        return Retrying(**carrying.retry_options(request))(self._download_once, request, target)
+
+    @contextmanager
+    def stream(self, request: Request[Any]) -> Iterator[Iterator[bytes]]:
+        """Carry a request and give the answer's body in pieces, in constant memory.
+
+        :raises RespanTransientError: also while reading, if the body is cut off
+        """
+        with self._exchange(request, timeout=request.connection.timeout) as response:
+            if response.status_code != 200:  # noqa: PLR2004 (HTTP's own number)
+                raise answers.failure(request, _whole(request, response, request.connection.timeout))
+            yield _translated(request, response.iter_content(CHUNK))
+
+    def _send_once(self, request: Request[T]) -> T:
+        timeout = request.connection.timeout
+        if request.upload is None:
+            with self._exchange(request, timeout=timeout, json=request.json) as response:
+                return answers.read_answer(request, _whole(request, response, timeout))
+        body = FileBody(request.upload)
+        # The service passes the file on to the provider before it answers.
+        timeout = max(timeout, UPLOAD_TIMEOUT)
+        try:
+            with self._exchange(request, timeout=timeout, data=body, headers=body.headers) as response:
+                return answers.read_answer(request, _whole(request, response, timeout))
+        finally:
+            body.rewind()
+
+    def _download_once(self, request: Request[Any], target: Path) -> Path:
+        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        try:
+            with self.stream(request) as pieces, part.open("xb") as file:
+                file.writelines(pieces)
+            return part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _exchange(
+        self,
+        request: Request[Any],
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+        **body: Any,
+    ) -> Iterator[requests.Response]:
+        """Send, follow redirects that stay at home, and hand over the open response."""
+        connection = request.connection
+        for _hop in range(answers.MOST_REDIRECTS + 1):
+            with _requests_errors(request):
+                response = self._session.request(
+                    request.method,
+                    request.url,
+                    headers={
+                        **request.headers,
+                        **(headers or {}),
+                        "Authorization": carrying.bearer(connection),
+                    },
+                    timeout=(min(carrying.CONNECT_TIMEOUT, timeout), timeout),
+                    verify=carrying.trusted(connection),
+                    proxies=dict(connection.proxies),
+                    allow_redirects=False,
+                    stream=True,
+                    **body,
+                )
+            with closing(response):
+                following = answers.redirected(request, carrying.head(response.status_code, response.headers))
+                if following is None:
+                    yield response
+                    return
+                request = following
+        raise failures.redirected_in_circles(request)
+
+
+def _whole(request: Request[Any], response: requests.Response, timeout: float) -> Answer:
+    """Read a body that may come in drips (each of which starts the socket's own time-out anew)."""
+    body = bytearray()
+    deadline = time.monotonic() + timeout
+    with _requests_errors(request):
+        while piece := response.raw.read1(CHUNK, decode_content=True):
+            carrying.grow(body, piece, request)
+            if time.monotonic() > deadline:
+                raise failures.unusable(request, f"had not sent its whole answer after {timeout:.0f} seconds")
+    return carrying.head(response.status_code, response.headers, bytes(body))
+
+
+def _translated(request: Request[Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    with _requests_errors(request):
+        yield from pieces
+
+
+@contextmanager
+def _requests_errors(request: Request[Any]) -> Iterator[None]:
+    """Turn what requests and urllib3 raise into our errors.
+
+    Without a cause: theirs holds the request, and with it the key.
+    """
+    import requests
+    import urllib3
+
+    unusable = (
+        requests.exceptions.InvalidURL,
+        requests.exceptions.InvalidSchema,
+        requests.exceptions.InvalidHeader,
+        requests.exceptions.MissingSchema,
+    )
+    try:
+        yield
+    except unusable as error:
+        raise failures.unsendable(request, error) from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise failures.unanswered(request, error) from None

@@ -1,0 +1,219 @@
+"""How an Airflow connection becomes the settings of a client: once, for workers and triggerers alike. No I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_respan.exceptions import RespanConfigurationError
+
+DEFAULT_BASE_URL = "https://api.respan.ai"
+DEFAULT_TIMEOUT = 30.0
+ENCODINGS = ("json", "base64")
+KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
+
+_OUR_HEADERS = {"authorization", "host", "content-length", "content-type", "x-data-respan-params"}
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_SHORTEST_SECRET = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class RespanConnection:
+    """What is needed to talk to Respan; its secrets stay out of its ``repr``.
+
+    :param conn_id: the Airflow connection that it came from, for error messages
+    :param api_key: the Respan API key (the connection's password)
+    :param base_url: scheme, host, port and path prefix, without ``/api`` and without a trailing slash
+    :param provider_id: sent with every call unless the call names another; None sends none
+    :param respan_params: default tracking parameters, for the header ``X-Data-Respan-Params``
+    :param respan_params_encoding: ``json`` (as ``seed-retrieve-batch.txt`` has it) or ``base64``
+    :param timeout: seconds after which a call without a whole answer is given up; for the content of a file,
+        seconds without a byte
+    :param verify: whether to check the server's certificate, or the path of a CA bundle or directory
+    :param proxies: scheme -> proxy URL; empty leaves it to the environment (``HTTPS_PROXY``, ``NO_PROXY``)
+    :param headers: further headers for every call
+    :param allow_http: whether the key may travel unencrypted to a host that is not this machine
+    """
+
+    conn_id: str
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    provider_id: str | None = None
+    respan_params: Mapping[str, Any] = field(default_factory=dict)
+    respan_params_encoding: str = "json"
+    timeout: float = DEFAULT_TIMEOUT
+    verify: bool | str = True
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    allow_http: bool = False
+
+    @classmethod
+    def from_airflow(
+        cls,
+        *,
+        conn_id: str,
+        password: str | None,
+        host: str | None,
+        schema: str | None,
+        port: int | None,
+        extra: Mapping[str, Any],
+    ) -> RespanConnection:
+        """Read the fields of an Airflow connection; an empty field means its default.
+
+        :raises RespanConfigurationError: names the connection, the field and what to write there
+        """
+        read = _Fields(conn_id, extra)
+        key = (password or "").strip()
+        if not key:
+            raise read.error("has no API key", f"Put one in its password field; keys are made at {KEYS_PAGE}")
+        if not _HEADER_VALUE.fullmatch(key):
+            raise read.error(
+                "has a password that no API key can be", "Paste the key anew, without line breaks"
+            )
+        allow_http = read.flag("allow_http", default=False)
+        return cls(
+            conn_id=conn_id,
+            api_key=key,
+            base_url=_base_url(read, host=host, schema=schema, port=port, allow_http=allow_http),
+            provider_id=read.text("provider_id"),
+            respan_params=read.mapping("respan_params"),
+            respan_params_encoding=read.choice("respan_params_encoding", ENCODINGS),
+            timeout=read.seconds("timeout", default=DEFAULT_TIMEOUT),
+            verify=read.flag_or_path("verify"),
+            proxies=read.texts("proxies"),
+            headers=read.headers("headers"),
+            allow_http=allow_http,
+        )
+
+    def redact(self, text: str) -> str:
+        """Blot the connection's secrets out of a text that came from outside, such as an echoing error body."""
+        proxy_passwords = (urlsplit(proxy).password for proxy in self.proxies.values())
+        for secret in (self.api_key, *self.headers.values(), *proxy_passwords):
+            if secret and len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "***")
+        return text
+
+
+class _Fields:
+    """Reads the connection's extra; the form of older Airflows saves everything as text."""
+
+    def __init__(self, conn_id: str, extra: Mapping[str, Any]) -> None:
+        self.conn_id = conn_id
+        self.extra = {name: value for name, value in extra.items() if value not in (None, "")}
+
+    def error(self, what: str, advice: str) -> RespanConfigurationError:
+        return RespanConfigurationError(f"Airflow connection {self.conn_id!r} {what}. {advice}.")
+
+    def wrong(self, name: str, wanted: str) -> RespanConfigurationError:
+        # Not the value itself: whoever mixes up two fields would find the secret one in the log.
+        return self.error(
+            f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out"
+        )
+
+    def text(self, name: str) -> str | None:
+        value = self.extra.get(name)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(name, "a text")
+        return value.strip() or None if value else None
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self.text(name) or choices[0]
+        if value not in choices:
+            raise self.wrong(name, " or ".join(repr(choice) for choice in choices))
+        return value
+
+    def flag_or_path(self, name: str) -> bool | str:
+        value = self.extra.get(name, True)
+        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+        if not isinstance(value, bool | str):
+            raise self.wrong(name, "true, false or the path of a CA bundle")
+        return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.flag_or_path(name) if name in self.extra else default
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return value
+
+    def seconds(self, name: str, *, default: float) -> float:
+        try:
+            value = float(self.extra.get(name, default))
+        except (TypeError, ValueError):
+            raise self.wrong(name, "a number of seconds") from None
+        if not 0 < value <= 24 * 3600:
+            raise self.wrong(name, "a number of seconds above 0 and of at most a day")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        value = self.extra.get(name, {})
+        try:
+            value = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            value = None
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise self.wrong(name, "a JSON object")
+        return dict(value)
+
+    def texts(self, name: str) -> dict[str, str]:
+        value = self.mapping(name)
+        if not all(isinstance(text, str) for text in value.values()):
+            raise self.wrong(name, "a JSON object of texts")
+        return value
+
+    def headers(self, name: str) -> dict[str, str]:
+        value = self.texts(name)
+        for header, text in value.items():
+            if not _HEADER_NAME.fullmatch(header) or not _HEADER_VALUE.fullmatch(text):
+                raise self.wrong(name, "a JSON object of HTTP headers (ASCII, no line breaks)")
+            if header.lower() in _OUR_HEADERS:
+                raise self.error(
+                    f"sets the header {header!r} in its extra field {name!r}, which the provider sets itself",
+                    "Use the password for the key and respan_params for tracking parameters",
+                )
+        return value
+
+
+def _base_url(
+    read: _Fields, *, host: str | None, schema: str | None, port: int | None, allow_http: bool
+) -> str:
+    """Make one URL of all the spellings: with ``/api`` or without, with a scheme or without, port apart or not."""
+    text = (host or "").strip() or DEFAULT_BASE_URL
+    advice = f"Write it like {DEFAULT_BASE_URL}"
+    if "://" not in text:
+        text = f"//{text}"
+    try:
+        parts = urlsplit(text)
+        name, port = parts.hostname, parts.port or port
+    except ValueError:
+        raise read.error("has a host that is no URL", advice) from None
+    if not name or re.search(r"[\s\x00-\x1f\\]", text):
+        raise read.error("has a host that is no URL", advice)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise read.error("has a host with more than scheme, name, port and path", advice)
+    scheme = parts.scheme or schema or ("http" if is_loopback(name) else "https")
+    if scheme not in ("http", "https"):
+        raise read.error(f"has a host with the scheme {scheme!r}", advice)
+    if scheme == "http" and not (allow_http or is_loopback(name)):
+        raise read.error(
+            f"would send the API key unencrypted to {name!r}",
+            "Use https, or set the extra field 'allow_http' to true if the network in between is yours",
+        )
+    path = parts.path.rstrip("/")
+    path = path.removesuffix("/api/v1") if path.endswith("/api/v1") else path.removesuffix("/api")
+    shown_name = f"[{name}]" if ":" in name else name
+    return f"{scheme}://{shown_name}{f':{port}' if port else ''}{path.rstrip('/')}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"

@@ -1,0 +1,46 @@
+"""What a file of the Respan files API is: no I/O, no Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RespanFile:
+    """A file that was uploaded, or that a batch left behind.
+
+    :param id: ``file-...``
+    :param filename: the name that it was uploaded under, or None
+    :param size: bytes, or None if the service did not say
+    :param purpose: ``batch`` or ``batch_output``, or None
+    :param raw: the whole answer
+    """
+
+    id: str
+    filename: str | None = None
+    size: int | None = None
+    purpose: str | None = None
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def from_dict(cls, data: object) -> RespanFile:
+        """Read a file from an API answer or an item of a list.
+
+        :raises ValueError: if it is no file; names the key at fault
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a file is a JSON object, not {type(data).__name__}")
+        if data.get("object", "file") not in ("file", None):
+            raise ValueError(f"'object' is {data['object']!r:.80}, not 'file'")
+        if not isinstance(data.get("id"), str) or not data["id"].strip():
+            raise ValueError(f"'id' is {data.get('id')!r:.80}, not a text")
+        filename, size, purpose = data.get("filename"), data.get("bytes"), data.get("purpose")
+        return cls(
+            id=data["id"],
+            filename=filename if isinstance(filename, str) else None,
+            size=size if isinstance(size, int) else None,
+            purpose=purpose if isinstance(purpose, str) else None,
+            raw=dict(data),
+        )

@@ -1,0 +1,71 @@
+"""From the id of an Airflow connection to settings, on workers and inside the triggerer's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+from airflow_respan.connection import KEYS_PAGE, RespanConnection
+from airflow_respan.exceptions import RespanConfigurationError, RespanError, RespanTransientError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+
+def look_up(hook: BaseHook, conn_id: str) -> RespanConnection:
+    """Read an Airflow connection, on a worker.
+
+    :param hook: the hook to look it up through
+    :param conn_id: the connection
+    :raises RespanConfigurationError: if it does not exist or cannot work
+    :raises RespanTransientError: if Airflow could not say
+    """
+    with _errors_explained(conn_id):
+        found = hook.get_connection(conn_id)
+        return _settings(conn_id, found, found.extra_dejson)
+
+
+async def alook_up(hook: BaseHook, conn_id: str) -> RespanConnection:
+    """Read an Airflow connection, on a triggerer; the same as :func:`look_up`."""
+    with _errors_explained(conn_id):
+        found = await get_async_connection(conn_id, hook=hook)
+        return _settings(conn_id, found, await get_async_extra_dejson(found))
+
+
+def _settings(conn_id: str, found: Connection, extra: Mapping[str, Any]) -> RespanConnection:
+    return RespanConnection.from_airflow(
+        conn_id=conn_id,
+        password=found.password,
+        host=found.host,
+        schema=found.schema,
+        port=found.port,
+        extra=extra,
+    )
+
+
+@contextmanager
+def _errors_explained(conn_id: str) -> Iterator[None]:
+    name = f"Airflow connection {conn_id!r}"
+    try:
+        yield
+    except RespanError:
+        raise
+    except AirflowNotFoundException:
+        raise RespanConfigurationError(
+            f"{name} does not exist. Create it with the connection type 'Respan' and an API key from {KEYS_PAGE} "
+            f"as its password, or set AIRFLOW_CONN_{conn_id.upper()}."
+        ) from None
+    except ValueError as error:
+        # Without its text and cause, which may quote the connection and so the key.
+        raise RespanConfigurationError(
+            f"{name} cannot be read ({type(error).__name__}). Check how it is written."
+        ) from None
+    except Exception as error:
+        # An outage of Airflow's own database says nothing about the batch: a wait goes on.
+        raise RespanTransientError(
+            f"{name} could not be looked up ({type(error).__name__}). This may pass."
+        ) from None

@@ -1,0 +1,294 @@
+"""The hook: an Airflow connection becomes a client, for workers and for triggerers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_respan import get_provider_info, protocol
+from airflow_respan.exceptions import RespanAuthenticationError, RespanError
+from airflow_respan.hooks.lookup import alook_up, look_up
+
+if TYPE_CHECKING:
+    from airflow_respan.async_client import AsyncRespanClient
+    from airflow_respan.batch import Batch
+    from airflow_respan.client import RespanClient
+    from airflow_respan.connection import RespanConnection
+    from airflow_respan.file import RespanFile
+    from airflow_respan.protocol import BatchPage
+    from airflow_respan.request import Request
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class RespanHook(BaseHook):
+    """Talks to Respan with the credentials of an Airflow connection.
+
+    The connection is looked up at the first call, and once more when the service refuses the key: a key that
+    was replaced meanwhile is picked up without a restart. Every method raises
+
+    * ``RespanConfigurationError`` if the connection is missing or cannot work,
+    * ``RespanAPIError`` (``RespanAuthenticationError``, ``RespanNotFoundError``) if the service says no,
+    * ``RespanTransientError`` if it gives no usable answer; whatever can harmlessly be sent twice has been, then,
+    * ``ValueError`` for an argument that cannot be sent.
+
+    The methods whose names begin with ``a`` are for triggers; end with ``await hook.aclose()``.
+
+    :param respan_conn_id: the Airflow connection
+    """
+
+    conn_name_attr = "respan_conn_id"
+    default_conn_name = "respan_default"
+    conn_type = get_provider_info.CONN_TYPE
+    hook_name = get_provider_info.HOOK_NAME
+
+    def __init__(self, respan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.respan_conn_id = respan_conn_id
+        self._client: RespanClient | None = None
+        self._async_client: AsyncRespanClient | None = None
+
+    def get_batch(
+        self,
+        batch_id: str,
+        *,
+        respan_params: Mapping[str, Any] | None = None,
+        provider_id: str | None = None,
+    ) -> Batch:
+        """Retrieve a batch: its status, counts and files.
+
+        :param batch_id: ``batch_...``
+        :param respan_params: tracking parameters (``customer_identifier`` and the like), on top of the connection's
+        :param provider_id: the provider that the batch went to, instead of the connection's
+        """
+        return self._send(protocol.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
+
+    async def aget_batch(
+        self,
+        batch_id: str,
+        *,
+        respan_params: Mapping[str, Any] | None = None,
+        provider_id: str | None = None,
+    ) -> Batch:
+        """Retrieve a batch from a trigger; the same as :meth:`get_batch`."""
+        return await self._asend(
+            protocol.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id
+        )
+
+    def list_batches(
+        self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None
+    ) -> BatchPage:
+        """List one page of batches, newest first. Lists can be stale: decide by :meth:`get_batch`.
+
+        :param limit: batches on the page, 1 to 100
+        :param after: the id that the page comes after: ``next_after`` of the page before
+        :param provider_id: the provider whose batches to list, instead of the connection's
+        """
+        return self._send(protocol.list_batches, limit=limit, after=after, provider_id=provider_id)
+
+    async def alist_batches(
+        self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None
+    ) -> BatchPage:
+        """List batches from a trigger; the same as :meth:`list_batches`."""
+        return await self._asend(protocol.list_batches, limit=limit, after=after, provider_id=provider_id)
+
+    def create_batch(
+        self,
+        input_file_id: str,
+        *,
+        endpoint: str = "/v1/chat/completions",
+        completion_window: str = "24h",
+        metadata: Mapping[str, str] | None = None,
+        customer_identifier: str | None = None,
+        custom_identifier: str | None = None,
+        thread_identifier: str | None = None,
+        environment: str | None = None,
+        respan_params: Mapping[str, Any] | None = None,
+        provider_id: str | None = None,
+    ) -> Batch:
+        """Create a batch, which costs money: it is sent once, and an error says if it may have arrived.
+
+        :param input_file_id: an uploaded JSONL file, see :meth:`upload_file`
+        :param endpoint: the endpoint that every line of the file is for
+        :param completion_window: how long the provider may take; ``24h`` is what Respan documents
+        :param metadata: texts to keep with the batch
+        :param customer_identifier: Respan's tracking parameter of that name, like the next three
+        :param custom_identifier: see Respan's pages
+        :param thread_identifier: see Respan's pages
+        :param environment: see Respan's pages
+        :param respan_params: tracking parameters for the header, on top of the connection's
+        :param provider_id: the provider to send the batch to, instead of the connection's
+        """
+        return self._send(
+            protocol.create_batch,
+            input_file_id=input_file_id,
+            endpoint=endpoint,
+            completion_window=completion_window,
+            metadata=metadata,
+            customer_identifier=customer_identifier,
+            custom_identifier=custom_identifier,
+            thread_identifier=thread_identifier,
+            environment=environment,
+            respan_params=respan_params,
+            provider_id=provider_id,
+        )
+
+    def cancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
+        """Ask for a batch to be cancelled; it is ``cancelling`` for up to 10 minutes before it is ``cancelled``."""
+        return self._send(protocol.cancel_batch, batch_id, provider_id=provider_id)
+
+    async def acancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
+        """Cancel a batch from a trigger; the same as :meth:`cancel_batch`."""
+        return await self._asend(protocol.cancel_batch, batch_id, provider_id=provider_id)
+
+    def upload_file(
+        self,
+        file: str | PathLike[str] | IO[bytes],
+        *,
+        filename: str | None = None,
+        purpose: str = "batch",
+        provider_id: str | None = None,
+    ) -> RespanFile:
+        """Upload a file, read as it is sent: JSONL with one request a line, for :meth:`create_batch`.
+
+        :param file: a path, or a binary file that can seek
+        :param filename: the name to give it; the path's own by default
+        :param purpose: ``batch`` for the input of a batch
+        :param provider_id: the provider to keep it at, instead of the connection's
+        """
+        if isinstance(file, str | PathLike):
+            path = Path(file)
+            with path.open("rb") as opened:
+                return self.upload_file(
+                    opened, filename=filename or path.name, purpose=purpose, provider_id=provider_id
+                )
+        return self._send(
+            protocol.upload_file,
+            file,
+            filename=filename or "batch.jsonl",
+            purpose=purpose,
+            provider_id=provider_id,
+        )
+
+    def list_files(self, *, provider_id: str | None = None) -> tuple[RespanFile, ...]:
+        """List the files that were uploaded and that batches left.
+
+        :param provider_id: the provider whose files to list, instead of the connection's
+        """
+        return self._send(protocol.list_files, provider_id=provider_id)
+
+    def get_file(self, file_id: str, *, provider_id: str | None = None) -> RespanFile:
+        """Retrieve what is known about a file; its content is for :meth:`download_file`."""
+        return self._send(protocol.get_file, file_id, provider_id=provider_id)
+
+    def delete_file(self, file_id: str, *, provider_id: str | None = None) -> None:
+        """Delete a file for good."""
+        self._send(protocol.delete_file, file_id, provider_id=provider_id)
+
+    def iter_file_content(self, file_id: str, *, provider_id: str | None = None) -> Iterator[bytes]:
+        """Give the content of a file in pieces, in constant memory.
+
+        A download that is cut off raises ``RespanTransientError`` after the pieces that came; what came before
+        is no whole file.
+        """
+        with ExitStack() as stack:
+            yield from self._call(
+                lambda client: stack.enter_context(
+                    client.stream(protocol.file_content(client.connection, file_id, provider_id=provider_id))
+                )
+            )
+
+    def download_file(
+        self, file_id: str, target: str | PathLike[str], *, provider_id: str | None = None
+    ) -> Path:
+        """Download the content of a file, in constant memory; the target is written whole or not at all.
+
+        :param target: the path to write to, replaced if it exists
+        :return: the target
+        """
+        return self._call(
+            lambda client: client.download(
+                protocol.file_content(client.connection, file_id, provider_id=provider_id), Path(target)
+            )
+        )
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Say whether the connection works, for Airflow's *Test* button: lists one batch."""
+        try:
+            self.list_batches(limit=1)
+        except RespanError as error:
+            return False, str(error)
+        return True, "Respan answered, and accepted the API key."
+
+    def get_conn(self) -> RespanClient:
+        """Give the client of this hook, made at the first call."""
+        if self._client is None:
+            from airflow_respan.client import RespanClient
+
+            self._client = RespanClient(look_up(self, self.respan_conn_id))
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close what the asynchronous methods opened."""
+        if self._async_client is not None:
+            await self._async_client.aclose()
+            self._async_client = None
+
+    def _call(self, use: Callable[[RespanClient], T]) -> T:
+        try:
+            return use(self.get_conn())
+        except RespanAuthenticationError:
+            refused = self.get_conn()
+            renewed = look_up(self, self.respan_conn_id)
+            if renewed == refused.connection:
+                raise
+            self.log.info(
+                "Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id
+            )
+            refused.close()
+            self._client = None
+            return use(self.get_conn())
+
+    def _send(
+        self, make: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return self._call(lambda client: client.send(make(client.connection, *args, **kwargs)))
+
+    async def _asend(
+        self, make: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        client = await self._aclient()
+        try:
+            return await client.send(make(client.connection, *args, **kwargs))
+        except RespanAuthenticationError:
+            if await alook_up(self, self.respan_conn_id) == client.connection:
+                raise
+            self.log.info(
+                "Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id
+            )
+            await self.aclose()
+            client = await self._aclient()
+            return await client.send(make(client.connection, *args, **kwargs))
+
+    async def _aclient(self) -> AsyncRespanClient:
+        if self._async_client is None:
+            from airflow_respan.async_client import AsyncRespanClient
+
+            self._async_client = await AsyncRespanClient.open(await alook_up(self, self.respan_conn_id))
+        return self._async_client
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Give the form's fields to Airflow before 3.2, which asks the hook; later ones read the provider info."""
+        return get_provider_info.form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Give the form's labels to Airflow before 3.2, which asks the hook; later ones read the provider info."""
+        return get_provider_info.form_behaviour()

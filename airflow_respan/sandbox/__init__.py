@@ -1,0 +1,18 @@
+"""A local Respan, on real sockets: run and test DAGs with no key, no cost and no network.
+
+As a program: ``python -m airflow_respan.sandbox``. In a test::
+
+    from airflow_respan.sandbox import Fault, RespanSandbox
+
+    with RespanSandbox(pace=0.1) as sandbox:
+        batch_id = sandbox.add_batch(status="in_progress")
+        sandbox.inject(Fault.rate_limit(retry_after=1))
+        ...  # point an Airflow connection at sandbox.url, with sandbox.api_key as its password
+"""
+
+from __future__ import annotations
+
+from airflow_respan.sandbox.faults import Fault
+from airflow_respan.sandbox.server import RespanSandbox
+
+__all__ = ["Fault", "RespanSandbox"]

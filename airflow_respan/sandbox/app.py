@@ -1,0 +1,277 @@
+"""The sandbox's HTTP side: every endpoint of the API, with and without trailing slash, and the control endpoints."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+
+from airflow_respan.sandbox import model
+from airflow_respan.sandbox.batches import Batches
+from airflow_respan.sandbox.faults import Fault
+from airflow_respan.sandbox.files import Files
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+CONTROL = "/_sandbox/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedRequest:
+    """A request that the sandbox has seen, its key aside.
+
+    :param params: what ``X-Data-Respan-Params`` held, whichever way it was encoded
+    :param at: when it came (seconds of ``time.monotonic``)
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    params: Mapping[str, Any]
+    at: float
+
+
+@dataclass(kw_only=True)
+class Injected:
+    """A fault that lies in wait for requests.
+
+    :param times: how many requests it will still hit; None hits until it is healed
+    """
+
+    fault: Fault
+    times: int | None
+    path: str
+    method: str | None
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The sandbox's state.
+
+    :param api_keys: the keys that are accepted
+    """
+
+    api_keys: set[str]
+    files: Files
+    batches: Batches
+    faults: list[Injected] = field(default_factory=list)
+    requests: deque[ReceivedRequest] = field(default_factory=lambda: deque(maxlen=100_000))
+
+    def app(self) -> web.Application:
+        """Make the web application."""
+        app = web.Application(middlewares=[self._meet], client_max_size=2**30)
+        routes: list[tuple[str, str, Handler]] = [
+            ("GET", "/api/v1/batches", self.list_batches),
+            ("POST", "/api/v1/batches", self.create_batch),
+            ("GET", "/api/v1/batches/{id}", self.get_batch),
+            ("POST", "/api/v1/batches/{id}/cancel", self.cancel_batch),
+        ]
+        # Respan has its files under /api/files; the openai client, told one base URL, asks beside the batches.
+        for files in ("/api/files", "/api/v1/files"):
+            routes += [
+                ("GET", files, self.list_files),
+                ("POST", files, self.upload_file),
+                ("GET", f"{files}/{{id}}", self.get_file),
+                ("DELETE", f"{files}/{{id}}", self.delete_file),
+                ("GET", f"{files}/{{id}}/content", self.file_content),
+            ]
+        for method, path, handler in routes:
+            app.router.add_route(method, path, handler)
+            app.router.add_route(method, f"{path}/", handler)
+        app.router.add_post(f"{CONTROL}faults", self.control_faults)
+        app.router.add_post(f"{CONTROL}batches", self.control_batches)
+        return app
+
+    @web.middleware
+    async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note a request, misbehave if told to, check the key."""
+        if request.path.startswith(CONTROL):
+            return await handler(request)
+        params = _respan_params(request.headers.get("X-Data-Respan-Params"))
+        headers = {name: text for name, text in request.headers.items() if name.lower() != "authorization"}
+        self.requests.append(
+            ReceivedRequest(
+                method=request.method,
+                path=request.path,
+                query=dict(request.query),
+                headers=headers,
+                params=params or {},
+                at=time.monotonic(),
+            )
+        )
+        for fault in self._due(request):
+            response = await fault.play(request)
+            if response is not None:
+                return response
+        scheme, _space, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not key:
+            return _error(401, "Authentication credentials were not provided.")
+        if key not in self.api_keys:
+            return _error(401, "Invalid API key.")
+        if params is None:
+            return _invalid("X-Data-Respan-Params", "Neither a JSON object nor one in Base64.")
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return web.json_response({"detail": error.reason}, status=error.status)
+
+    def _due(self, request: web.Request) -> list[Fault]:
+        due = []
+        for injected in list(self.faults):
+            if injected.path in request.path and injected.method in (None, request.method):
+                due.append(injected.fault)
+                if injected.times is not None:
+                    injected.times -= 1
+                    if injected.times <= 0:
+                        self.faults.remove(injected)
+                if injected.fault.status is not None:
+                    break
+        return due
+
+    async def list_batches(self, request: web.Request) -> web.Response:
+        """Answer ``GET /api/v1/batches/``."""
+        limit = request.query.get("limit", "20")
+        if not limit.isdecimal() or not 1 <= int(limit) <= 100:
+            return _invalid("limit", "Ensure this value is between 1 and 100.")
+        return web.json_response(self.batches.page(limit=int(limit), after=request.query.get("after")))
+
+    async def create_batch(self, request: web.Request) -> web.Response:
+        """Answer ``POST /api/v1/batches/``."""
+        fields = await _json_object(request)
+        for name in ("input_file_id", "endpoint", "completion_window"):
+            if not isinstance(fields.get(name), str):
+                return _invalid(name, "This field is required.")
+        file = self.files.get(fields["input_file_id"])
+        if file is None:
+            return _error(400, f"No such file: {fields['input_file_id']}")
+        if fields["endpoint"] not in model.ENDPOINTS:
+            return _error(400, f"Invalid endpoint: {fields['endpoint']}")
+        kept = {name: fields.get(name) for name in ("endpoint", "completion_window", "metadata")}
+        return web.json_response(self.batches.create(file, kept))
+
+    async def get_batch(self, request: web.Request) -> web.Response:
+        """Answer ``GET /api/v1/batches/{id}/``."""
+        return self._batch(request, self.batches.get(request.match_info["id"]))
+
+    async def cancel_batch(self, request: web.Request) -> web.Response:
+        """Answer ``POST /api/v1/batches/{id}/cancel/``."""
+        return self._batch(request, self.batches.cancel(request.match_info["id"]))
+
+    async def list_files(self, request: web.Request) -> web.Response:
+        """Answer ``GET /api/files/``."""
+        del request
+        files = [file.to_dict() for file in self.files.all()]
+        return web.json_response({"object": "list", "data": files, "has_more": False})
+
+    async def upload_file(self, request: web.Request) -> web.Response:
+        """Answer ``POST /api/files/``, writing to disk what comes."""
+        if not request.content_type.startswith("multipart/"):
+            return _invalid("file", "This field is required.")
+        file, purpose = None, None
+        async for part in await request.multipart():
+            if isinstance(part, BodyPartReader) and part.name == "purpose":
+                purpose = await part.text()
+            elif isinstance(part, BodyPartReader) and part.name == "file":
+                file = self.files.new(filename=part.filename or "file", purpose="batch")
+                with file.path.open("wb") as target:
+                    while piece := await part.read_chunk(2**16):
+                        target.write(piece)
+        if file is None or purpose is None:
+            return _invalid("purpose" if file else "file", "This field is required.")
+        self.files.add(file)
+        return web.json_response(file.to_dict())
+
+    async def get_file(self, request: web.Request) -> web.Response:
+        """Answer ``GET /api/files/{id}/``."""
+        file = self.files.get(request.match_info["id"])
+        return web.json_response(file.to_dict()) if file else _no_file(request)
+
+    async def delete_file(self, request: web.Request) -> web.Response:
+        """Answer ``DELETE /api/files/{id}/``."""
+        file_id = request.match_info["id"]
+        if not self.files.delete(file_id):
+            return _no_file(request)
+        return web.json_response({"id": file_id, "object": "file", "deleted": True})
+
+    async def file_content(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``GET /api/files/{id}/content/``, from disk."""
+        file = self.files.get(request.match_info["id"])
+        return web.FileResponse(file.path) if file else _no_file(request)
+
+    async def control_faults(self, request: web.Request) -> web.Response:
+        """Inject a fault from another process: ``{"fault": {"status": 503}, "times": 3, "path": "/batches/"}``.
+
+        An empty object heals all.
+        """
+        wanted = await _json_object(request)
+        if not wanted:
+            self.faults.clear()
+            return web.json_response({"faults": 0})
+        self.faults.append(
+            Injected(
+                fault=Fault(**wanted["fault"]),
+                times=wanted.get("times", 1),
+                path=wanted.get("path", ""),
+                method=wanted.get("method"),
+            )
+        )
+        return web.json_response({"faults": len(self.faults)})
+
+    async def control_batches(self, request: web.Request) -> web.Response:
+        """Make a batch from nothing, or change one, from another process: its fields, ``id`` to change one."""
+        fields = await _json_object(request)
+        batch_id = fields.pop("id", None)
+        if batch_id is None:
+            batch_id = self.batches.add(**fields)
+        else:
+            self.batches.change(batch_id, **fields)
+        return web.json_response(self.batches.get(batch_id))
+
+    def _batch(self, request: web.Request, answer: dict[str, Any] | None) -> web.Response:
+        if answer is None:
+            return _error(404, f"No such batch: {request.match_info['id']}")
+        return web.json_response(answer)
+
+
+def _respan_params(header: str | None) -> dict[str, Any] | None:
+    """Read the header in either encoding; None if it is neither."""
+    if header is None:
+        return {}
+    try:
+        text = header if header.startswith("{") else base64.b64decode(header, validate=True)
+        params = json.loads(text)
+    except (ValueError, binascii.Error):
+        return None
+    return params if isinstance(params, dict) else None
+
+
+async def _json_object(request: web.Request) -> dict[str, Any]:
+    try:
+        data = await request.json()
+    except ValueError:
+        raise web.HTTPBadRequest(reason="JSON parse error") from None
+    if not isinstance(data, dict):
+        raise web.HTTPBadRequest(reason="A JSON object is expected")
+    return data
+
+
+def _no_file(request: web.Request) -> web.Response:
+    return _error(404, f"No such file: {request.match_info['id']}")
+
+
+def _error(status: int, message: str) -> web.Response:
+    """Make an error in the shape that the service gives this status."""
+    error: Any = message if status == 401 else {"message": message, "type": "invalid_request_error"}
+    return web.json_response({"error": error}, status=status)
+
+
+def _invalid(name: str, message: str) -> web.Response:
+    return web.json_response({"detail": "Validation failed", "errors": {name: [message]}}, status=422)

@@ -1,0 +1,77 @@
+"""The files of the sandbox, on disk: uploads, outputs, errors."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxFile:
+    """One file.
+
+    :param id: ``file-...``
+    :param path: where its content is
+    """
+
+    id: str
+    path: Path
+    filename: str
+    purpose: str
+    created_at: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe it as the API does."""
+        return {
+            "id": self.id,
+            "object": "file",
+            "bytes": self.path.stat().st_size,
+            "created_at": self.created_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": "processed",
+            "status_details": None,
+        }
+
+
+class Files:
+    """All files, oldest first.
+
+    :param directory: where to keep them
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: dict[str, SandboxFile] = {}
+        self._numbers = itertools.count(1)
+
+    def new(self, *, filename: str, purpose: str) -> SandboxFile:
+        """Make an empty file, to be written at its path and then added."""
+        file_id = f"file-{next(self._numbers):08d}"
+        path = self._directory / file_id
+        path.touch()
+        return SandboxFile(
+            id=file_id, path=path, filename=filename, purpose=purpose, created_at=int(time.time())
+        )
+
+    def add(self, file: SandboxFile) -> None:
+        """Let a file be found."""
+        self._files[file.id] = file
+
+    def get(self, file_id: str) -> SandboxFile | None:
+        """Find a file."""
+        return self._files.get(file_id)
+
+    def all(self) -> list[SandboxFile]:
+        """Give all files, newest first."""
+        return list(reversed(self._files.values()))
+
+    def delete(self, file_id: str) -> bool:
+        """Delete a file; False if there is none."""
+        file = self._files.pop(file_id, None)
+        if file:
+            file.path.unlink()
+        return file is not None

@@ -1,0 +1,101 @@
+"""The sandbox's language model: deterministic, instant, free. Runs the lines of a batch's input file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+
+FAILING_MODEL = "sandbox-fails"
+"""A request for this model fails, so that a DAG's handling of the error file can be tried."""
+
+
+def problems(path: Path, endpoint: str) -> Iterator[dict[str, Any]]:
+    """Find what a provider would refuse in an input file, as items of a batch's ``errors.data``."""
+    seen: set[str] = set()
+    number = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            problem = _problem(line, endpoint, seen)
+            if problem:
+                code, message, param = problem
+                yield {"code": code, "line": number, "message": message, "param": param}
+    if number == 0:
+        yield {"code": "empty_file", "line": None, "message": "The input file is empty.", "param": None}
+
+
+def count(path: Path) -> int:
+    """Count the requests of an input file."""
+    with path.open("rb") as file:
+        return sum(1 for _line in file)
+
+
+def run(line: bytes, position: int) -> tuple[bool, dict[str, Any]]:
+    """Run one line of an input file.
+
+    :param line: the request
+    :param position: its place in the file, which makes its ids
+    :return: whether it succeeded, and the line for the output file or for the error file
+    """
+    request = json.loads(line)
+    name = f"batch_req_{position:06d}"
+    failed = request["body"].get("model") == FAILING_MODEL
+    status = 500 if failed else 200
+    body = (
+        {"error": {"message": f"The model {FAILING_MODEL} always fails.", "type": "server_error"}}
+        if failed
+        else _answer(request["url"], request["body"], position)
+    )
+    return not failed, {
+        "id": name,
+        "custom_id": request["custom_id"],
+        "response": {"status_code": status, "request_id": f"req_{position:06d}", "body": body},
+        "error": None,
+    }
+
+
+def _problem(line: bytes, endpoint: str, seen: set[str]) -> tuple[str, str, str | None] | None:
+    try:
+        request = json.loads(line)
+    except ValueError:
+        return "invalid_json_line", "This line is not parseable as valid JSON.", None
+    if not isinstance(request, Mapping) or not isinstance(request.get("body"), Mapping):
+        return "invalid_request", "This line is no request with a body.", "body"
+    custom_id = request.get("custom_id")
+    if not isinstance(custom_id, str):
+        return "missing_required_parameter", "Missing required parameter: 'custom_id'.", "custom_id"
+    if custom_id in seen:
+        return "duplicate_custom_id", f"The custom_id {custom_id!r} is used by another line.", "custom_id"
+    seen.add(custom_id)
+    if request.get("url") != endpoint:
+        return "mismatched_url", f"The url {request.get('url')!r} is not the batch's {endpoint!r}.", "url"
+    return None
+
+
+def _answer(url: str, body: Mapping[str, Any], position: int) -> dict[str, Any]:
+    said = _last_words(body)
+    tokens = len(said.split())
+    usage = {"prompt_tokens": tokens, "completion_tokens": tokens, "total_tokens": 2 * tokens}
+    common = {"model": body.get("model"), "usage": usage}
+    if url == "/v1/embeddings":
+        digest = hashlib.sha256(said.encode()).digest()
+        vector = [byte / 255 for byte in digest[:8]]
+        return {
+            "object": "list",
+            "data": [{"object": "embedding", "index": 0, "embedding": vector}],
+            **common,
+        }
+    message = {"role": "assistant", "content": f"echo: {said}"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {"id": f"chatcmpl-{position:06d}", "object": "chat.completion", "choices": [choice], **common}
+
+
+def _last_words(body: Mapping[str, Any]) -> str:
+    messages = body.get("messages")
+    if isinstance(messages, list) and messages and isinstance(messages[-1], Mapping):
+        return str(messages[-1].get("content", ""))
+    return str(body.get("input", body.get("prompt", "")))

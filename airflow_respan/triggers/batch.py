@@ -1,0 +1,102 @@
+"""The trigger: waits for a batch inside the triggerer's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_respan.batch import Batch
+from airflow_respan.exceptions import RespanBatchTimeout, RespanError
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.triggers.event import event_of
+from airflow_respan.wait import BatchWait
+
+
+class RespanBatchTrigger(BaseTrigger):
+    """Waits until a batch is terminal, its deadline has come, or the service says no.
+
+    Yields one event and never raises. Whether the end is a good one is the sensor's to say. The arguments hold
+    ids and numbers, never a secret.
+
+    :param respan_conn_id: the Airflow connection
+    :param respan_params: tracking parameters for each look
+    :param provider_id: the provider that the batch went to, or None for the connection's
+    :param cancel_on_kill: cancel the batch when somebody marks the deferred task failed or successful, or clears
+        it (Airflow 3.3 and later; earlier ones do not tell)
+    :param wait: the fields of :class:`~airflow_respan.wait.BatchWait`, ``batch_id`` first of all
+    """
+
+    def __init__(
+        self,
+        *,
+        respan_conn_id: str = RespanHook.default_conn_name,
+        respan_params: Mapping[str, Any] | None = None,
+        provider_id: str | None = None,
+        cancel_on_kill: bool = False,
+        **wait: Any,
+    ) -> None:
+        super().__init__()
+        self.respan_conn_id = respan_conn_id
+        self.respan_params = respan_params
+        self.provider_id = provider_id
+        self.cancel_on_kill = cancel_on_kill
+        self.wait = BatchWait(**wait)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Give the class path and arguments that Airflow keeps while the task is deferred."""
+        return (
+            "airflow_respan.triggers.batch.RespanBatchTrigger",
+            {
+                "respan_conn_id": self.respan_conn_id,
+                "respan_params": self.respan_params,
+                "provider_id": self.provider_id,
+                "cancel_on_kill": self.cancel_on_kill,
+                **self.wait.options(),
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield what ended the wait; see :mod:`airflow_respan.triggers.event`."""
+        end: Batch | Exception
+        try:
+            end = await self._end()
+        except RespanError as error:
+            end = error
+        except Exception as error:
+            # Airflow would make a TaskDeferralError of it, which soft_fail skips: not so when poking.
+            self.log.exception("The wait for batch %s broke down.", self.wait.batch_id)
+            end = RespanError(
+                f"The wait for batch {self.wait.batch_id} broke down in the triggerer "
+                f"({type(error).__name__}: {error}). The batch itself goes on; the triggerer's log has the rest."
+            )
+        yield TriggerEvent(event_of(end))
+
+    async def on_kill(self) -> None:
+        """Cancel the batch, if ``cancel_on_kill`` says so."""
+        if self.cancel_on_kill:
+            try:
+                async with aclosing(RespanHook(self.respan_conn_id)) as hook:
+                    await hook.acancel_batch(self.wait.batch_id, provider_id=self.provider_id)
+                self.log.info("Asked for batch %s to be cancelled.", self.wait.batch_id)
+            except RespanError as error:
+                self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
+
+    async def _end(self) -> Batch | RespanBatchTimeout:
+        async with aclosing(RespanHook(self.respan_conn_id)) as hook:
+            while True:
+                # The worker has just looked, or another triggerer has.
+                await asyncio.sleep(self.wait.pause())
+                try:
+                    batch = await hook.aget_batch(
+                        self.wait.batch_id, respan_params=self.respan_params, provider_id=self.provider_id
+                    )
+                    if self.wait.saw(batch):
+                        return batch
+                except RespanError as error:
+                    self.wait.missed(error)
+                if self.wait.seconds_left() <= 0:
+                    return RespanBatchTimeout(self.wait.timeout_message())

@@ -1,0 +1,168 @@
+"""One wait for one batch: when to look, what a look means, what to log. No I/O; poking and deferred waits share it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pendulum
+
+from airflow_respan.batch import ONGOING_STATUSES, Batch
+from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanTransientError
+
+log = logging.getLogger(__name__)
+
+JITTER = 0.1
+HEARTBEAT = 600.0
+
+
+@dataclass(kw_only=True)
+class BatchWait:
+    """The rules of a wait, and what it has seen in this process.
+
+    What it is made of is plain JSON, and travels as it is in the arguments of the trigger.
+
+    :param batch_id: the batch
+    :param started_at: when the wait began (ISO 8601 with offset): the deadline hangs on it, whoever goes on waiting
+    :param timeout: seconds from ``started_at`` to the deadline
+    :param poke_interval: seconds between two looks; up to a tenth is added at random, so that waits which began
+        together do not look together
+    :param exponential_backoff: make each pause as long as the wait so far, hence double the wait each time
+    :param max_wait: the longest pause that this may come to (seconds), or None
+    :param not_found_grace: seconds from ``started_at`` during which a 404 means "not yet"
+    :param silent_fail: wait on through errors of the API too
+    """
+
+    batch_id: str
+    started_at: str = field(default_factory=lambda: pendulum.now("UTC").isoformat())
+    timeout: float = 7 * 24 * 3600.0
+    poke_interval: float = 60.0
+    exponential_backoff: bool = False
+    max_wait: float | None = None
+    not_found_grace: float = 60.0
+    silent_fail: bool = False
+    batch: Batch | None = field(default=None, init=False)
+    error: RespanError | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        start = pendulum.parse(self.started_at)
+        if not isinstance(start, pendulum.DateTime):
+            raise ValueError(f"started_at is {self.started_at!r}, not a moment")
+        self._start = start.in_timezone("UTC")
+        self._said: Any = None
+        self._said_at = self._start
+        self._warned: set[str] = set()
+
+    def options(self) -> dict[str, Any]:
+        """Give the fields that make the same wait elsewhere, as plain JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
+    @property
+    def deadline(self) -> pendulum.DateTime:
+        """The moment of the last look (UTC)."""
+        return self._start.add(seconds=self.timeout)
+
+    def seconds_left(self) -> float:
+        """Seconds to the deadline; negative after it."""
+        return (self.deadline - pendulum.now("UTC")).total_seconds()
+
+    def saw(self, batch: Batch) -> bool:
+        """Take in what a look brought, and log it if it is news.
+
+        :return: whether the batch has ended
+        """
+        if self.error:
+            log.info("Respan answers again about batch %s.", self.batch_id)
+        self.batch, self.error = batch, None
+        if (
+            not batch.is_terminal
+            and batch.status not in ONGOING_STATUSES
+            and batch.status not in self._warned
+        ):
+            self._warned.add(batch.status)
+            log.warning(
+                "Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status
+            )
+        self._say(
+            logging.INFO, (batch.status, batch.request_counts), progress(batch, now=pendulum.now("UTC"))
+        )
+        return batch.is_terminal
+
+    def missed(self, error: RespanError) -> None:
+        """Take in a look that brought nothing; returns if the wait goes on.
+
+        :param error: what stood in the way
+        :raises RespanError: that error, if it is none that passes
+        """
+        in_grace = (
+            isinstance(error, RespanNotFoundError)
+            and (pendulum.now("UTC") - self._start).total_seconds() < self.not_found_grace
+        )
+        if not (in_grace or self.silent_fail or isinstance(error, RespanTransientError)):
+            raise error
+        self.error = error
+        self._say(logging.WARNING, str(error), f"Waiting on for batch {self.batch_id}: {error}")
+
+    def pause(self) -> float:
+        """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
+        seconds = self.poke_interval
+        if self.exponential_backoff:
+            seconds = max(seconds, (pendulum.now("UTC") - self._start).total_seconds())
+            seconds = min(seconds, seconds if self.max_wait is None else self.max_wait)
+        if isinstance(self.error, RespanTransientError):
+            seconds = max(seconds, self.error.retry_after or 0)
+        seconds *= 1 + JITTER * random.random()  # noqa: S311 (spreads load, keeps no secret)
+        return max(0.0, min(seconds, self.seconds_left()))
+
+    def timeout_message(self) -> str:
+        """Say that the time is over, and all that is known of the batch and of why."""
+        parts = [f"Batch {self.batch_id} has not ended within the timeout of {_words(self.timeout)}."]
+        if self.batch:
+            parts.append(progress(self.batch, now=pendulum.now("UTC")))
+        else:
+            parts.append("No look at it has brought an answer.")
+        if self.error:
+            parts.append(f"The last look failed: {self.error}")
+        parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
+        return " ".join(parts)
+
+    def _say(self, level: int, news: object, text: str) -> None:
+        """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""
+        now = pendulum.now("UTC")
+        if news != self._said or (now - self._said_at).total_seconds() >= HEARTBEAT:
+            self._said, self._said_at = news, now
+            log.log(level, text)
+        else:
+            log.debug(text)
+
+
+def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
+    """Say in a line how far a batch is: status, counts, percent, age, expected end."""
+    counts = batch.request_counts
+    parts = [f"Batch {batch.id} is {batch.status}"]
+    if counts:
+        share = f" ({counts.done / counts.total:.0%})" if counts.total else ""
+        parts.append(f"{counts}{share}")
+    if batch.created_at and not batch.is_terminal:
+        parts.append(f"{_words((now - batch.created_at).total_seconds())} old")
+    if end := _expected_end(batch, now=now):
+        parts.append(f"expected to end about {end.to_datetime_string()} UTC")
+    if batch.expires_at and not batch.is_terminal:
+        parts.append(f"expires {batch.expires_at.to_datetime_string()} UTC")
+    return ", ".join(parts) + "."
+
+
+def _expected_end(batch: Batch, *, now: pendulum.DateTime) -> pendulum.DateTime | None:
+    """Go on at the pace so far; None where there is none yet."""
+    counts = batch.request_counts
+    if batch.status != "in_progress" or not batch.in_progress_at or not counts or not counts.total:
+        return None
+    share = counts.done / counts.total
+    running = (now - batch.in_progress_at).total_seconds()
+    return now.add(seconds=running / share - running) if 0 < share < 1 and running > 0 else None
+
+
+def _words(seconds: float) -> str:
+    return pendulum.duration(seconds=int(seconds)).in_words() if seconds >= 1 else f"{seconds:g} seconds"
