@@ -1,7 +1,8 @@
 """What a batch is: no I/O, no clock, no Airflow.
 
-Everything that the package believes about a status stands here; whether a batch is good, in ``verdict.py``. If Respan adds a terminal status,
-``TERMINAL_STATUSES`` is the one line that changes; any other status means that the batch goes on.
+Everything that the package believes about a status stands here; whether a batch is good stands in
+``verdict.py``. If Respan adds a terminal status, ``TERMINAL_STATUSES`` is the one line that changes; any other
+status means that the batch goes on.
 """
 
 from __future__ import annotations
@@ -153,9 +154,7 @@ class Batch:
         found = self.errors
         if isinstance(found, Mapping):
             found = found.get("data", [found])
-        for error in (
-            [found] if isinstance(found, str | Mapping) else found if isinstance(found, list) else []
-        ):
+        for error in [found] if isinstance(found, str | Mapping) else found if isinstance(found, list) else []:
             if isinstance(error, Mapping):
                 where = "" if error.get("line") is None else f" (line {error['line']})"
                 what = str(error.get("message") or "no message")

@@ -25,7 +25,7 @@ def retry_options(request: Request[Any]) -> dict[str, Any]:
         return (
             request.idempotent
             and isinstance(error, RespanTransientError)
-            and error.status_code != 429  # noqa: PLR2004 (a limit is not waited out inside a call)
+            and error.status_code != 429
             and (error.retry_after or 0) <= LONGEST_PAUSE_IN_CALL
         )
 

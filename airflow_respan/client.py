@@ -69,7 +69,7 @@ class RespanClient:
         :raises RespanTransientError: also while reading, if the body is cut off
         """
         with self._exchange(request, timeout=request.connection.timeout) as response:
-            if response.status_code != 200:  # noqa: PLR2004 (HTTP's own number)
+            if response.status_code != 200:
                 raise answers.failure(request, _whole(request, response, request.connection.timeout))
             yield _translated(request, response.iter_content(CHUNK))
 

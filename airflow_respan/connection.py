@@ -73,9 +73,7 @@ class RespanConnection:
         if not key:
             raise read.error("has no API key", f"Put one in its password field; keys are made at {KEYS_PAGE}")
         if not _HEADER_VALUE.fullmatch(key):
-            raise read.error(
-                "has a password that no API key can be", "Paste the key anew, without line breaks"
-            )
+            raise read.error("has a password that no API key can be", "Paste the key anew, without line breaks")
         allow_http = read.flag("allow_http", default=False)
         return cls(
             conn_id=conn_id,
@@ -112,9 +110,7 @@ class _Fields:
 
     def wrong(self, name: str, wanted: str) -> RespanConfigurationError:
         # Not the value itself: whoever mixes up two fields would find the secret one in the log.
-        return self.error(
-            f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out"
-        )
+        return self.error(f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out")
 
     def text(self, name: str) -> str | None:
         value = self.extra.get(name)
@@ -180,9 +176,7 @@ class _Fields:
         return value
 
 
-def _base_url(
-    read: _Fields, *, host: str | None, schema: str | None, port: int | None, allow_http: bool
-) -> str:
+def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
     """Make one URL of all the spellings: with ``/api`` or without, with a scheme or without, port apart or not."""
     text = (host or "").strip() or DEFAULT_BASE_URL
     advice = f"Write it like {DEFAULT_BASE_URL}"

@@ -60,9 +60,7 @@ class RespanTransientError(RespanError):
     :param retry_after: how long the service asked to be left alone (seconds), or None
     """
 
-    def __init__(
-        self, message: str, *, status_code: int | None = None, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.retry_after = retry_after

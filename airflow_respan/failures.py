@@ -73,9 +73,7 @@ def unanswered(request: Request[Any], error: Exception) -> RespanTransientError:
     """Make the error for a call that was cut off, was refused, or took too long."""
     hint = ""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        hint = (
-            "; if its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
-        )
+        hint = "; if its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
     return unusable(request, f"gave no answer ({type(error).__name__}: {_root(error)}{hint})")
 
 

@@ -114,7 +114,5 @@ def form_widgets() -> dict[str, Any]:
         schema = conn_field["schema"]
         validators = [Optional(), *([any_of(schema["enum"])] if "enum" in schema else [])]
         kind = kinds[schema.get("format", schema["type"][0])]
-        widgets[name] = kind(
-            conn_field["label"], validators=validators, description=conn_field["description"]
-        )
+        widgets[name] = kind(conn_field["label"], validators=validators, description=conn_field["description"])
     return widgets

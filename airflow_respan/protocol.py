@@ -109,9 +109,7 @@ def create_batch(
     )
 
 
-def cancel_batch(
-    connection: RespanConnection, batch_id: str, *, provider_id: str | None = None
-) -> Request[Batch]:
+def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: str | None = None) -> Request[Batch]:
     """``POST /api/v1/batches/{batch_id}/cancel/``."""
     return make_request(
         connection,
@@ -149,9 +147,7 @@ def upload_file(
     )
 
 
-def list_files(
-    connection: RespanConnection, *, provider_id: str | None = None
-) -> Request[tuple[RespanFile, ...]]:
+def list_files(connection: RespanConnection, *, provider_id: str | None = None) -> Request[tuple[RespanFile, ...]]:
     """``GET /api/files/``."""
 
     def read(data: object) -> tuple[RespanFile, ...]:
@@ -161,16 +157,12 @@ def list_files(
     return make_request(connection, "list files", "GET", FILES, read, query=query)
 
 
-def get_file(
-    connection: RespanConnection, file_id: str, *, provider_id: str | None = None
-) -> Request[RespanFile]:
+def get_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[RespanFile]:
     """``GET /api/files/{file_id}/``."""
     return _file_request(connection, "retrieve", "GET", file_id, "", RespanFile.from_dict, provider_id)
 
 
-def delete_file(
-    connection: RespanConnection, file_id: str, *, provider_id: str | None = None
-) -> Request[None]:
+def delete_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
     """``DELETE /api/files/{file_id}/``."""
 
     def read(data: object) -> None:
@@ -180,9 +172,7 @@ def delete_file(
     return _file_request(connection, "delete", "DELETE", file_id, "", read, provider_id)
 
 
-def file_content(
-    connection: RespanConnection, file_id: str, *, provider_id: str | None = None
-) -> Request[None]:
+def file_content(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
     """``GET /api/files/{file_id}/content/``: raw bytes, which the carrier streams."""
     return _file_request(connection, "download", "GET", file_id, "content/", _unread, provider_id)
 

@@ -68,6 +68,13 @@ def make_request(
     respan_params: Mapping[str, Any] | None = None,
     idempotent: bool = True,
 ) -> Request[T]:
+    """Make a request: address, headers and tracking parameters, the same for every endpoint.
+
+    :param path: below the connection's base URL, ids already quoted by :func:`segment`
+    :param query: what is None is left out
+    :param respan_params: on top of the connection's
+    :raises ValueError: if ``respan_params`` are no JSON
+    """
     headers = {
         "Accept": "application/json",
         "User-Agent": f"airflow-provider-respan/{airflow_respan.__version__}",

@@ -54,9 +54,7 @@ def judge(
             message=describe(batch),
             worth_a_warning=bool(failed or batch.error_file_id or not batch.output_file_id),
         )
-    return Verdict(
-        accepted=False, message=f"{describe(batch)} The wait fails because {reason}.{_hint(batch)}"
-    )
+    return Verdict(accepted=False, message=f"{describe(batch)} The wait fails because {reason}.{_hint(batch)}")
 
 
 def describe(batch: Batch) -> str:

@@ -76,18 +76,11 @@ class BatchWait:
         if self.error:
             log.info("Respan answers again about batch %s.", self.batch_id)
         self.batch, self.error = batch, None
-        if (
-            not batch.is_terminal
-            and batch.status not in ONGOING_STATUSES
-            and batch.status not in self._warned
-        ):
+        if not batch.is_terminal and batch.status not in ONGOING_STATUSES and batch.status not in self._warned:
             self._warned.add(batch.status)
-            log.warning(
-                "Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status
-            )
-        self._say(
-            logging.INFO, (batch.status, batch.request_counts), progress(batch, now=pendulum.now("UTC"))
-        )
+            log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
+        if not batch.is_terminal:  # what has become of a terminal one is told with the verdict
+            self._say(logging.INFO, (batch.status, batch.request_counts), progress(batch, now=pendulum.now("UTC")))
         return batch.is_terminal
 
     def missed(self, error: RespanError) -> None:
@@ -139,17 +132,17 @@ class BatchWait:
 
 
 def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
-    """Say in a line how far a batch is: status, counts, percent, age, expected end."""
+    """Say in a line how far a batch that goes on is: status, counts, percent, age, expected end."""
     counts = batch.request_counts
     parts = [f"Batch {batch.id} is {batch.status}"]
-    if counts:
+    if counts and counts.total != 0:
         share = f" ({counts.done / counts.total:.0%})" if counts.total else ""
         parts.append(f"{counts}{share}")
-    if batch.created_at and not batch.is_terminal:
+    if batch.created_at:
         parts.append(f"{_words((now - batch.created_at).total_seconds())} old")
     if end := _expected_end(batch, now=now):
         parts.append(f"expected to end about {end.to_datetime_string()} UTC")
-    if batch.expires_at and not batch.is_terminal:
+    if batch.expires_at:
         parts.append(f"expires {batch.expires_at.to_datetime_string()} UTC")
     return ", ".join(parts) + "."
 
@@ -165,4 +158,4 @@ def _expected_end(batch: Batch, *, now: pendulum.DateTime) -> pendulum.DateTime 
 
 
 def _words(seconds: float) -> str:
-    return pendulum.duration(seconds=int(seconds)).in_words() if seconds >= 1 else f"{seconds:g} seconds"
+    return pendulum.duration(seconds=int(seconds)).in_words() if seconds >= 60 else f"{max(seconds, 0):.3g} seconds"

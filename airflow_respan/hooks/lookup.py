@@ -25,15 +25,23 @@ def look_up(hook: BaseHook, conn_id: str) -> RespanConnection:
     :raises RespanTransientError: if Airflow could not say
     """
     with _errors_explained(conn_id):
-        found = hook.get_connection(conn_id)
-        return _settings(conn_id, found, found.extra_dejson)
+        return _find(hook, conn_id)
 
 
 async def alook_up(hook: BaseHook, conn_id: str) -> RespanConnection:
     """Read an Airflow connection, on a triggerer; the same as :func:`look_up`."""
     with _errors_explained(conn_id):
-        found = await get_async_connection(conn_id, hook=hook)
-        return _settings(conn_id, found, await get_async_extra_dejson(found))
+        return await _afind(hook, conn_id)
+
+
+def _find(hook: BaseHook, conn_id: str) -> RespanConnection:
+    found = hook.get_connection(conn_id)
+    return _settings(conn_id, found, found.extra_dejson)
+
+
+async def _afind(hook: BaseHook, conn_id: str) -> RespanConnection:
+    found = await get_async_connection(conn_id, hook=hook)
+    return _settings(conn_id, found, await get_async_extra_dejson(found))
 
 
 def _settings(conn_id: str, found: Connection, extra: Mapping[str, Any]) -> RespanConnection:
@@ -49,23 +57,21 @@ def _settings(conn_id: str, found: Connection, extra: Mapping[str, Any]) -> Resp
 
 @contextmanager
 def _errors_explained(conn_id: str) -> Iterator[None]:
+    """Leave the frames below out of every error: they hold the key, and Airflow 3.0 prints local variables."""
     name = f"Airflow connection {conn_id!r}"
     try:
         yield
-    except RespanError:
-        raise
+    except RespanError as error:
+        raise error.with_traceback(None) from None
     except AirflowNotFoundException:
         raise RespanConfigurationError(
             f"{name} does not exist. Create it with the connection type 'Respan' and an API key from {KEYS_PAGE} "
             f"as its password, or set AIRFLOW_CONN_{conn_id.upper()}."
         ) from None
     except ValueError as error:
-        # Without its text and cause, which may quote the connection and so the key.
+        # Without its text, which may quote the connection and so the key.
         raise RespanConfigurationError(
             f"{name} cannot be read ({type(error).__name__}). Check how it is written."
         ) from None
-    except Exception as error:
-        # An outage of Airflow's own database says nothing about the batch: a wait goes on.
-        raise RespanTransientError(
-            f"{name} could not be looked up ({type(error).__name__}). This may pass."
-        ) from None
+    except Exception as error:  # noqa: BLE001 (an outage of Airflow's own database: a wait goes on)
+        raise RespanTransientError(f"{name} could not be looked up ({type(error).__name__}). This may pass.") from None

@@ -77,13 +77,9 @@ class RespanHook(BaseHook):
         provider_id: str | None = None,
     ) -> Batch:
         """Retrieve a batch from a trigger; the same as :meth:`get_batch`."""
-        return await self._asend(
-            protocol.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id
-        )
+        return await self._asend(protocol.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
 
-    def list_batches(
-        self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None
-    ) -> BatchPage:
+    def list_batches(self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None) -> BatchPage:
         """List one page of batches, newest first. Lists can be stale: decide by :meth:`get_batch`.
 
         :param limit: batches on the page, 1 to 100
@@ -204,9 +200,7 @@ class RespanHook(BaseHook):
                 )
             )
 
-    def download_file(
-        self, file_id: str, target: str | PathLike[str], *, provider_id: str | None = None
-    ) -> Path:
+    def download_file(self, file_id: str, target: str | PathLike[str], *, provider_id: str | None = None) -> Path:
         """Download the content of a file, in constant memory; the target is written whole or not at all.
 
         :param target: the path to write to, replaced if it exists
@@ -248,9 +242,7 @@ class RespanHook(BaseHook):
             renewed = look_up(self, self.respan_conn_id)
             if renewed == refused.connection:
                 raise
-            self.log.info(
-                "Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id
-            )
+            self.log.info("Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id)
             refused.close()
             self._client = None
             return use(self.get_conn())
@@ -269,9 +261,7 @@ class RespanHook(BaseHook):
         except RespanAuthenticationError:
             if await alook_up(self, self.respan_conn_id) == client.connection:
                 raise
-            self.log.info(
-                "Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id
-            )
+            self.log.info("Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id)
             await self.aclose()
             client = await self._aclient()
             return await client.send(make(client.connection, *args, **kwargs))

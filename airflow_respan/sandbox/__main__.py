@@ -17,20 +17,14 @@ def main() -> int:
         description="A local Respan: the batch API on real sockets, with no key, no cost and no network.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=8765, help="port; 0 takes a free one (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--pace", type=float, default=5.0, help="seconds in each status (default: %(default)s)"
-    )
+    parser.add_argument("--port", type=int, default=8765, help="port; 0 takes a free one (default: %(default)s)")
+    parser.add_argument("--pace", type=float, default=5.0, help="seconds in each status (default: %(default)s)")
     parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to accept (default: %(default)s)")
     options = parser.parse_args()
     # Let a supervisor's SIGTERM end it as Ctrl-C does, files and all.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with RespanSandbox(
-            pace=options.pace, api_key=options.api_key, host=options.host, port=options.port
-        ) as sandbox:
+        with RespanSandbox(pace=options.pace, api_key=options.api_key, host=options.host, port=options.port) as sandbox:
             connection = {"conn_type": "respan", "host": sandbox.url, "password": options.api_key}
             print(f"Respan sandbox on {sandbox.url}; stop it with Ctrl-C. For Airflow:", flush=True)
             print(f"export AIRFLOW_CONN_RESPAN_DEFAULT='{json.dumps(connection)}'", flush=True)

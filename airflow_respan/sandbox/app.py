@@ -111,6 +111,14 @@ class Service:
             response = await fault.play(request)
             if response is not None:
                 return response
+        if refusal := self._refusal(request, params):
+            return refusal
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return web.json_response({"detail": error.reason}, status=error.status)
+
+    def _refusal(self, request: web.Request, params: object) -> web.Response | None:
         scheme, _space, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
             return _error(401, "Authentication credentials were not provided.")
@@ -118,10 +126,7 @@ class Service:
             return _error(401, "Invalid API key.")
         if params is None:
             return _invalid("X-Data-Respan-Params", "Neither a JSON object nor one in Base64.")
-        try:
-            return await handler(request)
-        except web.HTTPException as error:
-            return web.json_response({"detail": error.reason}, status=error.status)
+        return None
 
     def _due(self, request: web.Request) -> list[Fault]:
         due = []

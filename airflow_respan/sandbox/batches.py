@@ -63,9 +63,7 @@ class Batches:
         stages = ["failed"] if errors else ["in_progress", "finalizing", "completed"]
         if not errors and outcome in ("expired", "cancelled"):
             stages = (
-                ["in_progress", "cancelling", "cancelled"]
-                if outcome == "cancelled"
-                else ["in_progress", "expired"]
+                ["in_progress", "cancelling", "cancelled"] if outcome == "cancelled" else ["in_progress", "expired"]
             )
         batch = SandboxBatch(
             answer=self._new_answer(input_file_id=file.id, **fields),

@@ -36,7 +36,7 @@ class Fault:
 
     @classmethod
     def rate_limit(cls, *, retry_after: float | None = 30, header: str | None = None) -> Fault:
-        """429 with ``retry_after`` in the body, as Respan does it, or in the header ``Retry-After``."""
+        """Make a 429 with ``retry_after`` in the body, as Respan does it, or in the header ``Retry-After``."""
         body = {"detail": "Rate limit exceeded", "retry_after": retry_after}
         if retry_after is None or header is not None:
             del body["retry_after"]
@@ -44,32 +44,32 @@ class Fault:
 
     @classmethod
     def error(cls, status: int, message: str = "The sandbox was told to fail.") -> Fault:
-        """Any status with the usual error body."""
+        """Make an answer of any status with the usual error body."""
         return cls(status=status, body={"error": {"message": message, "type": "server_error"}})
 
     @classmethod
     def html(cls, status: int = 502) -> Fault:
-        """A page of a proxy in between; with 200 it even looks like success."""
+        """Make a page of a proxy in between; with 200 it even looks like success."""
         return cls(status=status, body=HTML, headers={"Content-Type": "text/html"})
 
     @classmethod
     def cut(cls, after: int = 0) -> Fault:
-        """A connection closed after so many bytes of an answer that promised more."""
+        """Make a connection that is closed after so many bytes of an answer that promised more."""
         return cls(status=200, body='{"id": "batch_', headers={"Content-Length": "1000"}, cut_after=after)
 
     @classmethod
     def slow(cls, seconds: float) -> Fault:
-        """The true answer, late."""
+        """Make the true answer late."""
         return cls(delay=seconds)
 
     @classmethod
     def drip(cls, *, pause: float) -> Fault:
-        """An answer that comes byte by byte."""
+        """Make an answer that comes byte by byte."""
         return cls(status=200, body="{" + " " * 10_000 + "}", pause=pause)
 
     @classmethod
     def redirect(cls, location: str, status: int = 302) -> Fault:
-        """A redirect."""
+        """Make a redirect."""
         return cls(status=status, headers={"Location": location})
 
     async def play(self, request: web.Request) -> web.StreamResponse | None:

@@ -53,9 +53,7 @@ class Files:
         file_id = f"file-{next(self._numbers):08d}"
         path = self._directory / file_id
         path.touch()
-        return SandboxFile(
-            id=file_id, path=path, filename=filename, purpose=purpose, created_at=int(time.time())
-        )
+        return SandboxFile(id=file_id, path=path, filename=filename, purpose=purpose, created_at=int(time.time()))
 
     def add(self, file: SandboxFile) -> None:
         """Let a file be found."""

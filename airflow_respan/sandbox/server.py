@@ -100,9 +100,7 @@ class RespanSandbox:
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         failure: list[BaseException] = []
-        self._thread = threading.Thread(
-            target=self._serve, args=(ready, failure), name="respan-sandbox", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, args=(ready, failure), name="respan-sandbox", daemon=True)
         self._thread.start()
         ready.wait()
         if failure:
@@ -131,9 +129,7 @@ class RespanSandbox:
         """Move a batch to its next status; returns that status."""
         return self.service.batches.advance(batch_id)
 
-    def inject(
-        self, fault: Fault, *, times: int | None = 1, path: str = "", method: str | None = None
-    ) -> None:
+    def inject(self, fault: Fault, *, times: int | None = 1, path: str = "", method: str | None = None) -> None:
         """Let requests meet a fault.
 
         :param times: how many requests it hits; None hits until :meth:`heal`

@@ -1,0 +1,168 @@
+"""A throw-away Airflow inside the checkout, beside a local Respan: ``make airflow``.
+
+Each component is a process group of its own, which is ended as a whole: a signal to ``airflow standalone`` would
+leave its scheduler and API server behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from airflow_respan.sandbox import RespanSandbox
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+HOME = CHECKOUT / ".airflow"
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+PATIENCE = 20.0
+
+
+def environment(home: Path, *, connection: Mapping[str, object] | None = None) -> dict[str, str]:
+    """Give the environment of an Airflow that lives in ``home`` and sees the example DAGs.
+
+    :param connection: the Respan connection, or None if it is to be looked up in the database
+    """
+    loopback = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+    settings = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "example_dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
+        "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "true",
+        "NO_PROXY": loopback,
+        "no_proxy": loopback,
+    }
+    if connection is not None:
+        settings["AIRFLOW_CONN_RESPAN_DEFAULT"] = json.dumps(connection)
+    return {**os.environ, **settings}
+
+
+def airflow(*arguments: str, env: Mapping[str, str]) -> None:
+    """Run an Airflow command, and show what it printed only if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", *arguments], env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"airflow {' '.join(arguments[:2])} failed:\n{done.stdout}\n{done.stderr}")
+
+
+def fresh_home(home: Path) -> None:
+    """Begin with nothing."""
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(env: Mapping[str, str], home: Path, *, port: int) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Run all components, each in a process group and with a log file of its own; end them all at the end."""
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for component in COMPONENTS:
+            extra = ["--host", "127.0.0.1", "--port", str(port)] if component == "api-server" else []
+            with (home / f"{component}.log").open("wb") as log:
+                processes[component] = subprocess.Popen(
+                    [sys.executable, "-m", "airflow", component, *extra],
+                    env=env,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        yield processes
+    finally:
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            for process in processes.values():
+                _signal_group(process.pid, sent)
+            deadline = time.monotonic() + PATIENCE
+            while any(_group_lives(process) for process in processes.values()) and time.monotonic() < deadline:
+                time.sleep(0.1)
+
+
+def _signal_group(group: int, sent: signal.Signals) -> None:
+    try:
+        os.killpg(group, sent)
+    except ProcessLookupError:
+        pass
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()  # else its head stays a zombie, and the group with it
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def whole_airflow(env: Mapping[str, str], *, port: int) -> dict[str, str]:
+    """Add what several processes of one Airflow must agree on, and no login page."""
+    return {
+        **env,
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "true",
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+        "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
+        "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+        "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+    }
+
+
+def answers(url: str) -> bool:
+    """Say whether somebody answers there."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 (our own server on loopback)
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def main() -> int:
+    """Run until Ctrl-C, or until a component ends by itself."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    port = free_port()
+    env = whole_airflow(environment(HOME), port=port)
+    try:
+        with RespanSandbox(pace=20) as sandbox:
+            print("Setting up ...", flush=True)
+            fresh_home(HOME)
+            airflow("db", "migrate", env=env)
+            connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+            airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
+            with running(env, HOME, port=port) as processes:
+                url = f"http://127.0.0.1:{port}"
+                while not answers(f"{url}/api/v2/version") and all(p.poll() is None for p in processes.values()):
+                    time.sleep(0.5)
+                print(f"Airflow:        {url} (no login; trigger batch_lifecycle)")
+                print(f"Respan sandbox: {sandbox.url}")
+                print(f"Logs:           {HOME.relative_to(CHECKOUT)}/*.log. Ctrl-C ends everything.", flush=True)
+                while all(process.poll() is None for process in processes.values()):
+                    time.sleep(0.5)
+                ended = next(name for name, process in processes.items() if process.poll() is not None)
+                print(f"{ended} has ended by itself; the end of its log:", file=sys.stderr)
+                print((HOME / f"{ended}.log").read_text(errors="replace")[-3000:], file=sys.stderr)
+                return 1
+    except KeyboardInterrupt:
+        print("Ended.")
+        return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
