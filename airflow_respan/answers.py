@@ -69,7 +69,7 @@ def failure(request: Request[Any], answer: Answer) -> RespanError:
         return failures.refused(request, answer.status, answer.body)
     return failures.unusable(
         request,
-        f"answered {failures.status_words(answer.status)}: {failures.said(request, answer.body)}",
+        f"answered {failures.status_words(answer.status)}: {failures.said(answer.body)}",
         status_code=answer.status,
         retry_after=retry_after(answer, now=pendulum.now("UTC")),
     )

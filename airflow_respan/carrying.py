@@ -14,7 +14,7 @@ from airflow_respan.exceptions import RespanConfigurationError, RespanTransientE
 from airflow_respan.request import Request
 
 CONNECT_TIMEOUT = 10.0
-LONGEST_PAUSE_IN_CALL = 2.0
+LONGEST_PAUSE_IN_CALL = 1.0
 
 
 def retry_options(request: Request[Any]) -> dict[str, Any]:

@@ -34,21 +34,20 @@ _LONGEST_QUOTE = 500
 
 def refused(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
     """Make the error for an answer that would come again."""
-    text = f"answered {status_words(status)}: {said(request, body)}"
-    return _ERRORS.get(status, RespanAPIError)(
-        f"{_who(request)} {text}. {_ADVICE.get(status, 'Check what was sent')}.", status_code=status
-    )
+    text = f"answered {status_words(status)}: {said(body)}"
+    advice = _ADVICE.get(status, "Check what was sent")
+    return _ERRORS.get(status, RespanAPIError)(_message(request, text, advice), status_code=status)
 
 
 def redirect_refused(request: Request[Any], status: int, target: str) -> RespanAPIError:
     """Make the error for a redirect that is not followed, lest the key go astray."""
     text = f"answered {status_words(status)}, a redirect to {target}, where the API key is not sent"
-    return RespanAPIError(f"{_who(request)} {text}. {_HOST_ADVICE}.", status_code=status)
+    return RespanAPIError(_message(request, text, _HOST_ADVICE), status_code=status)
 
 
 def redirected_in_circles(request: Request[Any]) -> RespanAPIError:
     """Make the error for redirects that do not end."""
-    return RespanAPIError(f"{_who(request)} redirected too often. {_HOST_ADVICE}.")
+    return RespanAPIError(_message(request, "redirected too often", _HOST_ADVICE))
 
 
 def unusable(
@@ -65,8 +64,9 @@ def unusable(
         advice = "The service may have done it all the same: look there before you send it again"
     elif retry_after is not None:
         advice = f"It asks to be left alone for {retry_after:.0f} seconds"
-    message = f"{_who(request)} {request.connection.redact(reason)}. {advice}."
-    return RespanTransientError(message, status_code=status_code, retry_after=retry_after)
+    return RespanTransientError(
+        _message(request, reason, advice), status_code=status_code, retry_after=retry_after
+    )
 
 
 def unanswered(request: Request[Any], error: Exception) -> RespanTransientError:
@@ -86,17 +86,17 @@ def unsendable(request: Request[Any], error: Exception) -> RespanConfigurationEr
     )
 
 
-def said(request: Request[Any], body: bytes) -> str:
-    """Find the service's own words in any of its error shapes, without our secrets."""
+def said(body: bytes) -> str:
+    """Find the service's own words in any of its error shapes."""
     decoded = decode(body)
     if not isinstance(decoded, Mapping):
-        return request.connection.redact(not_json(body))
+        return not_json(body)
     error = decoded.get("error")
     message = error.get("message") if isinstance(error, Mapping) else error
     words = [str(text) for text in (message or decoded.get("detail") or decoded.get("message"),) if text]
     if isinstance(fields := decoded.get("errors"), Mapping):
         words += [f"{name}: {text}" for name, text in fields.items()]
-    return request.connection.redact(_shortened("; ".join(words) or json.dumps(decoded)).rstrip("."))
+    return _shortened("; ".join(words) or json.dumps(decoded)).rstrip(".")
 
 
 def decode(body: bytes) -> Any:
@@ -129,9 +129,11 @@ def _root(error: BaseException) -> str:
     return text or "no details"
 
 
-def _who(request: Request[Any]) -> str:
+def _message(request: Request[Any], what_happened: str, advice: str) -> str:
+    """Say who, what and what to do next, without the secrets that the service or a library may have echoed."""
     connection = request.connection
-    return f"Asked to {request.what}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
+    who = f"Asked to {request.what}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
+    return f"{who} {connection.redact(what_happened)}. {advice}."
 
 
 def _shortened(text: str) -> str:

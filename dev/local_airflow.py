@@ -87,6 +87,8 @@ def running(env: Mapping[str, str], home: Path, *, port: int) -> Iterator[dict[s
                 )
         yield processes
     finally:
+        # A second, impatient Ctrl-C must not leave half of them behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for sent in (signal.SIGTERM, signal.SIGKILL):
             for process in processes.values():
                 _signal_group(process.pid, sent)
@@ -136,11 +138,12 @@ def answers(url: str) -> bool:
 
 def main() -> int:
     """Run until Ctrl-C, or until a component ends by itself."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs ignore it
+        signal.signal(ending, signal.default_int_handler)
     port = free_port()
     env = whole_airflow(environment(HOME), port=port)
     try:
-        with RespanSandbox(pace=20) as sandbox:
+        with RespanSandbox(pace=5) as sandbox:
             print("Setting up ...", flush=True)
             fresh_home(HOME)
             airflow("db", "migrate", env=env)

@@ -21,8 +21,9 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=5.0, help="seconds in each status (default: %(default)s)")
     parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to accept (default: %(default)s)")
     options = parser.parse_args()
-    # Let a supervisor's SIGTERM end it as Ctrl-C does, files and all.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        # A supervisor ends it as Ctrl-C does, files and all; and a shell's background jobs ignore Ctrl-C.
+        signal.signal(ending, signal.default_int_handler)
     try:
         with RespanSandbox(pace=options.pace, api_key=options.api_key, host=options.host, port=options.port) as sandbox:
             connection = {"conn_type": "respan", "host": sandbox.url, "password": options.api_key}

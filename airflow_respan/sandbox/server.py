@@ -157,6 +157,9 @@ class RespanSandbox:
         except OSError as error:
             failure.append(error)
         finally:
+            # What is being answered breaks off, as with a service that goes down.
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
             loop.run_until_complete(runner.cleanup())
             loop.close()
             ready.set()

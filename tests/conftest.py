@@ -1,0 +1,105 @@
+"""A real Airflow home for the whole run, and a local Respan with a connection to it for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Airflow reads these when it is first imported.
+HOME = tempfile.TemporaryDirectory(prefix="airflow-respan-tests-")
+os.environ.update(
+    {
+        "AIRFLOW_HOME": HOME.name,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "false",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+)
+
+from airflow_respan.batch import Batch  # noqa: E402
+from airflow_respan.hooks.respan import RespanHook  # noqa: E402
+from airflow_respan.sandbox import RespanSandbox  # noqa: E402
+
+CHECKOUT = Path(__file__).parent.parent
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture
+def seed_batch() -> dict[str, Any]:
+    """The example of the document that the project was ordered with."""
+    return json.loads((FIXTURES / "seed_batch.json").read_text())
+
+
+@pytest.fixture
+def sandbox() -> Iterator[RespanSandbox]:
+    """A local Respan whose batches move by hand."""
+    with RespanSandbox(pace=None) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Write an Airflow connection, as its environment variable."""
+
+    def write(*, conn_id: str = "respan_default", **fields: Any) -> None:
+        variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+        monkeypatch.setenv(variable, json.dumps({"conn_type": "respan", **fields}))
+
+    return write
+
+
+@pytest.fixture
+def connected(sandbox: RespanSandbox, connect: Callable[..., None]) -> RespanSandbox:
+    """A local Respan, with ``respan_default`` pointing at it."""
+    connect(host=sandbox.url, password=sandbox.api_key)
+    return sandbox
+
+
+@pytest.fixture(params=["worker", "triggerer"])
+def get_batch(request: pytest.FixtureRequest) -> Callable[..., Batch]:
+    """Retrieve a batch on either side: over requests, and over aiohttp inside an event loop."""
+
+    def on_worker(batch_id: str, *, conn_id: str = "respan_default", **options: Any) -> Batch:
+        return RespanHook(conn_id).get_batch(batch_id, **options)
+
+    def on_triggerer(batch_id: str, *, conn_id: str = "respan_default", **options: Any) -> Batch:
+        async def ask() -> Batch:
+            async with aclosing(RespanHook(conn_id)) as hook:
+                return await hook.aget_batch(batch_id, **options)
+
+        return asyncio.run(ask())
+
+    return on_worker if request.param == "worker" else on_triggerer
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    """A migrated metadata database."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def run_dag_file(airflow_db: None) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a DAG file as a program, in a process of its own."""
+
+    def run(path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(path), *arguments],
+            env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(path.parent), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,421 @@
+"""What both clients do alike; each test runs over requests and over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_respan.batch import Batch
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanAuthenticationError,
+    RespanConfigurationError,
+    RespanError,
+    RespanNotFoundError,
+    RespanTransientError,
+)
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.sandbox import Fault, RespanSandbox
+
+GetBatch = Callable[..., Batch]
+Connect = Callable[..., None]
+
+PROVIDER = (
+    "It may be about the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not "
+    "pay for batches)."
+)
+
+
+def test_a_batch_is_retrieved(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    batch_id = connected.add_batch(status="completed", output_file_id="file-1")
+
+    batch = get_batch(batch_id)
+
+    assert (batch.id, batch.status, batch.output_file_id) == (batch_id, "completed", "file-1")
+    [request] = connected.requests
+    assert (request.method, request.path, request.query) == ("GET", f"/api/v1/batches/{batch_id}/", {})
+
+
+@pytest.mark.parametrize("encoding", ["json", "base64"])
+def test_tracking_parameters_are_merged_and_encoded(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, encoding: str
+) -> None:
+    extra = {"respan_params": {"environment": "test", "customer_identifier": "x"}, "respan_params_encoding": encoding}
+    connect(host=sandbox.url, password=sandbox.api_key, extra=extra)
+
+    get_batch(sandbox.add_batch(), respan_params={"customer_identifier": "Zoë\r\nX-Evil: 1"})
+
+    [request] = sandbox.requests
+    assert request.params == {"environment": "test", "customer_identifier": "Zoë\r\nX-Evil: 1"}
+    header = request.headers["X-Data-Respan-Params"]
+    assert header.startswith("{") if encoding == "json" else json.loads(base64.b64decode(header))
+    assert "X-Evil" not in request.headers
+
+
+def test_a_provider_is_named_only_when_asked_for(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
+) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"provider_id": "openai", "headers": {"X-Team": "data"}})
+    batch_id = sandbox.add_batch()
+
+    get_batch(batch_id)
+    get_batch(batch_id, provider_id="parasail")
+
+    assert [request.query for request in sandbox.requests] == [{"provider_id": "openai"}, {"provider_id": "parasail"}]
+    assert sandbox.requests[0].headers["X-Team"] == "data"
+
+
+@pytest.mark.parametrize("batch_id", ["../../files", "a/b?c=d#e", "%2e%2e", "batch 1\nX-Evil: 1", "é"])
+def test_an_id_stays_one_segment_of_the_path(connected: RespanSandbox, get_batch: GetBatch, batch_id: str) -> None:
+    with pytest.raises(RespanNotFoundError):
+        get_batch(batch_id)
+
+    [request] = connected.requests
+    assert request.path == f"/api/v1/batches/{batch_id}/"
+    assert request.query == {}
+
+
+@pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None])
+def test_what_is_no_id_is_refused_before_anything_is_sent(
+    connected: RespanSandbox, get_batch: GetBatch, batch_id: Any
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        get_batch(batch_id)
+
+    assert str(refused.value) == f"batch_id is {batch_id!r}, which is no id of the service's"
+    assert connected.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (
+            Fault(status=401, body={"error": "Authentication credentials were not provided."}),
+            RespanAuthenticationError,
+            "answered 401 Unauthorized: Authentication credentials were not provided. Check the API key in the "
+            f"connection's password. {PROVIDER}",
+        ),
+        (
+            Fault(status=403, body={"detail": "Not yours."}),
+            RespanAuthenticationError,
+            f"answered 403 Forbidden: Not yours. Check what the API key in the connection's password may do. {PROVIDER}",
+        ),
+        (
+            Fault(status=404, body={"error": {"message": "No such batch: batch_abc123"}}),
+            RespanNotFoundError,
+            "answered 404 Not Found: No such batch: batch_abc123. Check the id, and that it belongs to the "
+            "organisation of the API key.",
+        ),
+        (
+            Fault(status=400, body={"error": {"message": "No OpenAI key."}}),
+            RespanAPIError,
+            f"answered 400 Bad Request: No OpenAI key. Check what was sent. {PROVIDER}",
+        ),
+        (
+            Fault(status=422, body={"detail": "Validation failed", "errors": {"limit": ["Too big."]}}),
+            RespanAPIError,
+            "answered 422 Unprocessable Entity: Validation failed; limit: ['Too big.']. Check what was sent.",
+        ),
+        (Fault(status=424, body={"error": "No key"}), RespanAPIError, f"answered 424 Failed Dependency: No key. {PROVIDER}"),
+        (Fault(status=410), RespanAPIError, "answered 410 Gone: an empty body. Check what was sent."),
+        (
+            Fault(status=418, body={"code": 7}),
+            RespanAPIError,
+            "answered 418 I'm a Teapot: {\"code\": 7}. Check what was sent.",
+        ),
+    ],
+)
+def test_a_refusal_says_who_what_and_what_to_do_and_is_not_retried(
+    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, error: type[RespanAPIError], words: str
+) -> None:
+    connected.inject(fault)
+
+    with pytest.raises(error) as refused:
+        get_batch("batch_abc123")
+
+    who = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
+    assert str(refused.value) == f"{who} {words}"
+    assert refused.value.status_code == fault.status
+    assert len(connected.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.error(500), "answered 500 Internal Server Error: The sandbox was told to fail. This may pass."),
+        (Fault.error(408), "answered 408 Request Timeout: The sandbox was told to fail. This may pass."),
+        (Fault.error(409), "answered 409 Conflict: The sandbox was told to fail. This may pass."),
+        (Fault.error(425), "answered 425 Too Early: The sandbox was told to fail. This may pass."),
+        (Fault(status=503), "answered 503 Service Unavailable: an empty body. This may pass."),
+        (Fault(status=599), "answered 599: an empty body. This may pass."),
+        (
+            Fault(status=502, body="<h1>Bad\nGateway</h1>"),
+            "answered 502 Bad Gateway: not JSON but '<h1>Bad Gateway</h1>'. This may pass.",
+        ),
+        (
+            Fault(status=200, body="<h1>Log in</h1>"),
+            "answered 200 with something that was not asked for (not JSON but '<h1>Log in</h1>'). This may pass.",
+        ),
+        (
+            Fault(status=200),
+            "answered 200 with something that was not asked for (an empty body). This may pass.",
+        ),
+        (
+            Fault(status=200, body={"id": "batch_other", "status": "completed"}),
+            "answered 200 with something that was not asked for ('id' is 'batch_other', another batch than was asked "
+            "for). This may pass.",
+        ),
+        (
+            Fault(status=200, body={"id": "batch_abc123"}),
+            "answered 200 with something that was not asked for ('status' is None, not a text). This may pass.",
+        ),
+    ],
+)
+def test_an_answer_that_may_pass_is_tried_once_more_and_then_told(
+    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, words: str
+) -> None:
+    connected.inject(fault, times=None)
+
+    with pytest.raises(RespanTransientError) as failed:
+        get_batch("batch_abc123")
+
+    who = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
+    assert str(failed.value) == f"{who} {words}"
+    assert len(connected.requests) == 2
+
+
+def test_one_bad_moment_is_not_noticed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    batch_id = connected.add_batch()
+    connected.inject(Fault.cut(5))
+
+    assert get_batch(batch_id).id == batch_id
+
+
+@pytest.mark.parametrize("fault", [Fault.cut(), Fault.cut(5)])
+def test_a_cut_connection_is_transient(connected: RespanSandbox, get_batch: GetBatch, fault: Fault) -> None:
+    connected.inject(fault, times=None)
+
+    with pytest.raises(RespanTransientError, match="gave no answer"):
+        get_batch("batch_abc123")
+
+
+def test_a_service_that_is_down_is_transient(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.stop()
+
+    with pytest.raises(RespanTransientError, match=r"gave no answer \(.*refused|Connect call failed"):
+        get_batch("batch_abc123")
+
+
+def test_a_rate_limit_is_told_and_not_tried_again(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.inject(Fault.rate_limit(retry_after=30))
+
+    with pytest.raises(RespanTransientError) as limited:
+        get_batch("batch_abc123")
+
+    assert (limited.value.status_code, limited.value.retry_after) == (429, 30)
+    assert str(limited.value).endswith(
+        "answered 429 Too Many Requests: Rate limit exceeded. It asks to be left alone for 30 seconds."
+    )
+    assert len(connected.requests) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.slow(30), Fault.drip(pause=0.05)], ids=["silent", "dripping"])
+def test_an_answer_that_does_not_come_in_time_is_given_up(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, fault: Fault
+) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"timeout": 0.3})
+    sandbox.inject(fault, times=None)
+
+    with pytest.raises(RespanTransientError):
+        get_batch("batch_abc123")
+
+
+def test_an_answer_without_end_is_given_up(connect: Connect, get_batch: GetBatch) -> None:
+    with endless_server() as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError, match="sent more than 16777216 bytes, which no answer is"):
+            get_batch("batch_abc123")
+
+
+@pytest.mark.parametrize("location", ["https://elsewhere.example/api/v1/batches/x/", "//elsewhere.example/", "http://["])
+def test_the_key_does_not_follow_a_redirect_to_another_host(
+    connected: RespanSandbox, get_batch: GetBatch, location: str
+) -> None:
+    connected.inject(Fault.redirect(location))
+
+    with pytest.raises(RespanAPIError, match="where the API key is not sent. Write the right address into the"):
+        get_batch("batch_abc123")
+
+
+def test_a_redirect_to_another_port_of_this_machine_is_another_host(
+    connected: RespanSandbox, get_batch: GetBatch
+) -> None:
+    with RespanSandbox(pace=None) as other:
+        connected.inject(Fault.redirect(f"{other.url}/api/v1/batches/batch_abc123/"))
+
+        with pytest.raises(RespanAPIError, match=r"a redirect to 127\.0\.0\.1"):
+            get_batch("batch_abc123")
+
+        assert other.requests == []
+
+
+def test_a_redirect_that_stays_at_home_is_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    batch_id = connected.add_batch()
+    connected.inject(Fault.redirect(f"/api/v1/batches/{batch_id}", status=308))
+
+    assert get_batch(batch_id).id == batch_id
+    assert [request.path for request in connected.requests][-1] == f"/api/v1/batches/{batch_id}"
+
+
+def test_redirects_in_circles_end(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.inject(Fault.redirect("/api/v1/batches/batch_abc123/"), times=None)
+
+    with pytest.raises(RespanAPIError, match="redirected too often"):
+        get_batch("batch_abc123")
+
+    assert len(connected.requests) == 4
+
+
+def test_a_netrc_file_does_not_replace_the_key(
+    connected: RespanSandbox, get_batch: GetBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    assert get_batch(connected.add_batch()).status == "in_progress"
+
+
+def test_the_proxy_of_the_connection_is_used(sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch) -> None:
+    connect(
+        host="http://respan.invalid",
+        password=sandbox.api_key,
+        extra={"allow_http": True, "proxies": {"http": sandbox.url}},
+    )
+
+    assert get_batch(sandbox.add_batch()).status == "in_progress"
+    assert sandbox.requests[0].headers["Host"] == "respan.invalid"
+
+
+def test_the_proxy_of_the_environment_is_used(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", sandbox.url)
+    connect(host="http://respan.invalid", password=sandbox.api_key, extra={"allow_http": True})
+
+    assert get_batch(sandbox.add_batch()).status == "in_progress"
+
+
+def test_a_ca_bundle_that_is_not_there_is_named(connect: Connect, get_batch: GetBatch) -> None:
+    connect(host="https://127.0.0.1:1", password="a-key", extra={"verify": "/no/such/bundle.pem"})
+
+    with pytest.raises(RespanConfigurationError) as refused:
+        get_batch("batch_abc123")
+
+    assert str(refused.value) == (
+        "Airflow connection 'respan_default' has an extra field 'verify' that names '/no/such/bundle.pem', and there "
+        "is no such CA bundle on this machine."
+    )
+
+
+def test_a_connection_that_does_not_exist_says_how_to_make_it(airflow_db: None, get_batch: GetBatch) -> None:
+    with pytest.raises(RespanConfigurationError) as refused:
+        get_batch("batch_abc123", conn_id="respan_missing")
+
+    assert str(refused.value) == (
+        "Airflow connection 'respan_missing' does not exist. Create it with the connection type 'Respan' and an API "
+        "key from https://platform.respan.ai/platform/api-keys as its password, or set AIRFLOW_CONN_RESPAN_MISSING."
+    )
+
+
+def test_a_key_that_was_replaced_is_picked_up(connected: RespanSandbox, connect: Connect) -> None:
+    batch_id = connected.add_batch()
+    hook = RespanHook()
+    hook.get_batch(batch_id)
+
+    connected.api_key = "another-key"
+    connect(host=connected.url, password="another-key")
+
+    assert hook.get_batch(batch_id).id == batch_id
+
+
+def test_a_key_that_was_replaced_is_picked_up_on_a_triggerer(connected: RespanSandbox, connect: Connect) -> None:
+    batch_id = connected.add_batch()
+
+    async def wait() -> None:
+        async with aclosing(RespanHook()) as hook:
+            await hook.aget_batch(batch_id)
+            connected.api_key = "another-key"
+            connect(host=connected.url, password="another-key")
+            assert (await hook.aget_batch(batch_id)).id == batch_id
+
+    asyncio.run(wait())
+
+
+KEY = "sandbox-key-nobody-may-see"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=400, body={"error": f"You sent {KEY}"}),
+        Fault(status=500, body=f"<pre>{KEY}</pre>"),
+        Fault(status=200, body=KEY),
+        Fault.redirect(f"https://{KEY}.example/"),
+        Fault.cut(3),
+    ],
+)
+def test_the_key_is_in_no_error_even_if_the_service_echoes_it(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, fault: Fault
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+    sandbox.inject(fault, times=None)
+
+    with pytest.raises(RespanError) as failed:
+        get_batch("batch_abc123")
+
+    error: BaseException | None = failed.value
+    assert error.__suppress_context__ or error.__context__ is None
+    assert KEY not in repr(error)
+
+
+@contextmanager
+def endless_server() -> Iterator[str]:
+    """Serve an answer that never ends, to one connection after another."""
+    import threading
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _address = listener.accept()
+            except OSError:
+                return
+            with peer:
+                peer.recv(65536)
+                try:
+                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[")
+                    while True:
+                        peer.sendall(b" " * 2**20)
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_respan.connection import RespanConnection
+from airflow_respan.exceptions import RespanConfigurationError
+
+KEY = "key-that-nobody-may-see"
+
+
+def read(**fields: Any) -> RespanConnection:
+    settings: dict[str, Any] = {"host": None, "schema": None, "port": None, "password": KEY, "extra": {}}
+    return RespanConnection.from_airflow(conn_id="respan_default", **{**settings, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({}, "https://api.respan.ai"),
+        ({"host": ""}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai"}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai/"}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai/api"}, "https://api.respan.ai"),
+        ({"host": " https://api.respan.ai/api/ "}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai/api/v1/"}, "https://api.respan.ai"),
+        ({"host": "api.respan.ai"}, "https://api.respan.ai"),
+        ({"host": "api.respan.ai/api", "schema": "https", "port": 443}, "https://api.respan.ai:443"),
+        ({"host": "http://localhost:8000"}, "http://localhost:8000"),
+        ({"host": "localhost", "port": 8000}, "http://localhost:8000"),
+        ({"host": "http://127.0.0.1:8000/api/"}, "http://127.0.0.1:8000"),
+        ({"host": "http://[::1]:8000"}, "http://[::1]:8000"),
+        ({"host": "https://gateway.example/respan/api/"}, "https://gateway.example/respan"),
+        ({"host": "http://respan.internal", "extra": {"allow_http": True}}, "http://respan.internal"),
+    ],
+)
+def test_every_spelling_of_the_base_url_becomes_one(fields: dict[str, Any], url: str) -> None:
+    assert read(**fields).base_url == url
+
+
+def test_the_extra_fields_are_read_from_json() -> None:
+    connection = read(
+        extra={
+            "provider_id": "openai",
+            "respan_params": {"customer_identifier": "user123"},
+            "respan_params_encoding": "base64",
+            "timeout": 5,
+            "verify": False,
+            "proxies": {"https": "http://proxy:3128"},
+            "headers": {"X-Team": "data"},
+        }
+    )
+
+    assert connection == RespanConnection(
+        conn_id="respan_default",
+        api_key=KEY,
+        provider_id="openai",
+        respan_params={"customer_identifier": "user123"},
+        respan_params_encoding="base64",
+        timeout=5.0,
+        verify=False,
+        proxies={"https": "http://proxy:3128"},
+        headers={"X-Team": "data"},
+    )
+
+
+def test_the_extra_fields_are_read_from_the_texts_of_a_form() -> None:
+    extra = {"respan_params": '{"a": 1}', "timeout": "5", "verify": "False", "headers": "", "provider_id": " openai "}
+    connection = read(extra=extra)
+
+    assert (connection.respan_params, connection.timeout, connection.verify) == ({"a": 1}, 5.0, False)
+    assert (connection.headers, connection.provider_id) == ({}, "openai")
+
+
+NO_KEY = (
+    "Airflow connection 'respan_default' has no API key. Put one in its password field; keys are made at "
+    "https://platform.respan.ai/platform/api-keys."
+)
+WRITE_IT = "Write it like https://api.respan.ai."
+CORRECT_IT = "Correct the field or leave it out."
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"password": None}, NO_KEY),
+        ({"password": "  "}, NO_KEY),
+        (
+            {"password": "two\nlines"},
+            "Airflow connection 'respan_default' has a password that no API key can be. Paste the key anew, without "
+            "line breaks.",
+        ),
+        ({"host": "ftp://x"}, f"Airflow connection 'respan_default' has a host with the scheme 'ftp'. {WRITE_IT}"),
+        ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        ({"host": "https://x:port"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        (
+            {"host": "https://me:secret@x"},
+            f"Airflow connection 'respan_default' has a host with more than scheme, name, port and path. {WRITE_IT}",
+        ),
+        (
+            {"host": "http://respan.internal"},
+            "Airflow connection 'respan_default' would send the API key unencrypted to 'respan.internal'. Use https, "
+            "or set the extra field 'allow_http' to true if the network in between is yours.",
+        ),
+        (
+            {"extra": {"timeout": "soon"}},
+            "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds. "
+            f"{CORRECT_IT}",
+        ),
+        (
+            {"extra": {"timeout": 0}},
+            "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds above 0 "
+            f"and of at most a day. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"respan_params": "[1]"}},
+            "Airflow connection 'respan_default' has an extra field 'respan_params' that is not a JSON object. "
+            f"{CORRECT_IT}",
+        ),
+        (
+            {"extra": {"respan_params_encoding": "gzip"}},
+            "Airflow connection 'respan_default' has an extra field 'respan_params_encoding' that is not 'json' or "
+            f"'base64'. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"verify": 3}},
+            "Airflow connection 'respan_default' has an extra field 'verify' that is not true, false or the path of "
+            f"a CA bundle. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"allow_http": "maybe"}},
+            f"Airflow connection 'respan_default' has an extra field 'allow_http' that is not true or false. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"headers": {"X-Team": "a\r\nX-Evil: 1"}}},
+            "Airflow connection 'respan_default' has an extra field 'headers' that is not a JSON object of HTTP "
+            f"headers (ASCII, no line breaks). {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"headers": {"authorization": "Bearer x"}}},
+            "Airflow connection 'respan_default' sets the header 'authorization' in its extra field 'headers', which "
+            "the provider sets itself. Use the password for the key and respan_params for tracking parameters.",
+        ),
+        (
+            {"extra": {"provider_id": 5}},
+            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",
+        ),
+    ],
+)
+def test_a_connection_that_cannot_work_says_which_and_what_to_set(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RespanConfigurationError) as refused:
+        read(**fields)
+
+    assert str(refused.value) == message
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    extra = {"headers": {"X-Secret": "header-secret"}, "proxies": {"https": "http://me:proxy-secret@proxy"}}
+    shown = repr(read(extra=extra))
+
+    assert KEY not in shown
+    assert "secret" not in shown
+
+
+def test_secrets_are_blotted_out_of_foreign_texts() -> None:
+    extra = {"headers": {"X-Secret": "header-secret"}, "proxies": {"https": "http://me:proxy-secret@proxy"}}
+    connection = read(extra=extra)
+
+    assert connection.redact(f"{KEY}, header-secret and proxy-secret") == "***, *** and ***"
