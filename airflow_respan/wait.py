@@ -33,6 +33,7 @@ class BatchWait:
     :param max_wait: the longest pause that this may come to (seconds), or None
     :param not_found_grace: seconds from ``started_at`` during which a 404 means "not yet"
     :param silent_fail: wait on through errors of the API too
+    :param next_look_at: when the one who waited before meant to look again (ISO 8601), if that is to come yet
     """
 
     batch_id: str
@@ -43,20 +44,19 @@ class BatchWait:
     max_wait: float | None = None
     not_found_grace: float = 60.0
     silent_fail: bool = False
+    next_look_at: str | None = None
     batch: Batch | None = field(default=None, init=False)
     error: RespanError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        start = pendulum.parse(self.started_at)
-        if not isinstance(start, pendulum.DateTime):
-            raise ValueError(f"started_at is {self.started_at!r}, not a moment")
-        self._start = start.in_timezone("UTC")
+        self._start = _moment(self.started_at)
+        self._planned = _moment(self.next_look_at) if self.next_look_at else self._start
         self._said: Any = None
         self._said_at = self._start
         self._warned: set[str] = set()
 
     def options(self) -> dict[str, Any]:
-        """Give the fields that make the same wait elsewhere, as plain JSON."""
+        """Give the fields that make the same wait go on elsewhere, as plain JSON."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     @property
@@ -100,6 +100,9 @@ class BatchWait:
 
     def pause(self) -> float:
         """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
+        planned = (self._planned - pendulum.now("UTC")).total_seconds()
+        if planned > 0:
+            return min(planned, max(0.0, self.seconds_left()))
         seconds = self.poke_interval
         if self.exponential_backoff:
             seconds = max(seconds, (pendulum.now("UTC") - self._start).total_seconds())
@@ -114,8 +117,6 @@ class BatchWait:
         parts = [f"Batch {self.batch_id} has not ended within the timeout of {_words(self.timeout)}."]
         if self.batch:
             parts.append(progress(self.batch, now=pendulum.now("UTC")))
-        else:
-            parts.append("No look at it has brought an answer.")
         if self.error:
             parts.append(f"The last look failed: {self.error}")
         parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
@@ -145,6 +146,13 @@ def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
     if batch.expires_at:
         parts.append(f"expires {batch.expires_at.to_datetime_string()} UTC")
     return ", ".join(parts) + "."
+
+
+def _moment(text: str) -> pendulum.DateTime:
+    moment = pendulum.parse(text)
+    if not isinstance(moment, pendulum.DateTime):
+        raise ValueError(f"{text!r} is no moment (ISO 8601 with offset)")
+    return moment.in_timezone("UTC")
 
 
 def _expected_end(batch: Batch, *, now: pendulum.DateTime) -> pendulum.DateTime | None:

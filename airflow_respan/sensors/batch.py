@@ -201,6 +201,7 @@ class RespanBatchSensor(BaseSensorOperator):
         return result.xcom_value
 
     def _defer(self, wait: BatchWait) -> None:
+        wait.next_look_at = pendulum.now("UTC").add(seconds=wait.pause()).isoformat()
         self.defer(
             trigger=RespanBatchTrigger(
                 respan_conn_id=self.respan_conn_id,

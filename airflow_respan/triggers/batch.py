@@ -88,7 +88,7 @@ class RespanBatchTrigger(BaseTrigger):
     async def _end(self) -> Batch | RespanBatchTimeout:
         async with aclosing(RespanHook(self.respan_conn_id)) as hook:
             while True:
-                # The worker has just looked, or another triggerer has.
+                # First of all: the worker has just looked, or another triggerer has.
                 await asyncio.sleep(self.wait.pause())
                 try:
                     batch = await hook.aget_batch(

@@ -1,0 +1,411 @@
+"""What a wait does on its way; each behaviour in every mode."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import re
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
+from modes import TaskInstance, first_event, make_sensor, through_the_database, wait_for
+
+from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanNotFoundError
+from airflow_respan.sandbox import Fault, RespanSandbox
+from airflow_respan.sensors.batch import DEFERRAL_MARGIN
+
+ENDED = {"status": "completed", "output_file_id": "file-out", "request_counts": {"total": 1, "completed": 1, "failed": 0}}
+
+every_mode = pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])
+
+
+def gaps(sandbox: RespanSandbox) -> list[float]:
+    """Seconds between the looks."""
+    return [later.at - earlier.at for earlier, later in itertools.pairwise(sandbox.requests)]
+
+
+@every_mode
+def test_a_batch_that_has_ended_is_looked_at_once_and_never_deferred(connected: RespanSandbox, mode: str) -> None:
+    outcome = wait_for(connected.add_batch(**ENDED), mode)
+
+    assert (outcome.state, outcome.deferrals, len(connected.requests)) == ("success", 0, 1)
+
+
+@every_mode
+def test_a_batch_that_ends_later_is_waited_for(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch()
+    end_after_looks(connected, batch_id, looks=3)
+
+    outcome = wait_for(batch_id, mode)
+
+    assert outcome.state == "success"
+    assert outcome.value["output_file_id"] == "file-out"
+    assert outcome.ti.xcoms == {"batch_id": batch_id, **ENDED}
+
+
+@every_mode
+def test_looks_are_an_interval_apart_with_some_jitter(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch()
+    end_after_looks(connected, batch_id, looks=4)
+
+    wait_for(batch_id, mode, poke_interval=0.3)
+
+    assert len(connected.requests) >= 4
+    assert all(gap >= 0.29 for gap in gaps(connected))
+
+
+@every_mode
+def test_a_rate_limit_is_obeyed(connected: RespanSandbox, mode: str) -> None:
+    connected.inject(Fault.rate_limit(retry_after=1.5))
+
+    outcome = wait_for(connected.add_batch(**ENDED), mode, poke_interval=0.1)
+
+    assert outcome.state == "success"
+    assert len(connected.requests) == 2
+    assert gaps(connected)[0] >= 1.5
+
+
+@every_mode
+def test_there_is_a_last_look_at_the_deadline(connected: RespanSandbox, mode: str) -> None:
+    started = pendulum.now("UTC")
+
+    outcome = wait_for(connected.add_batch(), mode, poke_interval=3600, timeout=1)
+
+    assert isinstance(outcome.error, RespanBatchTimeout)
+    assert len(connected.requests) == 2
+    assert 1 <= (pendulum.now("UTC") - started).total_seconds() < 20
+
+
+@every_mode
+def test_a_batch_that_ends_before_the_last_look_is_a_success(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch()
+    end_after_looks(connected, batch_id, looks=1)
+
+    outcome = wait_for(batch_id, mode, poke_interval=3600, timeout=timedelta(seconds=1))
+
+    assert outcome.state == "success"
+
+
+@every_mode
+def test_a_timeout_tells_all_that_is_known(connected: RespanSandbox, mode: str) -> None:
+    created = pendulum.now("UTC").subtract(hours=3)
+    batch_id = connected.add_batch(
+        created_at=created.int_timestamp,
+        expires_at=created.int_timestamp + 86400,
+        status="finalizing",
+        request_counts={"total": 10, "completed": 8, "failed": 1},
+    )
+
+    outcome = wait_for(batch_id, mode, timeout=0.5)
+
+    assert isinstance(outcome.error, AirflowSensorTimeout)
+    assert re.sub(r"3 hours( \d+ seconds?)?", "3 hours", str(outcome.error)) == (
+        f"Batch {batch_id} has not ended within the timeout of 0.5 seconds. Batch {batch_id} is finalizing, 8 of 10 "
+        f"requests completed, 1 failed (90%), 3 hours old, expires {created.add(days=1).to_datetime_string()} UTC. The "
+        "batch itself goes on, and is billed: clear the task to wait again."
+    )
+
+
+@every_mode
+def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, mode: str) -> None:
+    connected.inject(Fault.error(503), times=None)
+
+    outcome = wait_for("batch_1", mode, timeout=0.5)
+
+    assert str(outcome.error) == (
+        "Batch batch_1 has not ended within the timeout of 0.5 seconds. The last look failed: Asked to retrieve batch "
+        f"'batch_1', Respan ({connected.url}, connection 'respan_default') answered 503 Service Unavailable: The "
+        "sandbox was told to fail. This may pass. The batch itself goes on, and is billed: clear the task to wait again."
+    )
+
+
+@every_mode
+def test_soft_fail_skips_with_the_reason(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch(status="cancelled", request_counts=None)
+
+    outcome = wait_for(batch_id, mode, soft_fail=True)
+
+    assert outcome.state == "skipped"
+    assert str(outcome.error) == (
+        f"Skipped instead of failed (soft_fail=True): Batch {batch_id} is cancelled (no request counts; no files). "
+        "The wait fails because only 'completed' counts as success."
+    )
+
+
+@every_mode
+def test_xcoms_are_pushed_before_the_task_fails(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch()
+    end_after_looks(connected, batch_id, looks=2, status="expired", output_file_id="file-out", error_file_id="file-err")
+
+    outcome = wait_for(batch_id, mode)
+
+    assert isinstance(outcome.error, RespanBatchFailed)
+    assert outcome.ti.xcoms == {
+        "batch_id": batch_id,
+        "status": "expired",
+        "output_file_id": "file-out",
+        "error_file_id": "file-err",
+        "request_counts": {"total": 0, "completed": 0, "failed": 0},
+    }
+
+
+@every_mode
+def test_nothing_is_pushed_if_nothing_is_to_be(connected: RespanSandbox, mode: str) -> None:
+    assert wait_for(connected.add_batch(**ENDED), mode, do_xcom_push=False).ti.xcoms == {}
+
+
+@every_mode
+@pytest.mark.parametrize("nothing", ["", "  \n", "None", None, 7])
+def test_a_batch_id_that_is_nothing_fails_at_once(connected: RespanSandbox, mode: str, nothing: object) -> None:
+    outcome = wait_for(nothing, mode, silent_fail=True)
+
+    assert isinstance(outcome.error, ValueError)
+    assert str(outcome.error) == (
+        f"batch_id of task 'wait' is {nothing!r}: its template {str(nothing)!r} gave nothing. Check that the upstream "
+        "task ran and pushed the id of a batch."
+    )
+    assert connected.requests == []
+
+
+def test_the_template_that_gave_nothing_is_named(connected: RespanSandbox) -> None:
+    sensor = make_sensor("poke", batch_id="{{ ti.xcom_pull('create') }}")
+    sensor.batch_id = "None"  # as Airflow renders it
+
+    with pytest.raises(ValueError, match=re.escape("its template \"{{ ti.xcom_pull('create') }}\" gave nothing")):
+        sensor.execute({"ti": TaskInstance()})
+
+
+@every_mode
+def test_parameters_and_provider_go_with_every_look(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch()
+    end_after_looks(connected, batch_id, looks=2)
+
+    wait_for(f" {batch_id}\n", mode, respan_params={"customer_identifier": "me"}, provider_id="openai")
+
+    for request in connected.requests:
+        assert request.path == f"/api/v1/batches/{batch_id}/"
+        assert request.params == {"customer_identifier": "me"}
+        assert request.query == {"provider_id": "openai"}
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_an_unknown_status_is_warned_of_once(
+    connected: RespanSandbox, caplog: pytest.LogCaptureFixture, mode: str
+) -> None:
+    batch_id = connected.add_batch(status="rescheduled")
+    end_after_looks(connected, batch_id, looks=5)
+
+    wait_for(batch_id, mode)
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    expected = f"Batch {batch_id} has the status 'rescheduled', which is not documented; waiting on."
+    # Once by each process that waits: a deferred wait begins on a worker and goes on in a triggerer.
+    assert warnings == [expected] * (2 if mode == "deferrable" else 1)
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_only_news_is_logged(connected: RespanSandbox, caplog: pytest.LogCaptureFixture, mode: str) -> None:
+    batch_id = connected.add_batch(request_counts={"total": 2, "completed": 0, "failed": 0})
+    end_after_looks(connected, batch_id, looks=6)
+    caplog.set_level(logging.INFO, logger="airflow_respan.wait")
+
+    wait_for(batch_id, mode, poke_interval=0.1)
+
+    told = [record.getMessage() for record in caplog.records if record.name == "airflow_respan.wait"]
+    assert len(told) == (2 if mode == "deferrable" else 1)
+    assert re.fullmatch(
+        rf"Batch {batch_id} is in_progress, 0 of 2 requests completed, 0 failed \(0%\), [\d.]+ seconds old, "
+        r"expires [\d: -]+ UTC\.",
+        told[0],
+    )
+
+
+@every_mode
+def test_no_secret_leaves_the_connection(
+    sandbox: RespanSandbox, connect: Callable[..., None], caplog: pytest.LogCaptureFixture, mode: str
+) -> None:
+    sandbox.api_key = "key-nobody-may-see"
+    connect(host=sandbox.url, password="key-nobody-may-see", extra={"headers": {"X-Secret": "header-nobody-may-see"}})
+    caplog.set_level(logging.DEBUG)
+    sandbox.inject(Fault(status=500, body="key-nobody-may-see header-nobody-may-see"), times=2)
+    batch_id = sandbox.add_batch()
+    end_after_looks(sandbox, batch_id, looks=5)
+
+    outcome = wait_for(batch_id, mode)
+
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith(("airflow_respan", "urllib3"))]
+    assert outcome.state == "success"
+    assert "nobody-may-see" not in "".join([*ours, repr(outcome)])
+
+
+def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: RespanSandbox) -> None:
+    sensor = make_sensor("deferrable", batch_id=connected.add_batch(), timeout=3600, max_wait=5)
+    ti = TaskInstance(start_date=pendulum.now("UTC").subtract(minutes=10))
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.execute({"ti": ti})
+
+    _class_path, kwargs = deferred.value.trigger.serialize()
+    next_look = (pendulum.parse(kwargs.pop("next_look_at")) - pendulum.now("UTC")).total_seconds()
+    assert 0 < next_look <= 0.22
+    assert kwargs == {
+        "respan_conn_id": "respan_default",
+        "respan_params": None,
+        "provider_id": None,
+        "cancel_on_kill": False,
+        "batch_id": sensor.batch_id,
+        "started_at": ti.start_date.isoformat(),
+        "timeout": 3600.0,
+        "poke_interval": 0.2,
+        "exponential_backoff": False,
+        "max_wait": 5.0,
+        "not_found_grace": 60,
+        "silent_fail": False,
+    }
+    assert timedelta(minutes=49) < deferred.value.timeout - DEFERRAL_MARGIN <= timedelta(minutes=50)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        "done",
+        {},
+        {"status": "success"},
+        {"batch": None},
+        {"batch": {"id": "batch_1"}},
+        {"batch": {"id": "batch_1", "status": "in_progress"}},
+        {"batch": {"id": "batch_other", "status": "completed", "output_file_id": "file-other"}},
+        {"error": "SystemExit", "message": "x"},
+        {"error": "RespanAPIError"},
+    ],
+)
+def test_an_event_that_cannot_be_trusted_is_looked_up(connected: RespanSandbox, event: Any) -> None:
+    connected.add_batch(id="batch_1", status="failed", errors="boom", request_counts=None)
+    sensor = make_sensor("deferrable", batch_id="batch_1")
+
+    with pytest.raises(RespanBatchFailed, match="First error: boom"):
+        sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
+
+    assert len(connected.requests) == 1
+
+
+def test_an_event_that_cannot_be_trusted_defers_a_running_batch_again(connected: RespanSandbox) -> None:
+    sensor = make_sensor("deferrable", batch_id=connected.add_batch(), timeout=60)
+    started_at = pendulum.now("UTC").subtract(seconds=30).isoformat()
+
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor.resume_execution("execute_complete", {"event": None, "started_at": started_at}, {"ti": TaskInstance()})
+
+    assert deferred.value.trigger.serialize()[1]["started_at"] == started_at
+
+
+def test_a_refusal_met_by_the_trigger_is_raised_as_it_was(connected: RespanSandbox) -> None:
+    outcome = wait_for("batch_1", "deferrable", not_found_grace=0.3)
+
+    assert isinstance(outcome.error, RespanNotFoundError)
+    assert outcome.error.status_code == 404
+    assert outcome.deferrals == 1
+
+
+class TestALostTrigger:
+    """Airflow resumes with ``__fail__`` when the deferral's own time-out is over, or the trigger cannot run."""
+
+    @staticmethod
+    def resume(sandbox: RespanSandbox, error: str, **fields: Any) -> Any:
+        sandbox.add_batch(id="batch_1", **fields)
+        sensor = make_sensor("deferrable", batch_id="batch_1", timeout=0.5)
+        return sensor.resume_execution("__fail__", {"error": error, "traceback": None}, {"ti": TaskInstance()})
+
+    def test_is_no_failure_if_the_batch_has_ended(self, connected: RespanSandbox) -> None:
+        assert self.resume(connected, "Trigger timeout", **ENDED)["output_file_id"] == "file-out"
+
+    def test_is_a_timeout_if_its_time_is_over(self, connected: RespanSandbox) -> None:
+        with pytest.raises(RespanBatchTimeout, match=r"^Batch batch_1 has not ended within the timeout of 0.5 seconds"):
+            self.resume(connected, "Trigger timeout")
+
+    def test_fails_the_try_otherwise_and_says_where_to_look(self, connected: RespanSandbox) -> None:
+        with pytest.raises(RespanError) as lost:
+            self.resume(connected, "Trigger failure")
+
+        assert str(lost.value) == (
+            "The triggerer gave up the wait for batch batch_1 (Trigger failure). The batch itself goes on; the "
+            "triggerer's log says why."
+        )
+        assert not isinstance(lost.value, AirflowFailException)
+
+
+@pytest.mark.parametrize(("cancel", "status"), [(True, "cancelling"), (False, "in_progress")])
+def test_killing_cancels_only_if_told_to(connected: RespanSandbox, cancel: bool, status: str) -> None:
+    on_worker, on_triggerer = connected.add_batch(), connected.add_batch()
+
+    make_sensor("poke", batch_id=on_worker, cancel_on_kill=cancel).on_kill()
+    with pytest.raises(TaskDeferred) as deferred:
+        make_sensor("deferrable", batch_id=on_triggerer, cancel_on_kill=cancel).execute({"ti": TaskInstance()})
+    asyncio.run(through_the_database(deferred.value.trigger).on_kill())
+
+    batches = connected.service.batches
+    assert [batches.get(batch_id)["status"] for batch_id in (on_worker, on_triggerer)] == [status, status]
+
+
+def test_a_kill_that_cannot_cancel_only_warns(connected: RespanSandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    connected.inject(Fault.error(503), times=None)
+
+    make_sensor("poke", batch_id="batch_1", cancel_on_kill=True).on_kill()
+
+    assert "Batch batch_1 could not be cancelled" in capsys.readouterr().out
+
+
+def test_a_wait_that_moves_to_another_triggerer_keeps_its_deadline(connected: RespanSandbox) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        make_sensor("deferrable", batch_id=connected.add_batch(), timeout=1.5).execute({"ti": TaskInstance()})
+    started = pendulum.now("UTC")
+
+    async def interrupted() -> None:
+        running = asyncio.ensure_future(first_event(through_the_database(deferred.value.trigger)))
+        looks = len(connected.requests)
+        while len(connected.requests) == looks:
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(interrupted())
+    event = asyncio.run(first_event(through_the_database(deferred.value.trigger)))
+
+    assert event["error"] == "RespanBatchTimeout"
+    assert (pendulum.now("UTC") - started).total_seconds() < 10
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            {"success_statuses": ["done"]},
+            "success_statuses is ['done']; choose among cancelled, completed, expired, failed",
+        ),
+        ({"success_statuses": []}, "success_statuses is []; choose among cancelled, completed, expired, failed"),
+        ({"max_failed_ratio": 5}, "max_failed_ratio is 5; it is a ratio from 0 to 1"),
+    ],
+)
+def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        make_sensor("poke", batch_id="batch_1", **options)
+
+    assert str(refused.value) == complaint
+
+
+def end_after_looks(sandbox: RespanSandbox, batch_id: str, *, looks: int, **fields: Any) -> None:
+    """Let a batch end once it has been looked at so often."""
+
+    def watch() -> None:
+        while sum(batch_id in request.path for request in sandbox.requests) < looks:
+            threading.Event().wait(0.005)
+        sandbox.change_batch(batch_id, **(fields or ENDED))
+
+    threading.Thread(target=watch, daemon=True).start()
