@@ -333,7 +333,8 @@ def test_a_connection_that_does_not_exist_says_how_to_make_it(airflow_db: None, 
 
     assert str(refused.value) == (
         "Airflow connection 'respan_missing' does not exist. Create it with the connection type 'Respan' and an API "
-        "key from https://platform.respan.ai/platform/api-keys as its password, or set AIRFLOW_CONN_RESPAN_MISSING."
+        "key from https://platform.respan.ai/platform/api-keys as its password, or set AIRFLOW_CONN_RESPAN_MISSING "
+        "(a value that cannot be read counts as none)."
     )
 
 

@@ -66,12 +66,7 @@ def _errors_explained(conn_id: str) -> Iterator[None]:
     except AirflowNotFoundException:
         raise RespanConfigurationError(
             f"{name} does not exist. Create it with the connection type 'Respan' and an API key from {KEYS_PAGE} "
-            f"as its password, or set AIRFLOW_CONN_{conn_id.upper()}."
-        ) from None
-    except ValueError as error:
-        # Without its text, which may quote the connection and so the key.
-        raise RespanConfigurationError(
-            f"{name} cannot be read ({type(error).__name__}). Check how it is written."
+            f"as its password, or set AIRFLOW_CONN_{conn_id.upper()} (a value that cannot be read counts as none)."
         ) from None
     except Exception as error:  # noqa: BLE001 (an outage of Airflow's own database: a wait goes on)
         raise RespanTransientError(f"{name} could not be looked up ({type(error).__name__}). This may pass.") from None

@@ -28,6 +28,8 @@ class ReceivedRequest:
     """A request that the sandbox has seen, its key aside.
 
     :param params: what ``X-Data-Respan-Params`` held, whichever way it was encoded
+    :param body: what was sent as JSON; empty for everything else
+    :param peer: the connection that it came over
     :param at: when it came (seconds of ``time.monotonic``)
     """
 
@@ -36,6 +38,8 @@ class ReceivedRequest:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     params: Mapping[str, Any]
+    body: bytes
+    peer: str
     at: float
 
 
@@ -104,6 +108,8 @@ class Service:
                 query=dict(request.query),
                 headers=headers,
                 params=params or {},
+                body=await request.read() if request.content_type == "application/json" else b"",
+                peer=str(request.transport and request.transport.get_extra_info("peername")),
                 at=time.monotonic(),
             )
         )

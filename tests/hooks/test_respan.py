@@ -1,0 +1,240 @@
+"""The hook's endpoints on a worker; what both sides do alike is in ``test_clients.py``."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanAuthenticationError,
+    RespanConfigurationError,
+    RespanNotFoundError,
+    RespanTransientError,
+)
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.sandbox import Fault, RespanSandbox
+
+
+def jsonl(count: int, **body: Any) -> bytes:
+    message = {"role": "user", "content": "Hello"}
+    lines = [
+        {
+            "custom_id": f"request-{number}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "gpt-4o-mini", "messages": [message], **body},
+        }
+        for number in range(count)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def test_a_batch_goes_through_its_whole_life(connected: RespanSandbox, tmp_path: Path) -> None:
+    hook = RespanHook()
+    source = tmp_path / "questions.jsonl"
+    source.write_bytes(jsonl(3))
+
+    uploaded = hook.upload_file(source)
+    created = hook.create_batch(uploaded.id, metadata={"team": "data"})
+    while not (batch := hook.get_batch(created.id)).is_terminal:
+        connected.advance(created.id)
+    target = hook.download_file(batch.output_file_id, tmp_path / "answers.jsonl")
+
+    assert (uploaded.filename, uploaded.purpose, uploaded.size) == ("questions.jsonl", "batch", len(jsonl(3)))
+    assert (created.status, created.metadata) == ("validating", {"team": "data"})
+    assert batch.request_counts.to_dict() == {"total": 3, "completed": 3, "failed": 0}
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["custom_id"] for row in rows] == ["request-0", "request-1", "request-2"]
+    assert {path.name for path in tmp_path.iterdir()} == {"questions.jsonl", "answers.jsonl"}
+
+
+def test_creating_sends_what_the_api_knows_and_nothing_else(
+    sandbox: RespanSandbox, connect: Callable[..., None]
+) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"provider_id": "openai"})
+    hook = RespanHook()
+    file_id = hook.upload_file(io.BytesIO(jsonl(1))).id
+
+    hook.create_batch(file_id, endpoint="/v1/chat/completions", customer_identifier="me", environment="test")
+
+    assert json.loads(sandbox.requests[-1].body) == {
+        "input_file_id": file_id,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "customer_identifier": "me",
+        "environment": "test",
+        "provider_id": "openai",
+    }
+
+
+@pytest.mark.parametrize("fault", [Fault.error(500), Fault.cut(), Fault.html(200), Fault.rate_limit(retry_after=0.1)])
+def test_creating_is_never_tried_twice(connected: RespanSandbox, fault: Fault) -> None:
+    connected.inject(fault)
+
+    with pytest.raises(RespanTransientError) as failed:
+        RespanHook().create_batch("file-1")
+
+    assert str(failed.value).endswith("The service may have done it all the same: look there before you send it again.")
+    assert len(connected.requests) == 1
+
+
+def test_all_batches_are_listed_page_by_page_newest_first(connected: RespanSandbox) -> None:
+    made = [connected.add_batch() for _ in range(5)]
+    hook = RespanHook()
+
+    pages = [hook.list_batches(limit=2)]
+    while pages[-1].next_after:
+        pages.append(hook.list_batches(limit=2, after=pages[-1].next_after))
+
+    assert [[batch.id for batch in page.batches] for page in pages] == [made[:2:-1], made[2:0:-1], made[:1]]
+
+
+@pytest.mark.parametrize("limit", [0, 101])
+def test_a_page_that_the_service_does_not_give_is_not_asked_for(connected: RespanSandbox, limit: int) -> None:
+    with pytest.raises(ValueError, match=f"limit is {limit}; a page of the list holds 1 to 100 batches"):
+        RespanHook().list_batches(limit=limit)
+
+
+def test_cancelling_gives_the_batch_on_its_way_out(connected: RespanSandbox) -> None:
+    assert RespanHook().cancel_batch(connected.add_batch()).status == "cancelling"
+
+
+def test_files_are_listed_found_and_deleted(connected: RespanSandbox) -> None:
+    hook = RespanHook()
+    uploaded = hook.upload_file(io.BytesIO(b"{}\n"), filename='odd "name"\r\n.jsonl')
+
+    assert hook.list_files() == (uploaded,)
+    assert hook.get_file(uploaded.id) == uploaded
+    assert uploaded.filename == "odd _name___.jsonl"
+    assert b"".join(hook.iter_file_content(uploaded.id)) == b"{}\n"
+    hook.delete_file(uploaded.id)
+    with pytest.raises(RespanNotFoundError):
+        hook.get_file(uploaded.id)
+
+
+def test_deleting_is_not_believed_without_the_services_word(connected: RespanSandbox) -> None:
+    connected.inject(Fault(status=200, body={"id": "file-1", "deleted": False}), times=None)
+
+    with pytest.raises(RespanTransientError, match="'deleted' is not true"):
+        RespanHook().delete_file("file-1")
+
+
+def test_an_upload_starts_where_the_file_stands_and_leaves_it_there(connected: RespanSandbox) -> None:
+    hook = RespanHook()
+    file = io.BytesIO(b"header\n{}\n")
+    file.seek(7)
+
+    uploaded = hook.upload_file(file)
+
+    assert b"".join(hook.iter_file_content(uploaded.id)) == b"{}\n"
+    assert file.tell() == 7
+
+
+def test_an_upload_is_sent_again_with_a_key_that_was_replaced(
+    connected: RespanSandbox, connect: Callable[..., None]
+) -> None:
+    hook = RespanHook()
+    hook.test_connection()
+    connected.api_key = "another-key"
+    connect(host=connected.url, password="another-key")
+
+    assert hook.upload_file(io.BytesIO(b"{}\n")).size == 3
+
+
+@pytest.mark.parametrize("fault", [Fault.cut(5), Fault.error(503)])
+def test_a_download_that_breaks_is_tried_once_more(connected: RespanSandbox, tmp_path: Path, fault: Fault) -> None:
+    hook = RespanHook()
+    file_id = hook.upload_file(io.BytesIO(jsonl(2))).id
+    connected.inject(fault)
+
+    assert hook.download_file(file_id, tmp_path / "out").read_bytes() == jsonl(2)
+
+
+def test_a_download_that_stays_broken_leaves_nothing_behind(connected: RespanSandbox, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("what was there before")
+    connected.inject(Fault.cut(5), times=None)
+
+    with pytest.raises(RespanTransientError):
+        RespanHook().download_file("file-1", tmp_path / "out")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_text() == "what was there before"
+
+
+def test_a_content_that_is_cut_off_is_no_content(connected: RespanSandbox) -> None:
+    connected.inject(Fault.cut(5), times=None)
+
+    with pytest.raises(RespanTransientError):
+        list(RespanHook().iter_file_content("file-1"))
+
+
+def test_large_files_pass_through_in_constant_memory(connected: RespanSandbox, tmp_path: Path) -> None:
+    source = tmp_path / "large.jsonl"
+    with source.open("wb") as file:
+        file.truncate(200 * 2**20)
+    hook = RespanHook()
+    hook.download_file(hook.upload_file(io.BytesIO(b"warm up")).id, tmp_path / "small")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    uploaded = hook.upload_file(source)
+    hook.download_file(uploaded.id, tmp_path / "copy")
+
+    grown_by = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert (tmp_path / "copy").stat().st_size == uploaded.size == 200 * 2**20
+    assert grown_by < 64  # MB, and the sandbox, which runs in this process, is counted too
+
+
+def test_the_test_button_is_green_if_the_service_accepts_the_key(connected: RespanSandbox) -> None:
+    assert RespanHook().test_connection() == (True, "Respan answered, and accepted the API key.")
+
+
+def test_the_test_button_says_what_is_wrong(connected: RespanSandbox, connect: Callable[..., None]) -> None:
+    connect(host=connected.url, password="a-wrong-key")
+
+    works, message = RespanHook().test_connection()
+
+    assert not works
+    assert message.startswith(
+        f"Asked to list batches, Respan ({connected.url}, connection 'respan_default') answered 401 Unauthorized: "
+        "Invalid API key. Check the API key in the connection's password."
+    )
+    assert "a-wrong-key" not in message
+
+
+def test_a_connection_without_key_is_an_error_that_says_so(connected: RespanSandbox, connect: Callable[..., None]) -> None:
+    connect(host=connected.url)
+
+    with pytest.raises(RespanConfigurationError, match="Airflow connection 'respan_default' has no API key"):
+        RespanHook().get_batch("batch_1")
+
+
+def test_a_connection_that_cannot_be_read_is_none_and_not_quoted(
+    airflow_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_RESPAN_DEFAULT", '{"password": "nobody-may-see"')
+
+    with pytest.raises(RespanConfigurationError, match="a value that cannot be read counts as none") as refused:
+        RespanHook().get_batch("batch_1")
+
+    assert "nobody-may-see" not in str(refused.value)
+
+
+def test_a_wrong_key_stays_wrong(connected: RespanSandbox, connect: Callable[..., None]) -> None:
+    connect(host=connected.url, password="a-wrong-key")
+
+    with pytest.raises(RespanAuthenticationError):
+        RespanHook().get_batch("batch_1")
+
+    assert len(connected.requests) == 1
+
+
+def test_every_refusal_is_an_api_error() -> None:
+    assert issubclass(RespanAuthenticationError, RespanAPIError)
+    assert issubclass(RespanNotFoundError, RespanAPIError)

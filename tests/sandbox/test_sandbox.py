@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import requests
+
+from airflow_respan.sandbox import Fault, RespanSandbox
+
+LINE = {
+    "custom_id": "request-1",
+    "method": "POST",
+    "url": "/v1/chat/completions",
+    "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]},
+}
+
+
+def call(sandbox: RespanSandbox, method: str, path: str, **options: Any) -> requests.Response:
+    headers = {"Authorization": f"Bearer {sandbox.api_key}", **options.pop("headers", {})}
+    return requests.request(method, f"{sandbox.url}{path}", headers=headers, timeout=10, **options)
+
+
+def upload(sandbox: RespanSandbox, *lines: object) -> str:
+    content = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    answer = call(sandbox, "POST", "/api/files/", files={"file": ("in.jsonl", content)}, data={"purpose": "batch"})
+    return answer.json()["id"]
+
+
+def create(sandbox: RespanSandbox, *lines: object, **fields: Any) -> dict[str, Any]:
+    body = {
+        "input_file_id": upload(sandbox, *lines),
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        **fields,
+    }
+    return call(sandbox, "POST", "/api/v1/batches/", json=body).json()
+
+
+def test_a_batch_walks_through_its_statuses_on_the_clock() -> None:
+    with RespanSandbox(pace=0.2) as sandbox:
+        batch = create(sandbox, LINE)
+        statuses = [batch["status"]]
+        while batch["status"] != "completed":
+            batch = call(sandbox, "GET", f"/api/v1/batches/{batch['id']}/").json()
+            if batch["status"] != statuses[-1]:
+                statuses.append(batch["status"])
+
+    assert statuses == ["validating", "in_progress", "finalizing", "completed"]
+    assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    assert batch["in_progress_at"] and batch["finalizing_at"] and batch["completed_at"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "statuses", "counts", "files"),
+    [
+        ("completed", ["in_progress", "finalizing", "completed"], (4, 3, 1), (True, True)),
+        ("expired", ["in_progress", "expired"], (4, 1, 1), (True, True)),
+        ("cancelled", ["in_progress", "cancelling", "cancelled"], (4, 1, 1), (True, True)),
+        ("failed", ["failed"], (0, 0, 0), (False, False)),
+    ],
+)
+def test_an_outcome_can_be_asked_for(
+    sandbox: RespanSandbox, outcome: str, statuses: list[str], counts: tuple[int, ...], files: tuple[bool, bool]
+) -> None:
+    lines = [{**LINE, "custom_id": f"request-{number}"} for number in range(4)]
+    lines[0] = {**lines[0], "body": {**LINE["body"], "model": "sandbox-fails"}}
+    batch_id = create(sandbox, *lines, metadata={"sandbox_outcome": outcome})["id"]
+
+    assert [sandbox.advance(batch_id) for _ in statuses] == statuses
+    assert sandbox.advance(batch_id) == outcome
+    batch = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json()
+    assert tuple(batch["request_counts"].values()) == counts
+    assert (bool(batch["output_file_id"]), bool(batch["error_file_id"])) == files
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "number"),
+    [
+        (["no json"], "invalid_json_line", 1),
+        ([LINE, LINE], "duplicate_custom_id", 2),
+        ([{**LINE, "url": "/v1/embeddings"}], "mismatched_url", 1),
+        ([{"body": {}}], "missing_required_parameter", 1),
+        ([{"custom_id": "x"}], "invalid_request", 1),
+        ([], "empty_file", None),
+    ],
+)
+def test_a_bad_input_file_fails_with_code_and_line(
+    sandbox: RespanSandbox, lines: list[object], code: str, number: int | None
+) -> None:
+    batch_id = create(sandbox, *lines)["id"]
+
+    assert sandbox.advance(batch_id) == "failed"
+    [error] = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json()["errors"]["data"]
+    assert (error["code"], error["line"]) == (code, number)
+
+
+def test_embeddings_are_made_too(sandbox: RespanSandbox) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "Hello"}}
+    batch_id = create(sandbox, line, endpoint="/v1/embeddings")["id"]
+    while sandbox.advance(batch_id) != "completed":
+        pass
+
+    file_id = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json()["output_file_id"]
+    row = call(sandbox, "GET", f"/api/files/{file_id}/content/").json()
+    assert len(row["response"]["body"]["data"][0]["embedding"]) == 8
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_paths_work_with_and_without_trailing_slash(sandbox: RespanSandbox, slash: str) -> None:
+    batch_id, file_id = sandbox.add_batch(), upload(sandbox, LINE)
+
+    for path in ("/api/v1/batches", f"/api/v1/batches/{batch_id}", "/api/files", f"/api/files/{file_id}/content"):
+        assert call(sandbox, "GET", f"{path}{slash}").status_code == 200
+    assert call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel{slash}").json()["status"] == "cancelling"
+
+
+def test_cancelling_what_has_ended_changes_nothing(sandbox: RespanSandbox) -> None:
+    batch_id = sandbox.add_batch(status="completed")
+
+    assert call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel/").json()["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "body"),
+    [
+        (
+            "GET",
+            "/api/v1/batches/batch_none/",
+            {},
+            404,
+            {"error": {"message": "No such batch: batch_none", "type": "invalid_request_error"}},
+        ),
+        (
+            "GET",
+            "/api/v1/batches/batch_none/",
+            {"headers": {"Authorization": ""}},
+            401,
+            {"error": "Authentication credentials were not provided."},
+        ),
+        (
+            "GET",
+            "/api/v1/batches/batch_none/",
+            {"headers": {"Authorization": "Bearer wrong"}},
+            401,
+            {"error": "Invalid API key."},
+        ),
+        (
+            "GET",
+            "/api/v1/batches/?limit=101",
+            {},
+            422,
+            {"detail": "Validation failed", "errors": {"limit": ["Ensure this value is between 1 and 100."]}},
+        ),
+        (
+            "GET",
+            "/api/v1/batches/",
+            {"headers": {"X-Data-Respan-Params": "!"}},
+            422,
+            {
+                "detail": "Validation failed",
+                "errors": {"X-Data-Respan-Params": ["Neither a JSON object nor one in Base64."]},
+            },
+        ),
+        (
+            "POST",
+            "/api/v1/batches/",
+            {"json": {}},
+            422,
+            {"detail": "Validation failed", "errors": {"input_file_id": ["This field is required."]}},
+        ),
+        ("POST", "/api/v1/batches/", {"data": "{"}, 400, {"detail": "JSON parse error"}),
+        (
+            "POST",
+            "/api/v1/batches/",
+            {"json": {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}},
+            400,
+            {"error": {"message": "No such file: file-1", "type": "invalid_request_error"}},
+        ),
+        (
+            "POST",
+            "/api/files/",
+            {},
+            422,
+            {"detail": "Validation failed", "errors": {"file": ["This field is required."]}},
+        ),
+        ("GET", "/nowhere", {}, 404, {"detail": "Not Found"}),
+    ],
+)
+def test_errors_have_the_shapes_of_the_service(
+    sandbox: RespanSandbox, method: str, path: str, options: dict[str, Any], status: int, body: dict[str, Any]
+) -> None:
+    answer = call(sandbox, method, path, **options)
+
+    assert (answer.status_code, answer.json()) == (status, body)
+
+
+def test_both_encodings_of_the_tracking_parameters_are_read(sandbox: RespanSandbox) -> None:
+    params = json.dumps({"customer_identifier": "me"})
+    for header in (params, base64.b64encode(params.encode()).decode()):
+        call(sandbox, "GET", "/api/v1/batches/", headers={"X-Data-Respan-Params": header})
+
+    assert [request.params for request in sandbox.requests] == [{"customer_identifier": "me"}] * 2
+
+
+def test_a_new_batch_may_be_invisible_at_first() -> None:
+    with RespanSandbox(pace=None, not_found_for=0.3) as sandbox:
+        batch_id = create(sandbox, LINE)["id"]
+        first = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").status_code
+        while call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").status_code == 404:
+            pass
+
+    assert first == 404
+
+
+def test_a_fault_hits_as_often_as_told_and_only_where_told(sandbox: RespanSandbox) -> None:
+    sandbox.inject(Fault.error(503), times=2, path="/batches/", method="GET")
+
+    assert call(sandbox, "GET", "/api/files/").status_code == 200
+    assert [call(sandbox, "GET", "/api/v1/batches/").status_code for _ in range(3)] == [503, 503, 200]
+
+
+def test_a_sandbox_that_was_down_comes_back_with_its_batches(sandbox: RespanSandbox) -> None:
+    batch_id, url = sandbox.add_batch(), sandbox.url
+    sandbox.stop()
+    with pytest.raises(requests.ConnectionError):
+        call(sandbox, "GET", "/api/v1/batches/")
+
+    sandbox.start()
+
+    assert sandbox.url == url
+    assert call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").status_code == 200
+
+
+def test_a_sandbox_that_was_not_started_says_how() -> None:
+    with pytest.raises(RuntimeError, match="use it in a with statement"):
+        RespanSandbox().add_batch()
+
+
+def test_the_program_serves_until_it_is_told_to_stop() -> None:
+    program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", "0", "--api-key", "my-key"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        told = [process.stdout.readline(), process.stdout.readline()]
+        export = told[1].removeprefix("export AIRFLOW_CONN_RESPAN_DEFAULT='").removesuffix("'\n")
+        connection = json.loads(export)
+        control = f"{connection['host']}/_sandbox"
+        headers = {"Authorization": "Bearer my-key"}
+        made = requests.post(f"{control}/batches", json={"status": "in_progress"}, timeout=10).json()
+        url = f"{connection['host']}/api/v1/batches/{made['id']}/"
+        requests.post(f"{control}/batches", json={"id": made["id"], "status": "completed"}, timeout=10)
+        requests.post(f"{control}/faults", json={"fault": {"status": 503}, "times": None}, timeout=10)
+        during = requests.get(url, headers=headers, timeout=10).status_code
+        requests.post(f"{control}/faults", json={}, timeout=10)
+        after = requests.get(url, headers=headers, timeout=10).json()["status"]
+        os.kill(process.pid, signal.SIGTERM)
+
+        assert process.wait(timeout=10) == 0
+
+    assert told[0].startswith("Respan sandbox on http://127.0.0.1:")
+    assert connection["password"] == "my-key"
+    assert (during, after) == (503, "completed")
+
+
+def test_the_program_says_why_it_cannot_serve(sandbox: RespanSandbox) -> None:
+    program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", str(sandbox.port)]
+
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert f"The sandbox cannot listen on 127.0.0.1:{sandbox.port}:" in done.stderr

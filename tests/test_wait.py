@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pendulum
+import pytest
+import time_machine
+
+from airflow_respan.batch import Batch
+from airflow_respan.exceptions import RespanAPIError, RespanConfigurationError, RespanNotFoundError, RespanTransientError
+from airflow_respan.wait import JITTER, BatchWait, progress
+
+NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
+
+
+def begun(seconds_ago: float = 0, **options: Any) -> BatchWait:
+    started_at = pendulum.now("UTC").subtract(seconds=seconds_ago).isoformat()
+    return BatchWait(batch_id="batch_1", started_at=started_at, **options)
+
+
+@pytest.mark.parametrize(
+    ("wait", "least"),
+    [
+        (begun(poke_interval=60), 60),
+        (begun(1000, poke_interval=60, exponential_backoff=True), 1000),
+        (begun(10, poke_interval=60, exponential_backoff=True), 60),
+        (begun(1000, poke_interval=60, exponential_backoff=True, max_wait=300), 300),
+        (begun(1000, poke_interval=60, max_wait=300), 60),
+    ],
+)
+def test_the_pause_is_the_interval_or_the_wait_so_far_with_jitter_on_top(wait: BatchWait, least: float) -> None:
+    pauses = {wait.pause() for _ in range(100)}
+
+    assert len(pauses) > 1
+    assert least - 0.1 <= min(pauses) <= max(pauses) <= (least + 1) * (1 + JITTER)
+
+
+def test_the_pause_ends_at_the_deadline() -> None:
+    assert 9 < begun(90, timeout=100, poke_interval=60).pause() <= 10
+    assert begun(200, timeout=100, poke_interval=60).pause() == 0
+
+
+def test_the_pause_keeps_to_what_the_one_before_had_planned() -> None:
+    planned = pendulum.now("UTC").add(seconds=300)
+
+    assert 299 < begun(poke_interval=60, next_look_at=planned.isoformat()).pause() <= 300
+    assert begun(poke_interval=60, next_look_at=planned.subtract(hours=1).isoformat()).pause() >= 60
+
+
+def test_the_pause_lasts_as_long_as_the_service_asked() -> None:
+    wait = begun(poke_interval=60)
+    wait.missed(RespanTransientError("busy", status_code=429, retry_after=600))
+
+    assert wait.pause() >= 600
+
+
+def test_an_error_that_passes_is_waited_out() -> None:
+    begun(10_000).missed(RespanTransientError("busy"))
+
+
+@pytest.mark.parametrize("error", [RespanAPIError("no"), RespanConfigurationError("no"), RespanNotFoundError("no")])
+def test_an_error_that_does_not_pass_ends_the_wait(error: Exception) -> None:
+    with pytest.raises(type(error)) as ended:
+        begun(61).missed(error)
+
+    assert ended.value is error
+
+
+def test_not_found_means_not_yet_at_first() -> None:
+    begun(59).missed(RespanNotFoundError("no"))
+
+
+@pytest.mark.parametrize("error", [RespanAPIError("no"), RespanConfigurationError("no"), RespanNotFoundError("no")])
+def test_silent_fail_waits_out_everything(error: Exception) -> None:
+    begun(10_000, silent_fail=True).missed(error)
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="airflow_respan.wait")
+    wait = begun()
+    for _ in range(5):
+        wait.missed(RespanTransientError("Respan gave no answer."))
+    wait.saw(Batch(id="batch_1", status="in_progress"))
+
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "Waiting on for batch batch_1: Respan gave no answer."),
+        ("INFO", "Respan answers again about batch batch_1."),
+        ("INFO", "Batch batch_1 is in_progress."),
+    ]
+
+
+def test_a_long_wait_without_news_has_a_heartbeat(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="airflow_respan.wait")
+    with time_machine.travel(NOW, tick=False) as clock:
+        wait = begun()
+        for _minute in range(31):
+            wait.saw(Batch(id="batch_1", status="in_progress"))
+            clock.shift(60)
+
+    assert len(caplog.records) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"status": "validating"}, "Batch batch_1 is validating."),
+        ({"status": "validating", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, "Batch batch_1 is validating."),
+        (
+            {
+                "status": "in_progress",
+                "created_at": NOW.int_timestamp - 3600,
+                "in_progress_at": NOW.int_timestamp - 3000,
+                "expires_at": NOW.int_timestamp + 82800,
+                "request_counts": {"total": 100, "completed": 45, "failed": 5},
+            },
+            "Batch batch_1 is in_progress, 45 of 100 requests completed, 5 failed (50%), 1 hour old, expected to end "
+            "about 2026-01-01 12:50:00 UTC, expires 2026-01-02 11:00:00 UTC.",
+        ),
+        (
+            {"status": "in_progress", "request_counts": {"total": 100}},
+            "Batch batch_1 is in_progress, 100 requests in all (0%).",
+        ),
+    ],
+)
+def test_progress_is_told_in_a_line(fields: dict[str, Any], line: str) -> None:
+    assert progress(Batch.from_dict({"id": "batch_1", **fields}), now=NOW) == line

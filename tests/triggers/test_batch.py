@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.sandbox import Fault, RespanSandbox
+from airflow_respan.triggers.batch import RespanBatchTrigger
+
+
+async def event_of(trigger: RespanBatchTrigger) -> Any:
+    [event] = [event.payload async for event in trigger.run()]
+    return event
+
+
+def test_a_trigger_needs_only_an_id(connected: RespanSandbox) -> None:
+    batch_id = connected.add_batch(status="completed")
+
+    event = asyncio.run(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
+
+    assert event["batch"]["status"] == "completed"
+
+
+def test_a_trigger_survives_being_written_down(connected: RespanSandbox) -> None:
+    class_path, kwargs = RespanBatchTrigger(batch_id="batch_1", provider_id="openai", poke_interval=5).serialize()
+    trigger = RespanBatchTrigger(**kwargs)
+
+    assert trigger.serialize() == (class_path, kwargs)
+    assert "batch_1" in repr(trigger)
+
+
+def test_a_missing_connection_is_an_event_not_an_exception(airflow_db: None) -> None:
+    trigger = RespanBatchTrigger(batch_id="batch_1", respan_conn_id="respan_missing", poke_interval=0.1)
+
+    event = asyncio.run(event_of(trigger))
+
+    assert event["error"] == "RespanConfigurationError"
+    assert event["message"].startswith("Airflow connection 'respan_missing' does not exist.")
+
+
+def test_what_nobody_thought_of_is_an_event_not_an_exception(connected: RespanSandbox) -> None:
+    trigger = RespanBatchTrigger(batch_id="batch_1", respan_params={"cannot": {"be sent"}}, poke_interval=0.1)
+
+    event = asyncio.run(event_of(trigger))
+
+    assert event["error"] == "RespanError"
+    assert event["message"] == (
+        "The wait for batch batch_1 broke down in the triggerer (ValueError: respan_params cannot be sent as JSON: "
+        "Object of type set is not JSON serializable). The batch itself goes on; the triggerer's log has the rest."
+    )
+
+
+def test_a_slow_service_does_not_block_the_event_loop(connected: RespanSandbox) -> None:
+    connected.inject(Fault.slow(1.0))
+    batch_id = connected.add_batch(status="completed")
+
+    async def longest_stall() -> float:
+        # Imports and certificates are loaded before the measurement, as they are once a triggerer.
+        hook = RespanHook()
+        await hook.aget_batch(batch_id)
+        await hook.aclose()
+        connected.inject(Fault.slow(1.0))
+        waiting = asyncio.ensure_future(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
+        longest, last = 0.0, time.monotonic()
+        while not waiting.done():
+            await asyncio.sleep(0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        await waiting
+        return longest
+
+    assert asyncio.run(longest_stall()) < 0.5
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_a_cancelled_wait_closes_what_it_opened(connected: RespanSandbox, recwarn: pytest.WarningsRecorder) -> None:
+    batch_id = connected.add_batch()
+
+    async def cancel_while_waiting() -> None:
+        waiting = asyncio.ensure_future(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.05)))
+        while len(connected.requests) < 3:
+            await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(cancel_while_waiting())
+    assert [str(warning.message) for warning in recwarn if "nclosed" in str(warning.message)] == []
+
+
+def test_one_wait_uses_one_connection(connected: RespanSandbox, connect: Callable[..., None]) -> None:
+    batch_id = connected.add_batch()
+
+    async def look_often() -> None:
+        waiting = asyncio.ensure_future(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.02)))
+        while len(connected.requests) < 10:
+            await asyncio.sleep(0.01)
+        connected.change_batch(batch_id, status="completed")
+        await waiting
+
+    asyncio.run(look_often())
+    assert len({request.peer for request in connected.requests}) == 1

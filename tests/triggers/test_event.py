@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_respan.batch import Batch
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanAuthenticationError,
+    RespanBatchTimeout,
+    RespanConfigurationError,
+    RespanError,
+    RespanNotFoundError,
+)
+from airflow_respan.triggers.event import end_of, event_of
+
+
+def test_a_batch_comes_through_whole() -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "expired", "request_counts": {"total": 3}, "more": [1]})
+
+    assert end_of(json.loads(json.dumps(event_of(batch)))) == batch
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RespanAPIError("no", status_code=422),
+        RespanAuthenticationError("no", status_code=401),
+        RespanNotFoundError("no", status_code=404),
+        RespanBatchTimeout("late"),
+        RespanConfigurationError("no such connection"),
+        RespanError("broken"),
+    ],
+)
+def test_an_error_comes_through_as_it_was(error: Exception) -> None:
+    end = end_of(json.loads(json.dumps(event_of(error))))
+
+    assert type(end) is type(error)
+    assert str(end) == str(error)
+    assert getattr(end, "status_code", None) == getattr(error, "status_code", None)
