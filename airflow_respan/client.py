@@ -40,7 +40,7 @@ class RespanClient:
         # Without an auth of its own, requests takes one from ~/.netrc and overwrites our Authorization.
         self._session.auth = lambda prepared: prepared
         # Redirects are ours to judge; requests chokes on a malformed one even when told not to follow.
-        self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
+        self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # noqa: ARG005 (as requests has it)
 
     def close(self) -> None:
         """Close the connections; the client can still be used and opens new ones."""

@@ -64,9 +64,7 @@ def unusable(
         advice = "The service may have done it all the same: look there before you send it again"
     elif retry_after is not None:
         advice = f"It asks to be left alone for {retry_after:.0f} seconds"
-    return RespanTransientError(
-        _message(request, reason, advice), status_code=status_code, retry_after=retry_after
-    )
+    return RespanTransientError(_message(request, reason, advice), status_code=status_code, retry_after=retry_after)
 
 
 def unanswered(request: Request[Any], error: Exception) -> RespanTransientError:

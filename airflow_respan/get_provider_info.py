@@ -12,6 +12,7 @@ from typing import Any
 import airflow_respan
 
 CONN_TYPE = "respan"
+DEFAULT_CONN_ID = "respan_default"
 HOOK_NAME = "Respan"
 HOOK_CLASS = "airflow_respan.hooks.respan.RespanHook"
 

@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from airflow_respan.sandbox import RespanSandbox
@@ -98,10 +98,8 @@ def running(env: Mapping[str, str], home: Path, *, port: int) -> Iterator[dict[s
 
 
 def _signal_group(group: int, sent: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, sent)
-    except ProcessLookupError:
-        pass
 
 
 def _group_lives(process: subprocess.Popen[bytes]) -> bool:

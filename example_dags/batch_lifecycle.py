@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pendulum
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_respan.hooks.respan import RespanHook
@@ -23,8 +25,10 @@ QUESTIONS = [
 ]
 
 
-@dag(schedule=None, start_date=datetime(2026, 1, 1), tags=["respan"])  # noqa: DTZ001 (Airflow reads it in its own time zone)
-def batch_lifecycle():  # noqa: ANN201
+@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1), tags=["respan"])
+def batch_lifecycle() -> None:
+    """Ask, wait, read the answers."""
+
     @task
     def upload(questions: list[str]) -> str:
         with tempfile.NamedTemporaryFile("w+", suffix=".jsonl") as file:
@@ -48,7 +52,7 @@ def batch_lifecycle():  # noqa: ANN201
     )
 
     @task
-    def download(batch: dict) -> list[str]:
+    def download(batch: dict[str, Any]) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
             path = RespanHook().download_file(batch["output_file_id"], Path(folder) / "output.jsonl")
             rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -6,15 +6,17 @@ Also ``python example_dags/wait_for_batch.py batch_...``, which ends with a stat
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timedelta
+from datetime import timedelta
 
+import pendulum
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_respan.sensors.batch import RespanBatchSensor
 
 
-@dag(schedule=None, start_date=datetime(2026, 1, 1), params={"batch_id": "batch_abc123"}, tags=["respan"])  # noqa: DTZ001 (Airflow reads it in its own time zone)
-def wait_for_batch():  # noqa: ANN201
+@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1), params={"batch_id": "batch_abc123"}, tags=["respan"])
+def wait_for_batch() -> None:
+    """Wait, then report."""
     wait = RespanBatchSensor(
         task_id="wait",
         batch_id="{{ params.batch_id }}",

@@ -60,9 +60,7 @@ def test_tracking_parameters_are_merged_and_encoded(
     assert "X-Evil" not in request.headers
 
 
-def test_a_provider_is_named_only_when_asked_for(
-    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
-) -> None:
+def test_a_provider_is_named_only_when_asked_for(sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch) -> None:
     connect(host=sandbox.url, password=sandbox.api_key, extra={"provider_id": "openai", "headers": {"X-Team": "data"}})
     batch_id = sandbox.add_batch()
 
@@ -106,7 +104,8 @@ def test_what_is_no_id_is_refused_before_anything_is_sent(
         (
             Fault(status=403, body={"detail": "Not yours."}),
             RespanAuthenticationError,
-            f"answered 403 Forbidden: Not yours. Check what the API key in the connection's password may do. {PROVIDER}",
+            "answered 403 Forbidden: Not yours. Check what the API key in the connection's password may do. "
+            f"{PROVIDER}",
         ),
         (
             Fault(status=404, body={"error": {"message": "No such batch: batch_abc123"}}),
@@ -124,12 +123,16 @@ def test_what_is_no_id_is_refused_before_anything_is_sent(
             RespanAPIError,
             "answered 422 Unprocessable Entity: Validation failed; limit: ['Too big.']. Check what was sent.",
         ),
-        (Fault(status=424, body={"error": "No key"}), RespanAPIError, f"answered 424 Failed Dependency: No key. {PROVIDER}"),
+        (
+            Fault(status=424, body={"error": "No key"}),
+            RespanAPIError,
+            f"answered 424 Failed Dependency: No key. {PROVIDER}",
+        ),
         (Fault(status=410), RespanAPIError, "answered 410 Gone: an empty body. Check what was sent."),
         (
             Fault(status=418, body={"code": 7}),
             RespanAPIError,
-            "answered 418 I'm a Teapot: {\"code\": 7}. Check what was sent.",
+            'answered 418 I\'m a Teapot: {"code": 7}. Check what was sent.',
         ),
     ],
 )
@@ -246,13 +249,15 @@ def test_an_answer_without_end_is_given_up(connect: Connect, get_batch: GetBatch
             get_batch("batch_abc123")
 
 
-@pytest.mark.parametrize("location", ["https://elsewhere.example/api/v1/batches/x/", "//elsewhere.example/", "http://["])
+@pytest.mark.parametrize(
+    "location", ["https://elsewhere.example/api/v1/batches/x/", "//elsewhere.example/", "http://["]
+)
 def test_the_key_does_not_follow_a_redirect_to_another_host(
     connected: RespanSandbox, get_batch: GetBatch, location: str
 ) -> None:
     connected.inject(Fault.redirect(location))
 
-    with pytest.raises(RespanAPIError, match="where the API key is not sent. Write the right address into the"):
+    with pytest.raises(RespanAPIError, match="where the API key is not sent"):
         get_batch("batch_abc123")
 
 

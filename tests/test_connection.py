@@ -131,7 +131,8 @@ CORRECT_IT = "Correct the field or leave it out."
         ),
         (
             {"extra": {"allow_http": "maybe"}},
-            f"Airflow connection 'respan_default' has an extra field 'allow_http' that is not true or false. {CORRECT_IT}",
+            "Airflow connection 'respan_default' has an extra field 'allow_http' that is not true or false. "
+            f"{CORRECT_IT}",
         ),
         (
             {"extra": {"headers": {"X-Team": "a\r\nX-Evil: 1"}}},

@@ -8,7 +8,12 @@ import pytest
 import time_machine
 
 from airflow_respan.batch import Batch
-from airflow_respan.exceptions import RespanAPIError, RespanConfigurationError, RespanNotFoundError, RespanTransientError
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanConfigurationError,
+    RespanNotFoundError,
+    RespanTransientError,
+)
 from airflow_respan.wait import JITTER, BatchWait, progress
 
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
@@ -105,7 +110,10 @@ def test_a_long_wait_without_news_has_a_heartbeat(caplog: pytest.LogCaptureFixtu
     ("fields", "line"),
     [
         ({"status": "validating"}, "Batch batch_1 is validating."),
-        ({"status": "validating", "request_counts": {"total": 0, "completed": 0, "failed": 0}}, "Batch batch_1 is validating."),
+        (
+            {"status": "validating", "request_counts": {"total": 0, "completed": 0, "failed": 0}},
+            "Batch batch_1 is validating.",
+        ),
         (
             {
                 "status": "in_progress",

@@ -44,7 +44,7 @@ class RespanHook(BaseHook):
     """
 
     conn_name_attr = "respan_conn_id"
-    default_conn_name = "respan_default"
+    default_conn_name = get_provider_info.DEFAULT_CONN_ID
     conn_type = get_provider_info.CONN_TYPE
     hook_name = get_provider_info.HOOK_NAME
 

@@ -28,8 +28,7 @@ except ImportError:  # its home before Airflow 3.2; common-compat does not offer
 
 from airflow_respan.batch import TERMINAL_STATUSES, Batch
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
-from airflow_respan.hooks.respan import RespanHook
-from airflow_respan.triggers.batch import RespanBatchTrigger
+from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.triggers.event import end_of
 from airflow_respan.verdict import judge
 from airflow_respan.wait import BatchWait
@@ -37,6 +36,8 @@ from airflow_respan.xcom import batch_xcoms
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_respan.hooks.respan import RespanHook
 
 DEFERRAL_MARGIN = timedelta(minutes=10)
 """How much later than the trigger's deadline Airflow itself ends a deferral: a backstop for lost triggers."""
@@ -80,7 +81,7 @@ class RespanBatchSensor(BaseSensorOperator):
         self,
         *,
         batch_id: str,
-        respan_conn_id: str = RespanHook.default_conn_name,
+        respan_conn_id: str = DEFAULT_CONN_ID,
         respan_params: Mapping[str, Any] | None = None,
         provider_id: str | None = None,
         success_statuses: Sequence[str] = ("completed",),
@@ -110,6 +111,9 @@ class RespanBatchSensor(BaseSensorOperator):
     @cached_property
     def hook(self) -> RespanHook:
         """The hook that this sensor looks through."""
+        # Imported when it is needed, like the trigger: DAG files are parsed far more often than they run.
+        from airflow_respan.hooks.respan import RespanHook
+
         return RespanHook(self.respan_conn_id)
 
     def execute(self, context: Context) -> Any:
@@ -196,11 +200,14 @@ class RespanBatchSensor(BaseSensorOperator):
             if self.deferrable:
                 self._defer(wait)
             if self.reschedule:
-                raise AirflowRescheduleException(pendulum.now("UTC").add(seconds=wait.pause()))
+                next_poke = pendulum.now("UTC").add(seconds=wait.pause())
+                raise AirflowRescheduleException(next_poke)  # type: ignore[no-untyped-call]  # not typed by Airflow
             time.sleep(wait.pause())
         return result.xcom_value
 
     def _defer(self, wait: BatchWait) -> None:
+        from airflow_respan.triggers.batch import RespanBatchTrigger
+
         wait.next_look_at = pendulum.now("UTC").add(seconds=wait.pause()).isoformat()
         self.defer(
             trigger=RespanBatchTrigger(
@@ -264,7 +271,7 @@ def _started_at(sensor: RespanBatchSensor, context: Context) -> str:
         start = ti.get_first_reschedule_date(context)
     elif sensor.reschedule:
         # Airflow 2.11, whose own loop asks the same function.
-        from airflow.sensors.base import _orig_start_date
+        from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # types are Airflow 3's
 
         first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
         start = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)

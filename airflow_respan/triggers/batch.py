@@ -39,7 +39,7 @@ class RespanBatchTrigger(BaseTrigger):
         cancel_on_kill: bool = False,
         **wait: Any,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
         self.respan_conn_id = respan_conn_id
         self.respan_params = respan_params
         self.provider_id = provider_id
@@ -73,7 +73,7 @@ class RespanBatchTrigger(BaseTrigger):
                 f"The wait for batch {self.wait.batch_id} broke down in the triggerer "
                 f"({type(error).__name__}: {error}). The batch itself goes on; the triggerer's log has the rest."
             )
-        yield TriggerEvent(event_of(end))
+        yield TriggerEvent(event_of(end))  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
 
     async def on_kill(self) -> None:
         """Cancel the batch, if ``cancel_on_kill`` says so."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
+import pendulum
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_respan.sensors.batch import RespanBatchSensor
@@ -27,7 +28,7 @@ def note_error(context):
     note(task_id=context["ti"].task_id, error=type(context["exception"]).__name__, message=str(context["exception"]))
 
 
-@dag(schedule=None, start_date=datetime(2026, 1, 1))
+@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1))
 def outcome_table():
     @task(trigger_rule="all_done")
     def read_xcoms(task_ids, ti=None):

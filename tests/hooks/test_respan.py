@@ -208,7 +208,9 @@ def test_the_test_button_says_what_is_wrong(connected: RespanSandbox, connect: C
     assert "a-wrong-key" not in message
 
 
-def test_a_connection_without_key_is_an_error_that_says_so(connected: RespanSandbox, connect: Callable[..., None]) -> None:
+def test_a_connection_without_key_is_an_error_that_says_so(
+    connected: RespanSandbox, connect: Callable[..., None]
+) -> None:
     connect(host=connected.url)
 
     with pytest.raises(RespanConfigurationError, match="Airflow connection 'respan_default' has no API key"):

@@ -53,7 +53,7 @@ def test_a_batch_walks_through_its_statuses_on_the_clock() -> None:
 
     assert statuses == ["validating", "in_progress", "finalizing", "completed"]
     assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
-    assert batch["in_progress_at"] and batch["finalizing_at"] and batch["completed_at"]
+    assert all(batch[f"{status}_at"] for status in statuses[1:])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Runs a sensor in each mode as Airflow does, without its database: each process of Airflow's is a fresh sensor here."""
+"""Runs a sensor in each mode as Airflow does, without its database: each of Airflow's processes is a fresh sensor."""
 
 from __future__ import annotations
 

@@ -9,7 +9,11 @@ from typing import Any
 
 from airflow_respan.sandbox import Fault, RespanSandbox
 
-ENDED = {"status": "completed", "output_file_id": "file-out", "request_counts": {"total": 4, "completed": 4, "failed": 0}}
+ENDED = {
+    "status": "completed",
+    "output_file_id": "file-out",
+    "request_counts": {"total": 4, "completed": 4, "failed": 0},
+}
 PARTIAL = {
     "status": "expired",
     "output_file_id": "file-out",
@@ -176,7 +180,12 @@ ROWS = [
         retried=True,
         error="ValueError",
     ),
-    Row(name="silent_fail", prepare=meeting(Fault.error(401), times=2, **ENDED), pushed=ENDED, options={"silent_fail": True}),
+    Row(
+        name="silent_fail",
+        prepare=meeting(Fault.error(401), times=2, **ENDED),
+        pushed=ENDED,
+        options={"silent_fail": True},
+    ),
 ]
 
 NEVER_FAIL = [row for row in ROWS if row.state == "failed"]

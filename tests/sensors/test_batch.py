@@ -14,13 +14,17 @@ from typing import Any
 import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
-from modes import TaskInstance, first_event, make_sensor, through_the_database, wait_for
 
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanNotFoundError
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sensors.batch import DEFERRAL_MARGIN
+from tests.sensors.modes import TaskInstance, first_event, make_sensor, through_the_database, wait_for
 
-ENDED = {"status": "completed", "output_file_id": "file-out", "request_counts": {"total": 1, "completed": 1, "failed": 0}}
+ENDED = {
+    "status": "completed",
+    "output_file_id": "file-out",
+    "request_counts": {"total": 1, "completed": 1, "failed": 0},
+}
 
 every_mode = pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])
 
@@ -121,7 +125,8 @@ def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, m
     assert str(outcome.error) == (
         "Batch batch_1 has not ended within the timeout of 0.5 seconds. The last look failed: Asked to retrieve batch "
         f"'batch_1', Respan ({connected.url}, connection 'respan_default') answered 503 Service Unavailable: The "
-        "sandbox was told to fail. This may pass. The batch itself goes on, and is billed: clear the task to wait again."
+        "sandbox was told to fail. This may pass. The batch itself goes on, and is billed: clear the task to wait "
+        "again."
     )
 
 

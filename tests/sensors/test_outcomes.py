@@ -1,4 +1,4 @@
-"""The outcome table in a real Airflow: all rows, in every mode, with and without ``soft_fail``, through ``dag.test()``."""
+"""The outcome table in a real Airflow, by ``dag.test()``: all rows, in every mode, with and without ``soft_fail``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
-from outcomes import MODES, ROWS, Row
 
 from airflow_respan.sandbox import RespanSandbox
+from tests.sensors.outcomes import MODES, ROWS, Row
 
 Seen = dict[str, dict[str, Any]]
 
