@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -37,6 +38,8 @@ class RespanClient:
 
         self.connection = connection
         self._session = requests.Session()
+        # Hooks are seldom closed by those who use them.
+        weakref.finalize(self, self._session.close)
         # Without an auth of its own, requests takes one from ~/.netrc and overwrites our Authorization.
         self._session.auth = lambda prepared: prepared
         # Redirects are ours to judge; requests chokes on a malformed one even when told not to follow.
