@@ -16,6 +16,14 @@ from local_airflow import CHECKOUT, HOME, airflow, environment, fresh_home
 
 from airflow_respan.sandbox import RespanSandbox
 
+# Airflow's own log is left out but for its warnings, and for what it only calls an error: reading mapped XComs.
+QUIET = {
+    "AIRFLOW__LOGGING__NAMESPACE_LEVELS": (
+        "airflow=WARNING, airflow.task=INFO, airflow.sdk.api.client=CRITICAL, alembic=WARNING, httpx=WARNING, "
+        "task=WARNING, py.warnings=ERROR"
+    ),
+}
+
 
 @contextmanager
 def respan_connection() -> Iterator[dict[str, object]]:
@@ -51,7 +59,7 @@ def main() -> int:
     """Set up, run, show."""
     with respan_connection() as connection:
         env = environment(HOME, connection=connection)
-        env.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING")
+        env.update(QUIET)
         os.environ.update(env)
         print("Setting up an Airflow in .airflow ...", flush=True)
         fresh_home(HOME)
