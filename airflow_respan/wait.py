@@ -66,7 +66,8 @@ class BatchWait:
 
     def seconds_left(self) -> float:
         """Seconds to the deadline; negative after it."""
-        return (self.deadline - pendulum.now("UTC")).total_seconds()
+        # Rounded, lest a clock that woke us a microsecond early cost another look.
+        return round((self.deadline - pendulum.now("UTC")).total_seconds(), 3)
 
     def saw(self, batch: Batch) -> bool:
         """Take in what a look brought, and log it if it is news.

@@ -32,7 +32,7 @@ LAYERS = [
     {"hooks.lookup"},
     {"hooks.respan"},
     {"wait", "triggers.event"},
-    {"triggers.batch"},
+    {"triggers.batch", "sensors.rules"},
     {"sensors.batch"},
 ]
 RANK = {f"airflow_respan.{name}": rank for rank, names in enumerate(LAYERS) for name in names}

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import (
     AirflowException,
-    AirflowFailException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
 )
 
-try:
-    from airflow.sdk.exceptions import AirflowRescheduleException
-except ImportError:  # its home before Airflow 3.2; common-compat does not offer it
-    from airflow.exceptions import AirflowRescheduleException
-
 from airflow_respan.batch import TERMINAL_STATUSES, Batch
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
+from airflow_respan.sensors.rules import AirflowRescheduleException, ending, started_at
 from airflow_respan.triggers.event import end_of
 from airflow_respan.verdict import judge
 from airflow_respan.wait import BatchWait
@@ -120,8 +111,8 @@ class RespanBatchSensor(BaseSensorOperator):
         """Wait. Airflow calls this at the start of each try, and in reschedule mode at each poke."""
         # The base class's loop is not used: it applies soft_fail, never_fail and timeout differently by mode
         # and by version, and forgets them in a deferral.
-        with self._ending():
-            self._wait = self._begin(_started_at(self, context))
+        with ending(soft_fail=self.soft_fail, never_fail=self.never_fail):
+            self._wait = self._begin(started_at(self, context))
             return self._go_on(context, self._wait)
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -130,7 +121,7 @@ class RespanBatchSensor(BaseSensorOperator):
         :return: true when the batch has ended and is accepted, with the batch as its XCom value
         """
         if self._wait is None:
-            self._wait = self._begin(_started_at(self, context))
+            self._wait = self._begin(started_at(self, context))
         try:
             batch = self.hook.get_batch(
                 self._wait.batch_id, respan_params=self.respan_params, provider_id=self.provider_id
@@ -142,13 +133,13 @@ class RespanBatchSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, batch))
 
-    def execute_complete(self, context: Context, event: Any = None, started_at: str | None = None) -> Any:
+    def execute_complete(self, context: Context, event: Any = None, begun_at: str | None = None) -> Any:
         """Go on after a deferral.
 
         :param event: what the trigger yielded; whatever cannot be trusted is looked up again
-        :param started_at: when the wait began
+        :param begun_at: when the wait began
         """
-        self._wait = self._begin(started_at or _started_at(self, context))
+        self._wait = self._begin(begun_at or started_at(self, context))
         end = end_of(event)
         if isinstance(end, Exception):
             raise end
@@ -159,7 +150,7 @@ class RespanBatchSensor(BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; past the base class's own rules for ``soft_fail`` and ``never_fail``, which differ by version."""
-        with self._ending():
+        with ending(soft_fail=self.soft_fail, never_fail=self.never_fail):
             try:
                 return super(BaseSensorOperator, self).resume_execution(next_method, next_kwargs, context)
             except AirflowException as given_up:
@@ -171,12 +162,12 @@ class RespanBatchSensor(BaseSensorOperator):
         """Cancel the batch when the task is killed while it pokes, if ``cancel_on_kill`` says so."""
         if self.cancel_on_kill:
             try:
-                self.hook.cancel_batch(self.batch_id, provider_id=self.provider_id)
+                self.hook.cancel_batch(self.batch_id.strip(), provider_id=self.provider_id)
                 self.log.info("Asked for batch %s to be cancelled.", self.batch_id)
             except (RespanError, ValueError) as error:
                 self.log.warning("Batch %s could not be cancelled: %s", self.batch_id, error)
 
-    def _begin(self, started_at: str) -> BatchWait:
+    def _begin(self, begun_at: str) -> BatchWait:
         if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
             raise ValueError(
                 f"batch_id of task {self.task_id!r} is {self.batch_id!r}: its template {str(self._template)!r} "
@@ -184,7 +175,7 @@ class RespanBatchSensor(BaseSensorOperator):
             )
         return BatchWait(
             batch_id=self.batch_id.strip(),
-            started_at=started_at,
+            started_at=begun_at,
             timeout=self.timeout,
             poke_interval=self.poke_interval,
             exponential_backoff=self.exponential_backoff,
@@ -218,13 +209,13 @@ class RespanBatchSensor(BaseSensorOperator):
                 **wait.options(),
             ),
             method_name=self.execute_complete.__name__,
-            kwargs={"started_at": wait.started_at},
+            kwargs={"begun_at": wait.started_at},
             timeout=timedelta(seconds=wait.seconds_left()) + DEFERRAL_MARGIN,
         )
 
     def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
         """Look a last time: the triggerer's end is not the batch's."""
-        self._wait = self._begin(_started_at(self, context))
+        self._wait = self._begin(started_at(self, context))
         if result := self.poke(context):
             return result.xcom_value
         if "timeout" in str(given_up):
@@ -244,40 +235,6 @@ class RespanBatchSensor(BaseSensorOperator):
             raise RespanBatchFailed(verdict.message)
         (self.log.warning if verdict.worth_a_warning else self.log.info)(verdict.message)
         return batch.to_dict()
-
-    @contextmanager
-    def _ending(self) -> Iterator[None]:
-        """Apply ``soft_fail`` and ``never_fail``, the same in every mode on every Airflow."""
-        try:
-            yield
-        except (AirflowSkipException, AirflowRescheduleException):
-            raise
-        except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as end:
-            if self.soft_fail or self.never_fail:
-                option = "soft_fail" if self.soft_fail else "never_fail"
-                raise AirflowSkipException(f"Skipped instead of failed ({option}=True): {end}") from end
-            raise
-        except Exception as error:
-            if self.never_fail:
-                raise AirflowSkipException(f"Skipped instead of failed (never_fail=True): {error}") from error
-            raise
-
-
-def _started_at(sensor: RespanBatchSensor, context: Context) -> str:
-    """Find when the wait began: with this try, or in reschedule mode with its first poke."""
-    ti: Any = context["ti"]
-    start: datetime | str | None = None
-    if sensor.reschedule and hasattr(ti, "get_first_reschedule_date"):
-        start = ti.get_first_reschedule_date(context)
-    elif sensor.reschedule:
-        # Airflow 2.11, whose own loop asks the same function.
-        from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # types are Airflow 3's
-
-        first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
-        start = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
-    start = start or ti.start_date or pendulum.now("UTC")
-    # Within dag.test(), Airflow 3.0 gives the date of the first poke as text.
-    return start if isinstance(start, str) else start.isoformat()
 
 
 def _checked_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
