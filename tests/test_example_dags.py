@@ -76,6 +76,10 @@ def test_the_readme_shows_the_examples_as_they_are() -> None:
     for name, code in shown:
         whole = (EXAMPLES / name).read_text()
         assert code.strip() in whole, f"README and example_dags/{name} differ"
+        # Whoever pastes it has no more than this.
+        namespace: dict[str, Any] = {"__name__": "pasted"}
+        exec(compile(code, "README.md", "exec"), namespace)
+        assert "wait" in namespace["wait_for_batch_dag"].task_ids
 
 
 def test_the_readmes_connection_line_is_one_that_airflow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
