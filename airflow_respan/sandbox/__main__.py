@@ -32,7 +32,7 @@ def main() -> int:
             signal.pause()
     except KeyboardInterrupt:
         return 0
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         print(f"The sandbox cannot listen on {options.host}:{options.port}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -104,6 +104,8 @@ class RespanSandbox:
         self._thread.start()
         ready.wait()
         if failure:
+            self._thread.join()
+            self._thread = None
             raise failure[0]
 
     def stop(self) -> None:
@@ -154,7 +156,7 @@ class RespanSandbox:
             self.port = runner.addresses[0][1]
             ready.set()
             loop.run_forever()
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter for a port beyond 65535
             failure.append(error)
         finally:
             # What is being answered breaks off, as with a service that goes down.

@@ -267,10 +267,12 @@ def test_the_program_serves_until_it_is_told_to_stop() -> None:
     assert (during, after) == (503, "completed")
 
 
-def test_the_program_says_why_it_cannot_serve(sandbox: RespanSandbox) -> None:
-    program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", str(sandbox.port)]
+@pytest.mark.parametrize("port", ["taken", "87211"])
+def test_the_program_says_why_it_cannot_serve(sandbox: RespanSandbox, port: str) -> None:
+    port = str(sandbox.port) if port == "taken" else port
+    program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", port]
 
     done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 1
-    assert f"The sandbox cannot listen on 127.0.0.1:{sandbox.port}:" in done.stderr
+    assert f"The sandbox cannot listen on 127.0.0.1:{port}:" in done.stderr
