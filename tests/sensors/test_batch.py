@@ -208,7 +208,8 @@ def test_an_unknown_status_is_warned_of_once(
 
     wait_for(batch_id, mode)
 
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    waiting = [record for record in caplog.records if record.name == "airflow_respan.wait"]
+    warnings = [record.getMessage() for record in waiting if record.levelno == logging.WARNING]
     expected = f"Batch {batch_id} has the status 'rescheduled', which is not documented; waiting on."
     # Once by each process that waits: a deferred wait begins on a worker and goes on in a triggerer.
     assert warnings == [expected] * (2 if mode == "deferrable" else 1)
