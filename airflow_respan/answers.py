@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import pendulum
 
@@ -27,6 +27,7 @@ MOST_REDIRECTS = 3
 
 _TRANSIENT = {408, 409, 425, 429}
 _REDIRECTS = {301, 302, 303, 307, 308}
+_KEPT_IN_URLS = "%/:=&?~#+!$,;'@()*[]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ def read_answer(request: Request[T], answer: Answer) -> T:
     """
     if not 200 <= answer.status < 300:
         raise failure(request, answer)
+    # A service that echoes the key must not get it into a batch's errors, and so into XCom and logs.
+    answer = replace(answer, body=request.connection.redact(answer.body.decode("utf-8", "replace")).encode())
     data = failures.decode(answer.body)
     try:
         return request.read(data)
@@ -65,7 +68,7 @@ def read_answer(request: Request[T], answer: Answer) -> T:
 
 def failure(request: Request[Any], answer: Answer) -> RespanError:
     """Make the error that an unsuccessful answer stands for."""
-    if answer.status not in _TRANSIENT and answer.status < 500:
+    if 400 <= answer.status < 500 and answer.status not in _TRANSIENT:
         return failures.refused(request, answer.status, answer.body)
     return failures.unusable(
         request,
@@ -83,12 +86,12 @@ def redirected(request: Request[T], answer: Answer) -> Request[T] | None:
     if answer.status not in _REDIRECTS or not answer.headers.get("location"):
         return None
     try:
-        target = urljoin(request.url, answer.headers["location"])
-        origin = _origin(target)
+        target = quote(urljoin(request.url, answer.headers["location"]), safe=_KEPT_IN_URLS)
+        origin, at_home = _origin(target), _origin(request.url) == _origin(target)
     except ValueError:
-        target, origin = "", ("", "an address that is none", None)
-    if request.method != "GET" or origin != _origin(request.url):
-        raise failures.redirect_refused(request, answer.status, str(origin[1]))
+        target, origin, at_home = "", "an address that is none", False
+    if request.method != "GET" or not at_home or "@" in urlsplit(target).netloc:
+        raise failures.redirect_refused(request, answer.status, origin)
     return replace(request, url=target)
 
 
@@ -105,8 +108,9 @@ def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
         return moment - now.timestamp()
 
     def until_reset(text: str) -> float:
-        # Services give a reset as seconds to go or as Unix time.
-        return until(float(text)) if float(text) > 1e9 else float(text)
+        # Services give a reset as seconds to go, or as Unix time in seconds or milliseconds.
+        reset = float(text)
+        return until(reset / 1000 if reset > 1e11 else reset) if reset > 1e9 else reset
 
     found: list[tuple[Callable[[Any], float], Any]] = [
         (float, from_body),
@@ -124,6 +128,6 @@ def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
     return None
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def _origin(url: str) -> str:
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"

@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ssl
-import urllib.request
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_respan import answers, carrying, failures
 from airflow_respan.connection import RespanConnection
+from airflow_respan.exceptions import RespanConfigurationError
 from airflow_respan.request import Request
 
 if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
+
+LONGEST_HEADER = 2**16
+"""Bytes of a header line: what requests allows, and eight times aiohttp's own limit."""
 
 
 class AsyncRespanClient:
@@ -29,25 +31,39 @@ class AsyncRespanClient:
     :param connection: whom to talk to
     :param session: the session that carries, closed by :meth:`aclose`
     :param tls: what the session trusts
+    :param proxy: the proxy to go through, or None
     """
 
     def __init__(
-        self, connection: RespanConnection, session: aiohttp.ClientSession, tls: ssl.SSLContext | bool
+        self,
+        connection: RespanConnection,
+        session: aiohttp.ClientSession,
+        tls: ssl.SSLContext | bool,
+        proxy: str | None,
     ) -> None:
         self.connection = connection
+        self.loop = asyncio.get_running_loop()
         self._session = session
         self._tls = tls
+        self._proxy = proxy
 
     @classmethod
     async def open(cls, connection: RespanConnection) -> AsyncRespanClient:
         """Make a client without blocking the event loop for the time that imports and certificates take."""
         aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
-        tls = await asyncio.to_thread(_tls, connection)
+        tls, proxy = await asyncio.to_thread(_surroundings, connection)
         timeout = aiohttp.ClientTimeout(
             total=connection.timeout, sock_connect=min(carrying.CONNECT_TIMEOUT, connection.timeout)
         )
-        session = aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
-        return cls(connection, session, tls)
+        session = aiohttp.ClientSession(
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=LONGEST_HEADER,
+            max_field_size=LONGEST_HEADER,
+        )
+        # Else aiohttp sends a request a second time on its own, beside our one retry.
+        session._retry_connection = False
+        return cls(connection, session, tls, proxy)
 
     async def aclose(self) -> None:
         """Close the connections for good."""
@@ -70,7 +86,7 @@ class AsyncRespanClient:
                     URL(request.url, encoded=True),
                     headers={**request.headers, "Authorization": carrying.bearer(request.connection)},
                     json=request.json,
-                    proxy=_proxy(request),
+                    proxy=self._proxy,
                     ssl=self._tls,
                     allow_redirects=False,
                 ) as response:
@@ -89,22 +105,17 @@ class AsyncRespanClient:
         raise failures.redirected_in_circles(request)
 
 
-def _tls(connection: RespanConnection) -> ssl.SSLContext | bool:
+def _surroundings(connection: RespanConnection) -> tuple[ssl.SSLContext | bool, str | None]:
+    """Find what to trust and which proxy to take: slow, with imports and certificates to load."""
+    proxy = carrying.proxy(connection)
+    if proxy and urlsplit(proxy).scheme not in ("http", "https"):
+        raise RespanConfigurationError(
+            f"Airflow connection {connection.conn_id!r} has a {urlsplit(proxy).scheme} proxy, which triggerers cannot "
+            "use. Name an HTTP proxy in its extra field 'proxies', or wait in another mode than deferrable."
+        )
     trusted = carrying.trusted(connection)
     if trusted is False or connection.base_url.startswith("http:"):
-        return trusted is not False
+        return trusted is not False, proxy
     import certifi
 
-    path = certifi.where() if trusted is True else trusted
-    if Path(path).is_dir():
-        return ssl.create_default_context(capath=path)
-    return ssl.create_default_context(cafile=path)
-
-
-def _proxy(request: Request[Any]) -> str | None:
-    """Choose the proxy as requests does; aiohttp's own reading of the environment brings ~/.netrc with it."""
-    parts = urlsplit(request.url)
-    chosen = request.connection.proxies.get(parts.scheme) or request.connection.proxies.get("all")
-    if chosen or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return chosen
-    return urllib.request.getproxies().get(parts.scheme) or urllib.request.getproxies().get("all")
+    return carrying.tls_context(connection, certifi.where() if trusted is True else str(trusted)), proxy

@@ -13,8 +13,13 @@ from typing import Any
 
 import pendulum
 
+from airflow_respan.plain import plain
+
 TERMINAL_STATUSES = frozenset({"completed", "failed", "expired", "cancelled"})
 """The statuses that end a batch. ``cancelling`` is not among them: it lasts up to 10 minutes."""
+
+LONGEST_WORD = 200
+"""Characters of an id or a status; both go into each log line."""
 
 ONGOING_STATUSES = frozenset({"validating", "pending", "in_progress", "finalizing", "cancelling"})
 """The documented statuses of a batch that goes on. Only used to warn once about an undocumented one."""
@@ -109,13 +114,19 @@ class Batch:
         :param data: the decoded JSON
         :raises ValueError: if it is no batch; names the key at fault
         """
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             raise ValueError(f"a batch is a JSON object, not {type(data).__name__}")
+        return cls._from_plain(plain(data))
+
+    @classmethod
+    def _from_plain(cls, data: dict[str, Any]) -> Batch:
         if data.get("object", "batch") not in ("batch", None):
-            raise ValueError(f"'object' is {data['object']!r:.80}, not 'batch'")
+            raise ValueError(f"'object' is {data['object']!r}, not 'batch'")
         for key in ("id", "status"):
             if not isinstance(data.get(key), str) or not data[key].strip():
-                raise ValueError(f"{key!r} is {data.get(key)!r:.80}, not a text")
+                raise ValueError(f"{key!r} is {data.get(key)!r}, not a text")
+            if len(data[key]) > LONGEST_WORD or not data[key].isprintable():
+                raise ValueError(f"{key!r} is {data[key]!r}, which no {key} is")
         metadata = data.get("metadata")
         moments: dict[str, Any] = {name: _moment(data.get(name)) for name in _MOMENTS}
         texts: dict[str, Any] = {name: _text(data.get(name)) for name in _TEXTS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,15 +56,42 @@ def grow(body: bytearray, piece: bytes, request: Request[Any]) -> None:
 
 
 def trusted(connection: RespanConnection) -> bool | str:
-    """Give the CA bundle in force: the connection's, the environment's that requests honours, or certifi's.
+    """Give the CA bundle in force: the connection's, the environment's that requests honours, or certifi's (True).
 
-    :raises RespanConfigurationError: if the connection names a file that is not there
+    :raises RespanConfigurationError: if what is named cannot be used
     """
-    if connection.verify is not True:
-        if isinstance(connection.verify, str) and not Path(connection.verify).exists():
-            raise RespanConfigurationError(
-                f"Airflow connection {connection.conn_id!r} has an extra field 'verify' that names "
-                f"{connection.verify!r}, and there is no such CA bundle on this machine."
-            )
-        return connection.verify
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    if connection.verify is False:
+        return False
+    from_environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    chosen = connection.verify if isinstance(connection.verify, str) else from_environment
+    if chosen and connection.base_url.startswith("https:"):
+        tls_context(connection, chosen)
+    return chosen or True
+
+
+def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
+    """Load a CA bundle or a directory of certificates.
+
+    :raises RespanConfigurationError: if it is not there or is none
+    """
+    try:
+        if Path(path).is_dir():
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as error:
+        raise RespanConfigurationError(
+            f"Airflow connection {connection.conn_id!r} cannot check certificates by {path!r}, which its extra field "
+            f"'verify' or the variable REQUESTS_CA_BUNDLE names: {type(error).__name__}: {error}."
+        ) from None
+
+
+def proxy(connection: RespanConnection) -> str | None:
+    """Choose the proxy for a connection's host, by requests' own rules; None for none."""
+    from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
+
+    url = connection.base_url
+    chosen = select_proxy(url, {**get_environ_proxies(url, no_proxy=None), **connection.proxies})
+    if not chosen:
+        return None
+    whole: str = prepend_scheme_if_needed(chosen, "http")  # type: ignore[no-untyped-call]  # types-requests has no types
+    return whole

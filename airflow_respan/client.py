@@ -10,6 +10,7 @@ import uuid
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,8 +37,15 @@ class RespanClient:
     def __init__(self, connection: RespanConnection) -> None:
         import requests
 
+        from airflow_respan.adapter import WatchedAdapter
+
         self.connection = connection
+        self._verify = carrying.trusted(connection)
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, WatchedAdapter())
+        # Nothing that the service sets ties one call to another.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Hooks are seldom closed by those who use them.
         weakref.finalize(self, self._session.close)
         # Without an auth of its own, requests takes one from ~/.netrc and overwrites our Authorization.
@@ -76,6 +84,8 @@ class RespanClient:
         with self._exchange(request, timeout=request.connection.timeout) as response:
             if response.status_code != 200:
                 raise answers.failure(request, _whole(request, response, request.connection.timeout))
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise failures.unusable(request, "sent the content in an encoding that was not asked for")
             yield _translated(request, response.iter_content(CHUNK))
 
     def _send_once(self, request: Request[T]) -> T:
@@ -123,7 +133,7 @@ class RespanClient:
                         "Authorization": carrying.bearer(connection),
                     },
                     timeout=(min(carrying.CONNECT_TIMEOUT, timeout), timeout),
-                    verify=carrying.trusted(connection),
+                    verify=self._verify,
                     proxies=dict(connection.proxies),
                     allow_redirects=False,
                     stream=True,
@@ -140,13 +150,16 @@ class RespanClient:
 
 def _whole(request: Request[Any], response: requests.Response, timeout: float) -> Answer:
     """Read a body that may come in drips (each of which starts the socket's own time-out anew)."""
+    from airflow_respan.adapter import read_within
+
     body = bytearray()
     deadline = time.monotonic() + timeout
     with _requests_errors(request):
-        while piece := response.raw.read1(CHUNK, decode_content=True):
+        for piece in read_within(response.raw, timeout, CHUNK):
             carrying.grow(body, piece, request)
-            if time.monotonic() > deadline:
-                raise failures.unusable(request, f"had not sent its whole answer after {timeout:.0f} seconds")
+    if time.monotonic() > deadline:
+        # What was shut down looks as if it had come to its end.
+        raise failures.unusable(request, f"had not sent its whole answer after {timeout:.3g} seconds")
     return carrying.head(response.status_code, response.headers, bytes(body))
 
 
@@ -167,7 +180,6 @@ def _requests_errors(request: Request[Any]) -> Iterator[None]:
     unusable = (
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
-        requests.exceptions.InvalidHeader,
         requests.exceptions.MissingSchema,
     )
     try:

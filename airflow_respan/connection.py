@@ -20,6 +20,7 @@ KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 _OUR_HEADERS = {"authorization", "host", "content-length", "content-type", "x-data-respan-params"}
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_URL_CREDENTIALS = re.compile(r"//[^/@\s'\"]+@")
 _SHORTEST_SECRET = 6
 
 
@@ -62,7 +63,7 @@ class RespanConnection:
         host: str | None,
         schema: str | None,
         port: int | None,
-        extra: Mapping[str, Any],
+        extra: object,
     ) -> RespanConnection:
         """Read the fields of an Airflow connection; an empty field means its default.
 
@@ -84,25 +85,27 @@ class RespanConnection:
             respan_params_encoding=read.choice("respan_params_encoding", ENCODINGS),
             timeout=read.seconds("timeout", default=DEFAULT_TIMEOUT),
             verify=read.flag_or_path("verify"),
-            proxies=read.texts("proxies"),
+            proxies=read.proxies("proxies"),
             headers=read.headers("headers"),
             allow_http=allow_http,
         )
 
     def redact(self, text: str) -> str:
         """Blot the connection's secrets out of a text that came from outside, such as an echoing error body."""
-        proxy_passwords = (urlsplit(proxy).password for proxy in self.proxies.values())
-        for secret in (self.api_key, *self.headers.values(), *proxy_passwords):
-            if secret and len(secret) >= _SHORTEST_SECRET:
+        for secret in (self.api_key, *self.headers.values()):
+            if len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "***")
-        return text
+        # Proxies have passwords too, those that only the environment knows among them.
+        return _URL_CREDENTIALS.sub("//***@", text)
 
 
 class _Fields:
     """Reads the connection's extra; the form of older Airflows saves everything as text."""
 
-    def __init__(self, conn_id: str, extra: Mapping[str, Any]) -> None:
+    def __init__(self, conn_id: str, extra: object) -> None:
         self.conn_id = conn_id
+        if not isinstance(extra, Mapping):
+            raise self.error("has an extra that is not a JSON object", "Write it like {} or leave it out")
         self.extra = {name: value for name, value in extra.items() if value not in (None, "")}
 
     def error(self, what: str, advice: str) -> RespanConfigurationError:
@@ -163,6 +166,16 @@ class _Fields:
             raise self.wrong(name, "a JSON object of texts")
         return value
 
+    def proxies(self, name: str) -> dict[str, str]:
+        value = self.texts(name)
+        try:
+            named = all(urlsplit(proxy).hostname for proxy in value.values())
+        except ValueError:
+            named = False
+        if not named:
+            raise self.wrong(name, 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}')
+        return value
+
     def headers(self, name: str) -> dict[str, str]:
         value = self.texts(name)
         for header, text in value.items():
@@ -181,7 +194,7 @@ def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int 
     text = (host or "").strip() or DEFAULT_BASE_URL
     advice = f"Write it like {DEFAULT_BASE_URL}"
     if "://" not in text:
-        text = f"//{text}"
+        text = f"//[{text}]" if text.count(":") > 1 and "[" not in text else f"//{text}"
     try:
         parts = urlsplit(text)
         name, port = parts.hostname, parts.port or port

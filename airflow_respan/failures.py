@@ -29,7 +29,8 @@ _ADVICE = {
 }
 _ERRORS = {401: RespanAuthenticationError, 403: RespanAuthenticationError, 404: RespanNotFoundError}
 _HOST_ADVICE = "Write the right address into the connection's host"
-_LONGEST_QUOTE = 500
+LONGEST_LOOK = 2**16
+_LONGEST_QUOTE = 700
 
 
 def refused(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
@@ -41,7 +42,10 @@ def refused(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
 
 def redirect_refused(request: Request[Any], status: int, target: str) -> RespanAPIError:
     """Make the error for a redirect that is not followed, lest the key go astray."""
-    text = f"answered {status_words(status)}, a redirect to {target}, where the API key is not sent"
+    text = (
+        f"answered the {request.method} by {status_words(status)}, a redirect to {target}, which is not followed, "
+        "lest the API key go astray"
+    )
     return RespanAPIError(_message(request, text, _HOST_ADVICE), status_code=status)
 
 
@@ -94,7 +98,7 @@ def said(body: bytes) -> str:
     words = [str(text) for text in (message or decoded.get("detail") or decoded.get("message"),) if text]
     if isinstance(fields := decoded.get("errors"), Mapping):
         words += [f"{name}: {text}" for name, text in fields.items()]
-    return _shortened("; ".join(words) or json.dumps(decoded)).rstrip(".")
+    return " ".join("; ".join(words or [json.dumps(decoded)]).split()).rstrip(".")
 
 
 def decode(body: bytes) -> Any:
@@ -107,7 +111,7 @@ def decode(body: bytes) -> Any:
 
 def not_json(body: bytes) -> str:
     """Show a body that is not JSON, an HTML page of a proxy perhaps."""
-    text = _shortened(body[:1000].decode("utf-8", "replace"))
+    text = " ".join(body[:LONGEST_LOOK].decode("utf-8", "replace").split())
     return f"not JSON but {text!r}" if text else "an empty body"
 
 
@@ -131,9 +135,9 @@ def _message(request: Request[Any], what_happened: str, advice: str) -> str:
     """Say who, what and what to do next, without the secrets that the service or a library may have echoed."""
     connection = request.connection
     who = f"Asked to {request.what}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
-    return f"{who} {connection.redact(what_happened)}. {advice}."
+    # Shortened last: half a secret is not recognised any more.
+    return f"{who} {_shortened(connection.redact(what_happened))}. {advice}."
 
 
 def _shortened(text: str) -> str:
-    text = " ".join(text.split())
     return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} ..."

@@ -33,9 +33,9 @@ class RespanFile:
         if not isinstance(data, Mapping):
             raise ValueError(f"a file is a JSON object, not {type(data).__name__}")
         if data.get("object", "file") not in ("file", None):
-            raise ValueError(f"'object' is {data['object']!r:.80}, not 'file'")
+            raise ValueError(f"'object' is {data['object']!r}, not 'file'")
         if not isinstance(data.get("id"), str) or not data["id"].strip():
-            raise ValueError(f"'id' is {data.get('id')!r:.80}, not a text")
+            raise ValueError(f"'id' is {data.get('id')!r}, not a text")
         filename, size, purpose = data.get("filename"), data.get("bytes"), data.get("purpose")
         return cls(
             id=data["id"],

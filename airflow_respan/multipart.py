@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from functools import partial
 
 from airflow_respan.request import Upload
 
@@ -24,6 +23,8 @@ class FileBody:
         self._head = _head(upload, boundary)
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = upload.file
+        if not isinstance(self._file.read(0), bytes):
+            raise ValueError(f"{upload.filename!r} is open as text; open it in binary mode ('rb') to upload it")
         self._start = self._file.tell()
         self._size = self._file.seek(0, os.SEEK_END) - self._start
         self.rewind()
@@ -37,10 +38,16 @@ class FileBody:
         return len(self._head) + self._size + len(self._tail)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Read the body from its beginning."""
+        """Read the body from its beginning: as many bytes as were promised, even if the file grows meanwhile."""
         self.rewind()
         yield self._head
-        yield from iter(partial(self._file.read, CHUNK), b"")
+        left = self._size
+        while left:
+            piece = self._file.read(min(CHUNK, left))
+            if not piece:
+                raise ValueError(f"The file became {left} bytes shorter while it was uploaded")
+            left -= len(piece)
+            yield piece
         yield self._tail
 
 

@@ -7,6 +7,7 @@ to :func:`airflow_respan.answers.read_answer`. So workers and triggerers cannot 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
@@ -16,6 +17,7 @@ from airflow_respan.file import RespanFile
 from airflow_respan.request import Request, Upload, make_request, segment
 
 T = TypeVar("T")
+Identified = TypeVar("Identified", Batch, RespanFile)
 
 BATCHES = "/api/v1/batches/"
 FILES = "/api/files/"
@@ -30,10 +32,12 @@ class BatchPage:
 
     :param batches: up to 100 batches; fields may be missing in them that retrieving would give
     :param next_after: what to pass as ``after`` for the next page, or None on the last
+    :param unreadable: how many items of the page were no batches, and were left out
     """
 
     batches: tuple[Batch, ...]
     next_after: str | None
+    unreadable: int = 0
 
 
 def get_batch(
@@ -44,19 +48,12 @@ def get_batch(
     provider_id: str | None = None,
 ) -> Request[Batch]:
     """``GET /api/v1/batches/{batch_id}/``."""
-
-    def read(data: object) -> Batch:
-        batch = Batch.from_dict(data)
-        if batch.id != batch_id:
-            raise ValueError(f"'id' is {batch.id!r:.80}, another batch than was asked for")
-        return batch
-
     return make_request(
         connection,
         f"retrieve batch {batch_id!r}",
         "GET",
         f"{BATCHES}{segment('batch_id', batch_id)}/",
-        read,
+        _about(batch_id, Batch.from_dict),
         query={"provider_id": provider_id or connection.provider_id},
         respan_params=respan_params,
     )
@@ -116,7 +113,7 @@ def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: st
         f"cancel batch {batch_id!r}",
         "POST",
         f"{BATCHES}{segment('batch_id', batch_id)}/cancel/",
-        Batch.from_dict,
+        _about(batch_id, Batch.from_dict),
         query={"provider_id": provider_id or connection.provider_id},
         json_body={},
     )
@@ -159,15 +156,15 @@ def list_files(connection: RespanConnection, *, provider_id: str | None = None) 
 
 def get_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[RespanFile]:
     """``GET /api/files/{file_id}/``."""
-    return _file_request(connection, "retrieve", "GET", file_id, "", RespanFile.from_dict, provider_id)
+    return _file_request(connection, "retrieve", "GET", file_id, "", _about(file_id, RespanFile.from_dict), provider_id)
 
 
 def delete_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
     """``DELETE /api/files/{file_id}/``."""
 
     def read(data: object) -> None:
-        if not isinstance(data, Mapping) or data.get("deleted") is not True:
-            raise ValueError("'deleted' is not true")
+        if not isinstance(data, Mapping) or data.get("deleted") is not True or data.get("id") != file_id:
+            raise ValueError(f"'deleted' is not true of {file_id!r}")
 
     return _file_request(connection, "delete", "DELETE", file_id, "", read, provider_id)
 
@@ -188,7 +185,10 @@ def _file_request(
 ) -> Request[T]:
     path = f"{FILES}{segment('file_id', file_id)}/{suffix}"
     query = {"provider_id": provider_id or connection.provider_id}
-    return make_request(connection, f"{verb} file {file_id!r}", method, path, read, query=query)
+    # Deleting is not tried twice: the second answer to a deletion that worked is a 404.
+    return make_request(
+        connection, f"{verb} file {file_id!r}", method, path, read, query=query, idempotent=method != "DELETE"
+    )
 
 
 def _items(data: object) -> list[Any]:
@@ -198,10 +198,28 @@ def _items(data: object) -> list[Any]:
     return items
 
 
+def _about(asked_id: str, read: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
+    """Read an answer, and refuse one that is about something else than was asked for."""
+
+    def checked(data: object) -> Identified:
+        result = read(data)
+        if result.id != asked_id:
+            raise ValueError(f"'id' is {result.id!r}, another than was asked for")
+        return result
+
+    return checked
+
+
 def _read_page(data: Any) -> BatchPage:
-    batches = tuple(Batch.from_dict(item) for item in _items(data))
-    more = data.get("has_more") is True and bool(batches)
-    return BatchPage(batches=batches, next_after=batches[-1].id if more else None)
+    items = _items(data)
+    batches = []
+    for item in items:
+        # One bad item must not hide the other 99, nor the pages behind it.
+        with suppress(ValueError):
+            batches.append(Batch.from_dict(item))
+    last = items[-1].get("id") if items and isinstance(items[-1], Mapping) else None
+    more = data.get("has_more") is True and isinstance(last, str)
+    return BatchPage(batches=tuple(batches), next_after=last if more else None, unreadable=len(items) - len(batches))
 
 
 def _unread(_data: object) -> None:

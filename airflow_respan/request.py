@@ -77,6 +77,8 @@ def make_request(
     """
     headers = {
         "Accept": "application/json",
+        # Of a compressed body that is cut off, the HTTP libraries take what they can read for the whole.
+        "Accept-Encoding": "identity",
         "User-Agent": f"airflow-provider-respan/{airflow_respan.__version__}",
         **connection.headers,
     }
@@ -107,5 +109,5 @@ def _encode_params(params: Mapping[str, Any], encoding: str) -> str:
 def segment(name: str, value: str) -> str:
     """Quote an id into one segment of a path; HTTP clients would resolve dots, so those are no ids."""
     if not isinstance(value, str) or not value.strip() or value in (".", ".."):
-        raise ValueError(f"{name} is {value!r:.80}, which is no id of the service's")
+        raise ValueError(f"{name} is {value!r}, which is no id of the service's")
     return quote(value, safe="")

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 JITTER = 0.1
 HEARTBEAT = 600.0
+FARTHEST_END = 7 * 24 * 3600.0
 
 
 @dataclass(kw_only=True)
@@ -163,7 +164,10 @@ def _expected_end(batch: Batch, *, now: pendulum.DateTime) -> pendulum.DateTime 
         return None
     share = counts.done / counts.total
     running = (now - batch.in_progress_at).total_seconds()
-    return now.add(seconds=running / share - running) if 0 < share < 1 and running > 0 else None
+    if not 0 < share < 1 or running <= 0:
+        return None
+    left = running / share - running
+    return now.add(seconds=left) if left < FARTHEST_END else None
 
 
 def _words(seconds: float) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +177,8 @@ def test_a_refusal_says_who_what_and_what_to_do_and_is_not_retried(
         ),
         (
             Fault(status=200, body={"id": "batch_other", "status": "completed"}),
-            "answered 200 with something that was not asked for ('id' is 'batch_other', another batch than was asked "
-            "for). This may pass.",
+            "answered 200 with something that was not asked for ('id' is 'batch_other', another than was asked for). "
+            "This may pass.",
         ),
         (
             Fault(status=200, body={"id": "batch_abc123"}),
@@ -242,7 +246,7 @@ def test_an_answer_that_does_not_come_in_time_is_given_up(
 
 
 def test_an_answer_without_end_is_given_up(connect: Connect, get_batch: GetBatch) -> None:
-    with endless_server() as url:
+    with raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[", b" " * 2**20) as url:
         connect(host=url, password="a-key")
 
         with pytest.raises(RespanTransientError, match="sent more than 16777216 bytes, which no answer is"):
@@ -257,7 +261,7 @@ def test_the_key_does_not_follow_a_redirect_to_another_host(
 ) -> None:
     connected.inject(Fault.redirect(location))
 
-    with pytest.raises(RespanAPIError, match="where the API key is not sent"):
+    with pytest.raises(RespanAPIError, match="which is not followed, lest the API key go astray"):
         get_batch("batch_abc123")
 
 
@@ -267,7 +271,7 @@ def test_a_redirect_to_another_port_of_this_machine_is_another_host(
     with RespanSandbox(pace=None) as other:
         connected.inject(Fault.redirect(f"{other.url}/api/v1/batches/batch_abc123/"))
 
-        with pytest.raises(RespanAPIError, match=r"a redirect to 127\.0\.0\.1"):
+        with pytest.raises(RespanAPIError, match=rf"a redirect to {re.escape(other.url)}, which is not followed"):
             get_batch("batch_abc123")
 
         assert other.requests == []
@@ -327,9 +331,23 @@ def test_a_ca_bundle_that_is_not_there_is_named(connect: Connect, get_batch: Get
         get_batch("batch_abc123")
 
     assert str(refused.value) == (
-        "Airflow connection 'respan_default' has an extra field 'verify' that names '/no/such/bundle.pem', and there "
-        "is no such CA bundle on this machine."
+        "Airflow connection 'respan_default' cannot check certificates by '/no/such/bundle.pem', which its extra field "
+        "'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or directory."
     )
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_ca_bundle_that_is_none_is_named(
+    connect: Connect, get_batch: GetBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("no certificate")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(bundle))
+    connect(host="https://127.0.0.1:1", password="a-key")
+
+    with pytest.raises(RespanConfigurationError, match=re.escape(f"cannot check certificates by '{bundle}'")):
+        get_batch("batch_abc123")
 
 
 def test_a_connection_that_does_not_exist_says_how_to_make_it(airflow_db: None, get_batch: GetBatch) -> None:
@@ -395,33 +413,210 @@ def test_the_key_is_in_no_error_even_if_the_service_echoes_it(
     assert KEY not in repr(error)
 
 
-@contextmanager
-def endless_server() -> Iterator[str]:
-    """Serve an answer that never ends, to one connection after another."""
-    import threading
+DRIPS = {
+    "status line": (b"", b"H"),
+    "headers": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunk extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"a"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n", b"X-A: a\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", b" "),
+}
 
+
+@pytest.mark.parametrize("place", DRIPS)
+def test_an_answer_that_drips_is_given_up_wherever_it_does(connect: Connect, get_batch: GetBatch, place: str) -> None:
+    begin, drop = DRIPS[place]
+    with raw_server(begin, drop, pause=0.1) as url:
+        connect(host=url, password="a-key", extra={"timeout": 0.5})
+        began = time.monotonic()
+
+        with pytest.raises(RespanTransientError):
+            get_batch("batch_abc123")
+
+    assert time.monotonic() - began < 10
+
+
+BATCH = b'{"id": "batch_abc123", "status": "in_progress"}'
+WHOLE = b"Content-Length: " + str(len(BATCH)).encode() + b"\r\n\r\n" + BATCH
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 20_000 + b"\r\n" + WHOLE,
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + WHOLE,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
+    ],
+    ids=["long header", "cookie and charset", "chunked", "closed at its end"],
+)
+def test_an_odd_answer_is_still_an_answer(connect: Connect, get_batch: GetBatch, answer: bytes) -> None:
+    with raw_server(answer) as url:
+        connect(host=url, password="a-key")
+
+        assert get_batch("batch_abc123").status == "in_progress"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 47\r\nContent-Length: 3\r\n\r\n" + BATCH,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\xff\xfe\x00\x01",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 37\r\n\r\n{"id": "batch_abc123", "status": "\\n"}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"[" * 200_000,
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x00",
+    ],
+)
+def test_what_is_no_usable_answer_may_pass(connect: Connect, get_batch: GetBatch, answer: bytes) -> None:
+    with raw_server(answer) as url:
+        connect(host=url, password="a-key", extra={"timeout": 2})
+
+        with pytest.raises(RespanTransientError):
+            get_batch("batch_abc123")
+
+
+def test_a_connection_that_is_cut_costs_two_requests_and_no_more(connect: Connect, get_batch: GetBatch) -> None:
+    seen: list[bytes] = []
+    with raw_server(b"", seen=seen) as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError):
+            get_batch("batch_abc123")
+
+    assert len(seen) == 2
+
+
+def test_a_redirect_with_credentials_is_not_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.inject(Fault.redirect(f"http://me:secret@127.0.0.1:{connected.port}/elsewhere"))
+
+    with pytest.raises(RespanAPIError, match="which is not followed") as refused:
+        get_batch("batch_abc123")
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("padding", [0, 400, 460, 690])
+def test_no_part_of_the_key_survives_the_shortening_of_a_text(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, padding: int
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+    sandbox.inject(Fault(status=400, body={"error": "x" * padding + KEY + "y" * 1000}))
+
+    with pytest.raises(RespanAPIError) as refused:
+        get_batch("batch_abc123")
+
+    assert KEY[:8] not in str(refused.value)
+
+
+def test_a_key_that_the_service_echoes_into_a_batch_is_blotted_out(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+
+    batch = get_batch(sandbox.add_batch(status="failed", errors={"data": [{"message": f"Invalid key {KEY}"}]}))
+
+    assert list(batch.error_lines()) == ["Invalid key ***"]
+
+
+def test_the_password_of_the_environments_proxy_is_in_no_error(
+    connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:proxy-secret@127.0.0.1:1")
+    connect(host="http://respan.invalid", password="a-key", extra={"allow_http": True})
+
+    with pytest.raises(RespanError) as failed:
+        get_batch("batch_abc123")
+
+    assert "proxy-secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("extra", [[1, 2], "[1, 2]", "5"])
+def test_an_extra_that_is_no_object_is_named(connect: Connect, get_batch: GetBatch, extra: object) -> None:
+    connect(password="a-key", extra=extra)
+
+    with pytest.raises(RespanConfigurationError, match="has an extra that is not a JSON object"):
+        get_batch("batch_abc123")
+
+
+def test_a_hook_shared_by_coroutines_opens_and_closes_one_session(
+    connected: RespanSandbox, recwarn: pytest.WarningsRecorder
+) -> None:
+    batch_id = connected.add_batch()
+
+    async def ask_together() -> None:
+        async with aclosing(RespanHook()) as hook:
+            await asyncio.gather(*(hook.aget_batch(batch_id) for _ in range(5)))
+
+    asyncio.run(ask_together())
+    assert [str(warning.message) for warning in recwarn if "nclosed" in str(warning.message)] == []
+
+
+def test_coroutines_and_threads_all_pick_up_a_replaced_key(connected: RespanSandbox, connect: Connect) -> None:
+    batch_id = connected.add_batch()
+    hook = RespanHook()
+    hook.get_batch(batch_id)
+
+    async def ask_together() -> None:
+        async with aclosing(hook):
+            await hook.aget_batch(batch_id)
+            connected.api_key = "another-key"
+            connect(host=connected.url, password="another-key")
+            await asyncio.gather(*(hook.aget_batch(batch_id) for _ in range(6)))
+
+    asyncio.run(ask_together())
+    with ThreadPoolExecutor(8) as threads:
+        assert {batch.id for batch in threads.map(hook.get_batch, [batch_id] * 8)} == {batch_id}
+
+
+def test_a_hook_may_be_used_in_one_event_loop_after_another(connected: RespanSandbox) -> None:
+    batch_id, hook = connected.add_batch(), RespanHook()
+
+    async def ask() -> str:
+        try:
+            return (await hook.aget_batch(batch_id)).id
+        finally:
+            await hook.aclose()
+
+    assert [asyncio.run(ask()) for _ in range(2)] == [batch_id] * 2
+
+
+@contextmanager
+def raw_server(
+    begin: bytes, drop: bytes = b"", *, pause: float = 0.0, seen: list[bytes] | None = None
+) -> Iterator[str]:
+    """Answer each connection with bytes: the beginning once, then the drop again and again; without a drop, hang up."""
     listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def answer(peer: socket.socket) -> None:
+        with peer, suppress(OSError):
+            request = peer.recv(65536)
+            if request and seen is not None:
+                seen.append(request)
+            peer.sendall(begin)
+            while drop and not over.wait(pause):
+                peer.sendall(drop)
 
     def serve() -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 peer, _address = listener.accept()
-            except OSError:
-                return
-            with peer:
-                peer.recv(65536)
-                try:
-                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[")
-                    while True:
-                        peer.sendall(b" " * 2**20)
-                except OSError:
-                    continue
+                threading.Thread(target=answer, args=(peer,), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        over.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()

@@ -31,6 +31,7 @@ def read(**fields: Any) -> RespanConnection:
         ({"host": "localhost", "port": 8000}, "http://localhost:8000"),
         ({"host": "http://127.0.0.1:8000/api/"}, "http://127.0.0.1:8000"),
         ({"host": "http://[::1]:8000"}, "http://[::1]:8000"),
+        ({"host": "::1", "port": 8000}, "http://[::1]:8000"),
         ({"host": "https://gateway.example/respan/api/"}, "https://gateway.example/respan"),
         ({"host": "http://respan.internal", "extra": {"allow_http": True}}, "http://respan.internal"),
     ],
@@ -145,6 +146,16 @@ CORRECT_IT = "Correct the field or leave it out."
             "the provider sets itself. Use the password for the key and respan_params for tracking parameters.",
         ),
         (
+            {"extra": [1]},
+            "Airflow connection 'respan_default' has an extra that is not a JSON object. Write it like {} or leave it "
+            "out.",
+        ),
+        (
+            {"extra": {"proxies": {"http": "http://[::1"}}},
+            "Airflow connection 'respan_default' has an extra field 'proxies' that is not a JSON object of schemes and "
+            f'proxy URLs, like {{"https": "http://proxy:3128"}}. {CORRECT_IT}',
+        ),
+        (
             {"extra": {"provider_id": 5}},
             f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",
         ),
@@ -169,4 +180,5 @@ def test_secrets_are_blotted_out_of_foreign_texts() -> None:
     extra = {"headers": {"X-Secret": "header-secret"}, "proxies": {"https": "http://me:proxy-secret@proxy"}}
     connection = read(extra=extra)
 
-    assert connection.redact(f"{KEY}, header-secret and proxy-secret") == "***, *** and ***"
+    text = f"{KEY}, header-secret and http://me:proxy-secret@proxy:3128"
+    assert connection.redact(text) == "***, *** and http://***@proxy:3128"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -44,14 +44,14 @@ async def _afind(hook: BaseHook, conn_id: str) -> RespanConnection:
     return _settings(conn_id, found, await get_async_extra_dejson(found))
 
 
-def _settings(conn_id: str, found: Connection, extra: Mapping[str, Any]) -> RespanConnection:
+def _settings(conn_id: str, found: Connection, extra: object) -> RespanConnection:
     return RespanConnection.from_airflow(
         conn_id=conn_id,
         password=found.password,
         host=found.host,
         schema=found.schema,
         port=found.port,
-        extra=extra,
+        extra={} if extra is None else extra,
     )
 
 

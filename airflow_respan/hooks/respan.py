@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from os import PathLike
@@ -52,7 +53,7 @@ class RespanHook(BaseHook):
         super().__init__(**kwargs)
         self.respan_conn_id = respan_conn_id
         self._client: RespanClient | None = None
-        self._async_client: AsyncRespanClient | None = None
+        self._async_clients: list[AsyncRespanClient] = []
 
     def get_batch(
         self,
@@ -223,29 +224,27 @@ class RespanHook(BaseHook):
     def get_conn(self) -> RespanClient:
         """Give the client of this hook, made at the first call."""
         if self._client is None:
-            from airflow_respan.client import RespanClient
-
-            self._client = RespanClient(look_up(self, self.respan_conn_id))
+            self._client = self._new_client(look_up(self, self.respan_conn_id))
         return self._client
 
     async def aclose(self) -> None:
         """Close what the asynchronous methods opened."""
-        if self._async_client is not None:
-            await self._async_client.aclose()
-            self._async_client = None
+        clients, self._async_clients = self._async_clients, []
+        for client in clients:
+            await client.aclose()
 
     def _call(self, use: Callable[[RespanClient], T]) -> T:
+        client = self.get_conn()
         try:
-            return use(self.get_conn())
+            return use(client)
         except RespanAuthenticationError:
-            refused = self.get_conn()
-            renewed = look_up(self, self.respan_conn_id)
-            if renewed == refused.connection:
+            settings = look_up(self, self.respan_conn_id)
+            if settings == client.connection:
                 raise
-            self.log.info("Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id)
-            refused.close()
-            self._client = None
-            return use(self.get_conn())
+            self._tell_renewed()
+            # Not closed: other threads may be using it.
+            self._client = self._new_client(settings)
+            return use(self._client)
 
     def _send(
         self, make: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
@@ -259,19 +258,39 @@ class RespanHook(BaseHook):
         try:
             return await client.send(make(client.connection, *args, **kwargs))
         except RespanAuthenticationError:
-            if await alook_up(self, self.respan_conn_id) == client.connection:
+            settings = await alook_up(self, self.respan_conn_id)
+            if settings == client.connection:
                 raise
-            self.log.info("Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id)
-            await self.aclose()
-            client = await self._aclient()
+            self._tell_renewed()
+            client = await self._aclient(settings)
             return await client.send(make(client.connection, *args, **kwargs))
 
-    async def _aclient(self) -> AsyncRespanClient:
-        if self._async_client is None:
-            from airflow_respan.async_client import AsyncRespanClient
+    async def _aclient(self, settings: RespanConnection | None = None) -> AsyncRespanClient:
+        """Give the newest client of this event loop; those before it stay open for whoever still uses them."""
+        from airflow_respan.async_client import AsyncRespanClient
 
-            self._async_client = await AsyncRespanClient.open(await alook_up(self, self.respan_conn_id))
-        return self._async_client
+        def usable() -> AsyncRespanClient | None:
+            loop = asyncio.get_running_loop()
+            here = [client for client in self._async_clients if client.loop is loop]
+            return here[-1] if here and settings in (None, here[-1].connection) else None
+
+        if client := usable():
+            return client
+        opened = await AsyncRespanClient.open(settings or await alook_up(self, self.respan_conn_id))
+        if client := usable():  # somebody else was faster
+            await opened.aclose()
+            return client
+        self._async_clients.append(opened)
+        return opened
+
+    @staticmethod
+    def _new_client(settings: RespanConnection) -> RespanClient:
+        from airflow_respan.client import RespanClient
+
+        return RespanClient(settings)
+
+    def _tell_renewed(self) -> None:
+        self.log.info("Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id)
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:

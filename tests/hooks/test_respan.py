@@ -122,8 +122,81 @@ def test_files_are_listed_found_and_deleted(connected: RespanSandbox) -> None:
 def test_deleting_is_not_believed_without_the_services_word(connected: RespanSandbox) -> None:
     connected.inject(Fault(status=200, body={"id": "file-1", "deleted": False}), times=None)
 
-    with pytest.raises(RespanTransientError, match="'deleted' is not true"):
+    with pytest.raises(RespanTransientError, match="'deleted' is not true of 'file-1'"):
         RespanHook().delete_file("file-1")
+
+    assert len(connected.requests) == 1
+
+
+def test_an_item_of_a_list_that_is_no_batch_hides_no_other(connected: RespanSandbox) -> None:
+    items = [{"id": "batch_1", "status": "completed"}, {"id": "batch_2"}]
+    connected.inject(Fault(status=200, body={"object": "list", "data": items, "has_more": True}))
+
+    page = RespanHook().list_batches()
+
+    assert [batch.id for batch in page.batches] == ["batch_1"]
+    assert (page.next_after, page.unreadable) == ("batch_2", 1)
+
+
+def test_an_answer_about_something_else_is_refused(connected: RespanSandbox) -> None:
+    hook = RespanHook()
+    connected.inject(Fault(status=200, body={"id": "batch_9", "status": "cancelling"}), times=2)
+    with pytest.raises(RespanTransientError, match="'id' is 'batch_9', another than was asked for"):
+        hook.cancel_batch("batch_1")
+    connected.inject(Fault(status=200, body={"id": "file-9"}), times=2)
+    with pytest.raises(RespanTransientError, match="'id' is 'file-9', another than was asked for"):
+        hook.get_file("file-1")
+
+
+def test_a_text_file_is_refused_before_anything_is_sent(connected: RespanSandbox) -> None:
+    with pytest.raises(ValueError) as refused:
+        RespanHook().upload_file(io.StringIO("{}"))  # type: ignore[arg-type]
+
+    assert str(refused.value) == "'batch.jsonl' is open as text; open it in binary mode ('rb') to upload it"
+    assert connected.requests == []
+
+
+class ChangingFile(io.BytesIO):
+    """A file that is shorter or longer when it is read than when it was measured."""
+
+    def __init__(self, content: bytes, *, then: bytes) -> None:
+        super().__init__(content)
+        self.then = then
+
+    def tell(self) -> int:
+        return 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size and self.getvalue() != self.then:
+            self.truncate(0)
+            super().seek(0)
+            self.write(self.then)
+            super().seek(0)
+        return super().read(size)
+
+
+def test_a_file_that_grows_is_sent_as_it_was_measured(connected: RespanSandbox) -> None:
+    hook = RespanHook()
+
+    uploaded = hook.upload_file(ChangingFile(b"{}\n", then=b"{}\nmore"))
+
+    assert b"".join(hook.iter_file_content(uploaded.id)) == b"{}\n"
+
+
+def test_a_file_that_shrinks_is_an_error(connected: RespanSandbox) -> None:
+    with pytest.raises(ValueError, match="The file became 3 bytes shorter while it was uploaded"):
+        RespanHook().upload_file(ChangingFile(b"{}\nmore", then=b"{}\nm"))
+
+
+def test_a_content_in_an_encoding_that_was_not_asked_for_is_not_believed(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    connected.inject(Fault(status=200, body="half a zip", headers={"Content-Encoding": "gzip"}), times=None)
+
+    with pytest.raises(RespanTransientError, match="an encoding that was not asked for"):
+        RespanHook().download_file("file-1", tmp_path / "out")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_upload_starts_where_the_file_stands_and_leaves_it_there(connected: RespanSandbox) -> None:

@@ -1,0 +1,38 @@
+"""Foreign JSON, made into what XCom, a trigger's event and every database can keep. No I/O, no Airflow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+WIDEST_INT = 2**63
+DEEPEST = 20
+
+
+def plain(value: Any, *, depth: int = 0) -> Any:
+    """Give a decoded JSON value without what would break its way through Airflow.
+
+    Seen on 3.3.2: a lone surrogate, an integer beyond 64 bits, NaN, or a key that Airflow's serialisation has
+    reserved fails the task, and in the event of a trigger ends the whole triggerer. PostgreSQL keeps no NUL.
+
+    :param value: anything that ``json.loads`` gives
+    :return: the same, but for: lone surrogates and NULs replaced, wide integers as text, NaN and infinity as None,
+        ``__key`` as ``_key``, and what is nested too deeply as text
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "?")
+    if isinstance(value, dict | list) and depth == DEEPEST:
+        return f"(nested more than {DEEPEST} deep)"
+    if isinstance(value, dict):
+        return {_key(str(key)): plain(item, depth=depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item, depth=depth + 1) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    # hex() and not str(): Python refuses to write more than 4,300 decimal digits.
+    return hex(value) if isinstance(value, int) and not -WIDEST_INT <= value < WIDEST_INT else value
+
+
+def _key(key: str) -> str:
+    text: str = plain(key)
+    return f"_{text.lstrip('_')}" if text.startswith("__") else text
