@@ -7,6 +7,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from airflow_respan.batch import Batch
 from airflow_respan.exceptions import (
@@ -350,6 +352,63 @@ def test_a_ca_bundle_that_is_none_is_named(
         get_batch("batch_abc123")
 
 
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody knows."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority: trustme.CA) -> Iterator[str]:
+    """A service with a certificate of that authority's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with raw_server(b"HTTP/1.1 200 OK\r\n" + WHOLE, tls=context) as url:
+        yield url
+
+
+def test_a_private_authority_is_trusted_by_its_path(
+    connect: Connect, get_batch: GetBatch, tls_server: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    connect(host=tls_server, password="a-key", extra={"verify": str(bundle)})
+
+    assert get_batch("batch_abc123").status == "in_progress"
+
+
+def test_a_certificate_need_not_be_checked(connect: Connect, get_batch: GetBatch, tls_server: str) -> None:
+    connect(host=tls_server, password="a-key", extra={"verify": False})
+
+    assert get_batch("batch_abc123").status == "in_progress"
+
+
+def test_an_unknown_authority_is_not_trusted_and_the_error_says_what_to_do(
+    connect: Connect, get_batch: GetBatch, tls_server: str
+) -> None:
+    connect(host=tls_server, password="a-key")
+
+    with pytest.raises(RespanTransientError, match="put the CA's path into the extra field 'verify'"):
+        get_batch("batch_abc123")
+
+
+def test_the_certificate_of_another_host_is_not_trusted(
+    connect: Connect, get_batch: GetBatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.example").configure_cert(context)
+    seen: list[bytes] = []
+    with raw_server(b"HTTP/1.1 200 OK\r\n" + WHOLE, tls=context, seen=seen) as url:
+        connect(host=url, password="a-key", extra={"verify": str(bundle)})
+
+        with pytest.raises(RespanTransientError, match="gave no answer"):
+            get_batch("batch_abc123")
+
+    assert seen == []
+
+
 def test_a_connection_that_does_not_exist_says_how_to_make_it(airflow_db: None, get_batch: GetBatch) -> None:
     with pytest.raises(RespanConfigurationError) as refused:
         get_batch("batch_abc123", conn_id="respan_missing")
@@ -590,14 +649,19 @@ def test_a_hook_may_be_used_in_one_event_loop_after_another(connected: RespanSan
 
 @contextmanager
 def raw_server(
-    begin: bytes, drop: bytes = b"", *, pause: float = 0.0, seen: list[bytes] | None = None
+    begin: bytes,
+    drop: bytes = b"",
+    *,
+    pause: float = 0.0,
+    seen: list[bytes] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
     """Answer each connection with bytes: the beginning once, then the drop again and again; without a drop, hang up."""
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
-    def answer(peer: socket.socket) -> None:
-        with peer, suppress(OSError):
+    def answer(accepted: socket.socket) -> None:
+        with suppress(OSError), tls.wrap_socket(accepted, server_side=True) if tls else accepted as peer:
             request = peer.recv(65536)
             if request and seen is not None:
                 seen.append(request)
@@ -614,7 +678,7 @@ def raw_server(
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         over.set()
         listener.shutdown(socket.SHUT_RDWR)
