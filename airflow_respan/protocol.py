@@ -7,13 +7,12 @@ to :func:`airflow_respan.answers.read_answer`. So workers and triggerers cannot 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO, Any, TypeVar
 
 from airflow_respan.batch import Batch
 from airflow_respan.connection import RespanConnection
 from airflow_respan.file import RespanFile
+from airflow_respan.page import BatchPage, items_of
 from airflow_respan.request import Request, Upload, make_request, segment
 
 T = TypeVar("T")
@@ -22,22 +21,6 @@ Identified = TypeVar("Identified", Batch, RespanFile)
 BATCHES = "/api/v1/batches/"
 FILES = "/api/files/"
 LARGEST_PAGE = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchPage:
-    """One page of the list of batches, newest first.
-
-    A list can be stale for weeks while retrieving is right: take it as a hint, never as the truth.
-
-    :param batches: up to 100 batches; fields may be missing in them that retrieving would give
-    :param next_after: what to pass as ``after`` for the next page, or None on the last
-    :param unreadable: how many items of the page were no batches, and were left out
-    """
-
-    batches: tuple[Batch, ...]
-    next_after: str | None
-    unreadable: int = 0
 
 
 def get_batch(
@@ -70,7 +53,7 @@ def list_batches(
     if not 1 <= limit <= LARGEST_PAGE:
         raise ValueError(f"limit is {limit}; a page of the list holds 1 to {LARGEST_PAGE} batches")
     query = {"limit": limit, "after": after, "provider_id": provider_id or connection.provider_id}
-    return make_request(connection, "list batches", "GET", BATCHES, _read_page, query=query)
+    return make_request(connection, "list batches", "GET", BATCHES, BatchPage.from_dict, query=query)
 
 
 def create_batch(
@@ -148,7 +131,7 @@ def list_files(connection: RespanConnection, *, provider_id: str | None = None) 
     """``GET /api/files/``."""
 
     def read(data: object) -> tuple[RespanFile, ...]:
-        return tuple(RespanFile.from_dict(item) for item in _items(data))
+        return tuple(RespanFile.from_dict(item) for item in items_of(data))
 
     query = {"provider_id": provider_id or connection.provider_id}
     return make_request(connection, "list files", "GET", FILES, read, query=query)
@@ -191,13 +174,6 @@ def _file_request(
     )
 
 
-def _items(data: object) -> list[Any]:
-    if not isinstance(data, Mapping) or not isinstance(data.get("data"), list):
-        raise ValueError("'data' is not a list")
-    items: list[Any] = data["data"]
-    return items
-
-
 def _about(asked_id: str, read: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
     """Read an answer, and refuse one that is about something else than was asked for."""
 
@@ -208,18 +184,6 @@ def _about(asked_id: str, read: Callable[[Any], Identified]) -> Callable[[Any], 
         return result
 
     return checked
-
-
-def _read_page(data: Any) -> BatchPage:
-    items = _items(data)
-    batches = []
-    for item in items:
-        # One bad item must not hide the other 99, nor the pages behind it.
-        with suppress(ValueError):
-            batches.append(Batch.from_dict(item))
-    last = items[-1].get("id") if items and isinstance(items[-1], Mapping) else None
-    more = data.get("has_more") is True and isinstance(last, str)
-    return BatchPage(batches=tuple(batches), next_after=last if more else None, unreadable=len(items) - len(batches))
 
 
 def _unread(_data: object) -> None:

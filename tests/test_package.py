@@ -24,7 +24,7 @@ PACKAGE = Path(airflow_respan.__file__).parent
 LAYERS = [
     {"exceptions", "plain", "file", "xcom", "get_provider_info", "adapter"},
     {"batch"},
-    {"verdict"},
+    {"verdict", "page"},
     {"connection"},
     {"request"},
     {"protocol", "failures", "multipart"},

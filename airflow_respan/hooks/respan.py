@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_respan.client import RespanClient
     from airflow_respan.connection import RespanConnection
     from airflow_respan.file import RespanFile
-    from airflow_respan.protocol import BatchPage
+    from airflow_respan.page import BatchPage
     from airflow_respan.request import Request
 
 P = ParamSpec("P")

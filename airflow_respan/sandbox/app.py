@@ -1,4 +1,4 @@
-"""The sandbox's HTTP side: every endpoint of the API, with and without trailing slash, and the control endpoints."""
+"""The sandbox's HTTP side: every endpoint of the API, with and without trailing slash, checked and logged."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from aiohttp import BodyPartReader, web
 
 from airflow_respan.sandbox import model
 from airflow_respan.sandbox.batches import Batches
+from airflow_respan.sandbox.control import CONTROL, Control, Injected, json_object
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-CONTROL = "/_sandbox/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,19 +40,6 @@ class ReceivedRequest:
     body: bytes
     peer: str
     at: float
-
-
-@dataclass(kw_only=True)
-class Injected:
-    """A fault that lies in wait for requests.
-
-    :param times: how many requests it will still hit; None hits until it is healed
-    """
-
-    fault: Fault
-    times: int | None
-    path: str
-    method: str | None
 
 
 @dataclass(kw_only=True)
@@ -90,8 +76,9 @@ class Service:
         for method, path, handler in routes:
             app.router.add_route(method, path, handler)
             app.router.add_route(method, f"{path}/", handler)
-        app.router.add_post(f"{CONTROL}faults", self.control_faults)
-        app.router.add_post(f"{CONTROL}batches", self.control_batches)
+        control = Control(batches=self.batches, faults=self.faults)
+        app.router.add_post(f"{CONTROL}faults", control.post_faults)
+        app.router.add_post(f"{CONTROL}batches", control.post_batches)
         return app
 
     @web.middleware
@@ -156,7 +143,7 @@ class Service:
 
     async def create_batch(self, request: web.Request) -> web.Response:
         """Answer ``POST /api/v1/batches/``."""
-        fields = await _json_object(request)
+        fields = await json_object(request)
         for name in ("input_file_id", "endpoint", "completion_window"):
             if not isinstance(fields.get(name), str):
                 return _invalid(name, "This field is required.")
@@ -217,35 +204,6 @@ class Service:
         file = self.files.get(request.match_info["id"])
         return web.FileResponse(file.path) if file else _no_file(request)
 
-    async def control_faults(self, request: web.Request) -> web.Response:
-        """Inject a fault from another process: ``{"fault": {"status": 503}, "times": 3, "path": "/batches/"}``.
-
-        An empty object heals all.
-        """
-        wanted = await _json_object(request)
-        if not wanted:
-            self.faults.clear()
-            return web.json_response({"faults": 0})
-        self.faults.append(
-            Injected(
-                fault=Fault(**wanted["fault"]),
-                times=wanted.get("times", 1),
-                path=wanted.get("path", ""),
-                method=wanted.get("method"),
-            )
-        )
-        return web.json_response({"faults": len(self.faults)})
-
-    async def control_batches(self, request: web.Request) -> web.Response:
-        """Make a batch from nothing, or change one, from another process: its fields, ``id`` to change one."""
-        fields = await _json_object(request)
-        batch_id = fields.pop("id", None)
-        if batch_id is None:
-            batch_id = self.batches.add(**fields)
-        else:
-            self.batches.change(batch_id, **fields)
-        return web.json_response(self.batches.get(batch_id))
-
     def _batch(self, request: web.Request, answer: dict[str, Any] | None) -> web.Response:
         if answer is None:
             return _error(404, f"No such batch: {request.match_info['id']}")
@@ -262,16 +220,6 @@ def _respan_params(header: str | None) -> dict[str, Any] | None:
     except (ValueError, binascii.Error):
         return None
     return params if isinstance(params, dict) else None
-
-
-async def _json_object(request: web.Request) -> dict[str, Any]:
-    try:
-        data = await request.json()
-    except ValueError:
-        raise web.HTTPBadRequest(reason="JSON parse error") from None
-    if not isinstance(data, dict):
-        raise web.HTTPBadRequest(reason="A JSON object is expected")
-    return data
 
 
 def _no_file(request: web.Request) -> web.Response:

@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from airflow_respan.sandbox.app import Injected, ReceivedRequest, Service
+from airflow_respan.sandbox.app import ReceivedRequest, Service
 from airflow_respan.sandbox.batches import Batches
+from airflow_respan.sandbox.control import Injected
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
 

@@ -1,0 +1,53 @@
+"""What a page of a list is: no I/O, no Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_respan.batch import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPage:
+    """One page of the list of batches, newest first.
+
+    A list can be stale for weeks while retrieving is right: take it as a hint, never as the truth.
+
+    :param batches: up to 100 batches; fields may be missing in them that retrieving would give
+    :param next_after: what to pass as ``after`` for the next page, or None on the last
+    :param unreadable: how many items of the page were no batches, and were left out
+    """
+
+    batches: tuple[Batch, ...]
+    next_after: str | None
+    unreadable: int = 0
+
+    @classmethod
+    def from_dict(cls, data: Any) -> BatchPage:
+        """Read a page from an API answer.
+
+        :raises ValueError: if it is no list
+        """
+        items = items_of(data)
+        batches = []
+        for item in items:
+            # One bad item must not hide the other 99, nor the pages behind it.
+            with suppress(ValueError):
+                batches.append(Batch.from_dict(item))
+        last = items[-1].get("id") if items and isinstance(items[-1], Mapping) else None
+        more = data.get("has_more") is True and isinstance(last, str)
+        return cls(batches=tuple(batches), next_after=last if more else None, unreadable=len(items) - len(batches))
+
+
+def items_of(data: object) -> list[Any]:
+    """Give the items of any of the API's lists.
+
+    :raises ValueError: if it is no list
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("data"), list):
+        raise ValueError("'data' is not a list")
+    items: list[Any] = data["data"]
+    return items
