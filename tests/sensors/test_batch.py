@@ -65,8 +65,9 @@ def test_looks_are_an_interval_apart_with_some_jitter(connected: RespanSandbox, 
 
 
 @every_mode
-def test_a_rate_limit_is_obeyed(connected: RespanSandbox, mode: str) -> None:
-    connected.inject(Fault.rate_limit(retry_after=1.5))
+@pytest.mark.parametrize("fault", [Fault.rate_limit(retry_after=1.5), Fault.rate_limit(header="2")])
+def test_a_rate_limit_is_obeyed_wherever_it_stands(connected: RespanSandbox, mode: str, fault: Fault) -> None:
+    connected.inject(fault)
 
     outcome = wait_for(connected.add_batch(**ENDED), mode, poke_interval=0.1)
 
