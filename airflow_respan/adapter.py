@@ -20,9 +20,14 @@ from urllib3.response import BaseHTTPResponse
 
 @contextmanager
 def watched(seconds: float, shut_down: Callable[[], object]) -> Iterator[None]:
-    """Call ``shut_down`` if the block takes longer."""
+    """Call ``shut_down`` if the block takes longer.
+
+    :raises TimeoutError: if it was called, whatever the block made of that
+    """
+    over = threading.Event()
 
     def end() -> None:
+        over.set()
         with suppress(OSError, ValueError, RuntimeError):  # it has ended by itself meanwhile
             shut_down()
 
@@ -31,8 +36,13 @@ def watched(seconds: float, shut_down: Callable[[], object]) -> Iterator[None]:
     watchdog.start()
     try:
         yield
+    except Exception:
+        if not over.is_set():
+            raise
     finally:
         watchdog.cancel()
+    if over.is_set():
+        raise TimeoutError(f"no whole answer within {seconds:.3g} seconds") from None
 
 
 def _watched_head(connection: HTTPConnection, read: Callable[[], Any]) -> Any:

@@ -76,7 +76,8 @@ def unanswered(request: Request[Any], error: Exception) -> RespanTransientError:
     hint = ""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         hint = "; if its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
-    return unusable(request, f"gave no answer ({type(error).__name__}: {_root(error)}{hint})")
+    cause = f"{type(error).__name__}: {_root(error)}".removesuffix(": ")
+    return unusable(request, f"gave no answer ({cause}{hint})")
 
 
 def unsendable(request: Request[Any], error: Exception) -> RespanConfigurationError:
@@ -126,9 +127,8 @@ def status_words(status: int) -> str:
 def _root(error: BaseException) -> str:
     """Find what lies at the bottom: the HTTP libraries wrap a refused connection three times over."""
     text = str(error)
-    while error := error.__cause__ or error.__context__:  # type: ignore[assignment]
-        text = str(error) or text
-    return text or "no details"
+    deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return (_root(deeper) if deeper else "") or text
 
 
 def _message(request: Request[Any], what_happened: str, advice: str) -> str:
