@@ -143,12 +143,12 @@ class Batch:
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain JSON back, unknown keys included: what goes to XCom and through a trigger's event."""
-        plain: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
+        known: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
         for name in _MOMENTS:
-            plain[name] = None if plain[name] is None else plain[name].int_timestamp
-        plain["request_counts"] = self.request_counts.to_dict() if self.request_counts else None
-        plain["metadata"] = None if self.metadata is None else dict(self.metadata)
-        return {**plain, **self.unknown}
+            known[name] = None if known[name] is None else known[name].int_timestamp
+        known["request_counts"] = self.request_counts.to_dict() if self.request_counts else None
+        known["metadata"] = None if self.metadata is None else dict(self.metadata)
+        return {**known, **self.unknown}
 
     @property
     def is_terminal(self) -> bool:

@@ -81,7 +81,8 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         raise RespanConfigurationError(
             f"Airflow connection {connection.conn_id!r} cannot check certificates by {path!r}, which its extra field "
-            f"'verify' or the variable REQUESTS_CA_BUNDLE names: {type(error).__name__}: {error}."
+            f"'verify' or the variable REQUESTS_CA_BUNDLE names: {type(error).__name__}: {error}. "
+            "Name a CA bundle or a directory of certificates that is on this machine."
         ) from None
 
 

@@ -29,7 +29,7 @@ _ADVICE = {
 }
 _ERRORS = {401: RespanAuthenticationError, 403: RespanAuthenticationError, 404: RespanNotFoundError}
 _HOST_ADVICE = "Write the right address into the connection's host"
-LONGEST_LOOK = 2**16
+_LONGEST_LOOK = 2**16
 _LONGEST_QUOTE = 700
 
 
@@ -112,7 +112,7 @@ def decode(body: bytes) -> Any:
 
 def not_json(body: bytes) -> str:
     """Show a body that is not JSON, an HTML page of a proxy perhaps."""
-    text = " ".join(body[:LONGEST_LOOK].decode("utf-8", "replace").split())
+    text = " ".join(body[:_LONGEST_LOOK].decode("utf-8", "replace").split())
     return f"not JSON but {text!r}" if text else "an empty body"
 
 

@@ -108,7 +108,8 @@ class BatchWait:
         seconds = self.poke_interval
         if self.exponential_backoff:
             seconds = max(seconds, (pendulum.now("UTC") - self._start).total_seconds())
-            seconds = min(seconds, seconds if self.max_wait is None else self.max_wait)
+            if self.max_wait is not None:
+                seconds = min(seconds, self.max_wait)
         if isinstance(self.error, RespanTransientError):
             seconds = max(seconds, self.error.retry_after or 0)
         seconds *= 1 + JITTER * random.random()  # noqa: S311 (spreads load, keeps no secret)

@@ -334,7 +334,8 @@ def test_a_ca_bundle_that_is_not_there_is_named(connect: Connect, get_batch: Get
 
     assert str(refused.value) == (
         "Airflow connection 'respan_default' cannot check certificates by '/no/such/bundle.pem', which its extra field "
-        "'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or directory."
+        "'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or directory. "
+        "Name a CA bundle or a directory of certificates that is on this machine."
     )
 
 
