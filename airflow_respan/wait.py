@@ -58,7 +58,12 @@ class BatchWait:
 
     def options(self) -> dict[str, Any]:
         """Give the fields that make the same wait go on elsewhere, as plain JSON."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return {name: getattr(self, name) for name in self.option_names()}
+
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        """Name the fields that :meth:`options` gives, and that a wait can be made of."""
+        return tuple(f.name for f in fields(cls) if f.init)
 
     @property
     def deadline(self) -> pendulum.DateTime:

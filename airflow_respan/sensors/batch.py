@@ -133,11 +133,12 @@ class RespanBatchSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=False)
         return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, batch))
 
-    def execute_complete(self, context: Context, event: Any = None, begun_at: str | None = None) -> Any:
+    def execute_complete(self, context: Context, event: Any = None, begun_at: str | None = None, **_: Any) -> Any:
         """Go on after a deferral.
 
         :param event: what the trigger yielded; whatever cannot be trusted is looked up again
         :param begun_at: when the wait began
+        :param _: what another release, which deferred the task, may have noted besides
         """
         self._wait = self._begin(begun_at or started_at(self, context))
         end = end_of(event)

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+import airflow_respan
 from airflow_respan.batch import Batch
 from airflow_respan.exceptions import RespanBatchTimeout, RespanError
 from airflow_respan.hooks.respan import RespanHook
@@ -27,7 +28,8 @@ class RespanBatchTrigger(BaseTrigger):
     :param provider_id: the provider that the batch went to, or None for the connection's
     :param cancel_on_kill: cancel the batch when somebody marks the deferred task failed or successful, or clears
         it (Airflow 3.3 and later; earlier ones do not tell)
-    :param wait: the fields of :class:`~airflow_respan.wait.BatchWait`, ``batch_id`` first of all
+    :param wait: the fields of :class:`~airflow_respan.wait.BatchWait`, ``batch_id`` first of all; others, from a task
+        that another release deferred, are passed over with a warning
     """
 
     def __init__(
@@ -44,7 +46,14 @@ class RespanBatchTrigger(BaseTrigger):
         self.respan_params = respan_params
         self.provider_id = provider_id
         self.cancel_on_kill = cancel_on_kill
-        self.wait = BatchWait(**wait)
+        known = BatchWait.option_names()
+        if unknown := sorted(wait.keys() - known):
+            self.log.warning(
+                "Passing over arguments that this release (%s) does not know: %s.",
+                airflow_respan.__version__,
+                ", ".join(unknown),
+            )
+        self.wait = BatchWait(**{name: value for name, value in wait.items() if name in known})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give the class path and arguments that Airflow keeps while the task is deferred."""

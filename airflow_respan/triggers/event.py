@@ -35,7 +35,7 @@ def event_of(end: Batch | Exception) -> dict[str, Any]:
     """
     if isinstance(end, Batch):
         return {"batch": end.to_dict()}
-    status_code = getattr(end, "status_code", None)
+    status_code = end.status_code if isinstance(end, RespanAPIError) else None
     return {"error": type(end).__name__, "message": str(end), "status_code": status_code}
 
 

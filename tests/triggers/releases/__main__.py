@@ -1,0 +1,14 @@
+"""``python -m tests.triggers.releases``: keep what a deferred task of this release leaves, before it is published."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from airflow_respan.sandbox import RespanSandbox
+from tests.triggers.releases import write
+
+with RespanSandbox(pace=None) as sandbox:
+    connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+    os.environ["AIRFLOW_CONN_RESPAN_DEFAULT"] = json.dumps(connection)
+    print(f"Written: {write(sandbox)}")  # noqa: T201 (a program prints)
