@@ -1,7 +1,7 @@
 """A throw-away Airflow inside the checkout, beside a local Respan: ``make airflow``.
 
-Each component is a process group of its own, which is ended as a whole: a signal to ``airflow standalone`` would
-leave its scheduler and API server behind.
+Each component is a process group of its own: a signal to ``airflow standalone`` would leave its scheduler and API
+server behind.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from processes import Processes
 
 from airflow_respan.sandbox import RespanSandbox
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 HOME = CHECKOUT / ".airflow"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
-PATIENCE = 20.0
 
 
 def environment(home: Path, *, connection: Mapping[str, object] | None = None) -> dict[str, str]:
@@ -71,44 +72,25 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(env: Mapping[str, str], home: Path, *, port: int) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Run all components, each in a process group and with a log file of its own; end them all at the end."""
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
+def running(env: Mapping[str, str], home: Path, *, port: int) -> Iterator[Processes]:
+    """Run all components; end them all at the end."""
+    with Processes(home) as processes:
         for component in COMPONENTS:
-            extra = ["--host", "127.0.0.1", "--port", str(port)] if component == "api-server" else []
-            with (home / f"{component}.log").open("wb") as log:
-                processes[component] = subprocess.Popen(
-                    [sys.executable, "-m", "airflow", component, *extra],
-                    env=env,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+            start(processes, component, env=env, port=port)
         yield processes
-    finally:
-        # A second, impatient Ctrl-C must not leave half of them behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for sent in (signal.SIGTERM, signal.SIGKILL):
-            for process in processes.values():
-                _signal_group(process.pid, sent)
-            deadline = time.monotonic() + PATIENCE
-            while any(_group_lives(process) for process in processes.values()) and time.monotonic() < deadline:
-                time.sleep(0.1)
 
 
-def _signal_group(group: int, sent: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, sent)
+def start(processes: Processes, component: str, *options: str, env: Mapping[str, str], port: int) -> None:
+    """Start one component of Airflow.
 
-
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()  # else its head stays a zombie, and the group with it
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    :param component: its command; what follows a ``#`` tells several of a kind apart
+    :param options: further options of the command
+    :param port: where the API server listens
+    """
+    command, *_number = component.split("#")
+    if command == "api-server":
+        options = ("--host", "127.0.0.1", "--port", str(port), *options)
+    processes.start(component, [sys.executable, "-m", "airflow", *command.split(), *options], env=env)
 
 
 def whole_airflow(env: Mapping[str, str], *, port: int) -> dict[str, str]:
@@ -149,16 +131,15 @@ def main() -> int:
             airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
             with running(env, HOME, port=port) as processes:
                 url = f"http://127.0.0.1:{port}"
-                while not answers(f"{url}/api/v2/version") and all(p.poll() is None for p in processes.values()):
+                while not answers(f"{url}/api/v2/version") and not processes.ended():
                     time.sleep(0.5)
                 print(f"Airflow:        {url} (no login; trigger batch_lifecycle)")
                 print(f"Respan sandbox: {sandbox.url}")
                 print(f"Logs:           {HOME.relative_to(CHECKOUT)}/*.log. Ctrl-C ends everything.", flush=True)
-                while all(process.poll() is None for process in processes.values()):
+                while not (ended := processes.ended()):
                     time.sleep(0.5)
-                ended = next(name for name, process in processes.items() if process.poll() is not None)
                 print(f"{ended} has ended by itself; the end of its log:", file=sys.stderr)
-                print((HOME / f"{ended}.log").read_text(errors="replace")[-3000:], file=sys.stderr)
+                print(processes.log(ended).read_text(errors="replace")[-3000:], file=sys.stderr)
                 return 1
     except KeyboardInterrupt:
         print("Ended.")

@@ -22,7 +22,7 @@ from airflow_respan.sandbox.files import Files
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ReceivedRequest:
     """A request that the sandbox has seen, its key aside.
 
@@ -30,6 +30,7 @@ class ReceivedRequest:
     :param body: what was sent as JSON; empty for everything else
     :param peer: the connection that it came over
     :param at: when it came (seconds of ``time.monotonic``)
+    :param status: the HTTP status that it was answered; None before that, and if the connection was cut
     """
 
     method: str
@@ -40,6 +41,7 @@ class ReceivedRequest:
     body: bytes
     peer: str
     at: float
+    status: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -88,18 +90,25 @@ class Service:
             return await handler(request)
         params = _respan_params(request.headers.get("X-Data-Respan-Params"))
         headers = {name: text for name, text in request.headers.items() if name.lower() != "authorization"}
-        self.requests.append(
-            ReceivedRequest(
-                method=request.method,
-                path=request.path,
-                query=dict(request.query),
-                headers=headers,
-                params=params or {},
-                body=await request.read() if request.content_type == "application/json" else b"",
-                peer=str(request.transport and request.transport.get_extra_info("peername")),
-                at=time.monotonic(),
-            )
+        received = ReceivedRequest(
+            method=request.method,
+            path=request.path,
+            query=dict(request.query),
+            headers=headers,
+            params=params or {},
+            body=await request.read() if request.content_type == "application/json" else b"",
+            peer=str(request.transport and request.transport.get_extra_info("peername")),
+            at=time.monotonic(),
         )
+        self.requests.append(received)
+        response = await self._answer(request, handler, params)
+        if request.transport is not None and not request.transport.is_closing():
+            received.status = response.status
+        return response
+
+    async def _answer(
+        self, request: web.Request, handler: Handler, params: dict[str, Any] | None
+    ) -> web.StreamResponse:
         for fault in self._due(request):
             response = await fault.play(request)
             if response is not None:

@@ -276,3 +276,20 @@ def test_the_program_says_why_it_cannot_serve(sandbox: RespanSandbox, port: str)
 
     assert done.returncode == 1
     assert f"The sandbox cannot listen on 127.0.0.1:{port}:" in done.stderr
+
+
+def test_each_request_is_noted_with_what_it_was_answered() -> None:
+    with RespanSandbox() as sandbox:
+        batch_id = sandbox.add_batch()
+        sandbox.inject(Fault.html())
+        sandbox.inject(Fault.cut())
+        for _ in range(2):
+            try:
+                call(sandbox, "GET", f"/api/v1/batches/{batch_id}/")
+            except requests.ConnectionError:
+                continue
+        call(sandbox, "GET", f"/api/v1/batches/{batch_id}/")
+        call(sandbox, "GET", "/api/v1/batches/batch_none/")
+        requests.get(f"{sandbox.url}/api/files/", timeout=10)
+
+        assert [request.status for request in sandbox.requests] == [502, None, 200, 404, 401]
