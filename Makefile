@@ -4,13 +4,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test airflow check clean
+.PHONY: demo test test-deployment test-deployment-short airflow check clean
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python dev/demo.py
 
 test: $(VENV)/tests ## run the whole test suite
 	$(BIN)/python -m pytest
+
+test-deployment: $(VENV)/deployment ## a whole Airflow under fire: many waits, everything goes wrong, nothing gets lost
+	$(BIN)/python dev/deployment.py
+	$(BIN)/python dev/deployment.py --executor CeleryExecutor --waits 30
+
+test-deployment-short: $(VENV)/deployment ## the same in a few minutes: one kill -9, one outage
+	$(BIN)/python dev/deployment.py --short --waits 20
 
 airflow: $(VENV)/package ## a whole Airflow with its UI, beside a local Respan, until Ctrl-C
 	@exec $(BIN)/python dev/local_airflow.py
@@ -41,4 +48,8 @@ $(VENV)/tests: $(VENV)/package
 
 $(VENV)/lint: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group lint
+	@touch $@
+
+$(VENV)/deployment: $(VENV)/package
+	$(BIN)/python -m pip install --quiet --group deployment
 	@touch $@

@@ -1,6 +1,6 @@
 """A throw-away Airflow inside the checkout, beside a local Respan: ``make airflow``.
 
-Each component is a process group of its own: a signal to ``airflow standalone`` would leave its scheduler and API
+Each component is a session of its own: a signal to ``airflow standalone`` would leave its scheduler and API
 server behind.
 """
 

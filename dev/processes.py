@@ -1,4 +1,7 @@
-"""Programs that run side by side, each a process group of its own, which is ended as a whole."""
+"""Programs that run side by side, each a session of its own, which is ended as a whole.
+
+A session, not a process group: Airflow gives each of its tasks a group of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 PATIENCE = 20.0
 
@@ -36,9 +41,7 @@ class Processes:
         # A second, impatient Ctrl-C must not leave half of them behind.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for sent in (signal.SIGTERM, signal.SIGKILL):
-            for process in self._running.values():
-                _signal_group(process.pid, sent)
-            self._wait_for(*self._running.values())
+            self._signal(sent, *self._running.values())
 
     def start(self, name: str, command: Sequence[str], *, env: Mapping[str, str]) -> None:
         """Start a program; what it prints is appended to its log."""
@@ -51,8 +54,7 @@ class Processes:
         """End a program and all that it has started, and wait until they are gone."""
         process = self._running.pop(name)
         for sent in (by, signal.SIGKILL):
-            _signal_group(process.pid, sent)
-            self._wait_for(process)
+            self._signal(sent, process)
 
     def ended(self) -> str | None:
         """Name a program that has ended by itself, if there is one."""
@@ -63,21 +65,22 @@ class Processes:
         return self._logs / f"{name}.log"
 
     @staticmethod
-    def _wait_for(*processes: subprocess.Popen[bytes]) -> None:
+    def _signal(sent: signal.Signals, *processes: subprocess.Popen[bytes]) -> None:
+        """Signal sessions, and wait a while until they are gone."""
+        for member in _members(processes):
+            with suppress(psutil.NoSuchProcess):
+                member.send_signal(sent)
         deadline = time.monotonic() + PATIENCE
-        while any(_group_lives(process) for process in processes) and time.monotonic() < deadline:
+        while _members(processes) and time.monotonic() < deadline:
             time.sleep(0.1)
 
 
-def _signal_group(group: int, sent: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, sent)
-
-
-def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()  # else its head stays a zombie, and the group with it
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _members(heads: Iterable[subprocess.Popen[bytes]]) -> list[psutil.Process]:
+    """Find who lives in the sessions of these processes; zombies do not."""
+    sessions = {head.pid for head in heads}
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found

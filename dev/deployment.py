@@ -1,0 +1,279 @@
+"""A whole Airflow, with two triggerers and PostgreSQL, under fire: ``make test-deployment``.
+
+Waits for many batches in every mode, throws the faults of ``storm.py`` at it, and then holds what became of each wait
+against what should have (``ledger.py``). Ends with a status other than 0 if anything is amiss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import requests
+from ledger import answers, blocked, looks_too_soon, wrong_outcomes, wrongly_let_go
+from local_airflow import CHECKOUT, airflow, environment, free_port, start, whole_airflow
+from processes import Processes
+from servers import postgresql, redis
+from storm import (
+    Deployment,
+    Wait,
+    key_replaced,
+    nonsense,
+    outage,
+    rate_limited,
+    scheduler_restarted,
+    touched_by_hand,
+    triggerer_killed,
+    until,
+)
+
+from airflow_respan.sandbox import RespanSandbox
+
+DAG_FILE = CHECKOUT / "tests" / "dags" / "under_fire.py"
+SHORT_FAULTS: list[Callable[[Deployment], None]] = [triggerer_killed, partial(outage, seconds=30)]
+ALL_FAULTS: list[Callable[[Deployment], None]] = [
+    triggerer_killed,
+    outage,
+    rate_limited,
+    nonsense,
+    key_replaced,
+    scheduler_restarted,
+    touched_by_hand,
+]
+MODES: dict[str, dict[str, Any]] = {
+    "deferred": {"deferrable": True},
+    "rescheduled": {"mode": "reschedule"},
+    "poking": {},
+}
+BY_HAND = {
+    "marked_failed": {"deferrable": True},
+    "marked_failed_cancelling": {"deferrable": True, "cancel_on_kill": True},
+    "cleared": {"deferrable": True},
+    "cleared_cancelling": {"deferrable": True, "cancel_on_kill": True},
+}
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer#1", "triggerer#2")
+LONGEST_STALL = 0.5
+"""Seconds; what Airflow 3.3's own loop was seen to stall on two busy cores."""
+
+
+def ends_as(number: int, batch_id: str) -> tuple[dict[str, Any], str]:
+    """Choose how a batch ends, and what is to become of its task: four in twenty badly."""
+    out, err = f"file-out-{batch_id}", f"file-err-{batch_id}"
+
+    def counts(completed: int, failed: int) -> dict[str, int]:
+        return {"total": number + 10, "completed": completed, "failed": failed}
+
+    kind = number % 20
+    if kind == 16:
+        return {"status": "failed", "request_counts": counts(0, 0), "errors": "no"}, "failed"
+    if kind == 17:
+        ended = {"status": "expired", "request_counts": counts(number + 9, 1)}
+        return {**ended, "output_file_id": out, "error_file_id": err}, "failed"
+    if kind == 18:
+        return {"status": "cancelled", "request_counts": counts(1, 0), "output_file_id": out}, "failed"
+    if kind == 19:
+        return {"status": "completed", "request_counts": counts(0, number + 10), "error_file_id": err}, "failed"
+    return {"status": "completed", "request_counts": counts(number + 10, 0), "output_file_id": out}, "success"
+
+
+def make_waits(sandbox: RespanSandbox, task_id: str, number: int) -> list[Wait]:
+    """Make the batches of a task."""
+    waits = []
+    for map_index in range(number):
+        batch_id = sandbox.add_batch(id=f"batch_{task_id}_{map_index}")
+        ending, state = ends_as(map_index, batch_id)
+        waits.append(Wait(task_id=task_id, map_index=map_index, batch_id=batch_id, ends_as=ending, state=state))
+    return waits
+
+
+@contextmanager
+def surroundings(home: Path, executor: str, *, port: int) -> Iterator[dict[str, str]]:
+    """Run what this Airflow needs around it, and give its environment."""
+    (home / "dags").mkdir()
+    shutil.copy(DAG_FILE, home / "dags")
+    with ExitStack() as stack:
+        database = stack.enter_context(postgresql(home / "postgresql"))
+        env = {
+            **whole_airflow(environment(home), port=port),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+            "AIRFLOW__CORE__EXECUTOR": executor,
+            "AIRFLOW__CORE__PARALLELISM": "12",
+            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
+            "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "false",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
+            "FIRE_SEEN": str(home / "seen.jsonl"),
+        }
+        if executor == "CeleryExecutor":
+            env["AIRFLOW__CELERY__BROKER_URL"] = stack.enter_context(redis(home / "redis"))
+            env["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql+psycopg2://{database}"
+            env["AIRFLOW__CELERY__WORKER_CONCURRENCY"] = "6"
+        yield env
+
+
+def call(url: str, method: str, path: str, body: Any = None) -> Any:
+    """Ask Airflow's public API."""
+    answer = requests.request(method, f"{url}/api/v2{path}", json=body, timeout=60)
+    if not answer.ok:
+        raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text[:1000]}")
+    return answer.json()
+
+
+def is_there(url: str, path: str) -> bool:
+    """Say whether Airflow's API knows something."""
+    try:
+        return requests.get(f"{url}/api/v2{path}", timeout=60).ok
+    except requests.ConnectionError:
+        return False
+
+
+def endure(deployment: Deployment, faults: list[Callable[[Deployment], None]]) -> None:
+    """Let everything begin to wait, throw the faults, let batches end all the while, and wait for the run's end."""
+    deferred = sum(wait.task_id == "deferred" for wait in deployment.waits) + len(deployment.by_hand)
+    took = until(lambda: deployment.count("deferred") == deferred, f"{deferred} tasks are deferred", seconds=900)
+    took += until(deployment.all_looked_at(0), "all waits have begun")
+    print(f"  all wait, {took:.0f} s after the run was triggered", flush=True)
+    for number, fault in enumerate(faults):
+        deployment.finish(deployment.waits[number :: len(faults) + 1])
+        fault(deployment)
+    deployment.finish(deployment.ongoing())
+    until(lambda: deployment.call("GET", deployment.run_path)["state"] in ("success", "failed"), "the run has ended")
+
+
+def found(deployment: Deployment, seen: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Collect what has become of each wait: from Airflow's API, and from what the DAG noted."""
+    outcomes: dict[tuple[str, int], dict[str, Any]] = defaultdict(lambda: {"ends": [], "errors": [], "xcoms": {}})
+    for offset in range(0, len(deployment.waits) + 100, 100):
+        page = deployment.call("GET", f"{deployment.run_path}/taskInstances?limit=100&offset={offset}")
+        for ti in page["task_instances"]:
+            outcomes[ti["task_id"], ti["map_index"]].update(state=ti["state"], tries=ti["try_number"])
+    for line in seen.read_text().splitlines():
+        about = json.loads(line)
+        outcome = outcomes[about["task_id"], about["map_index"]]
+        if "xcoms" in about:
+            outcome["xcoms"] = about["xcoms"]
+        else:
+            outcome["ends"].append(about["end"])
+            outcome["errors"].append(about["error"])
+    return outcomes
+
+
+def judge(deployment: Deployment, outcomes: Mapping[tuple[str, int], Mapping[str, Any]], interval: float) -> list[str]:
+    """Find what is amiss."""
+    every = [*deployment.waits, *deployment.by_hand.values()]
+    let_go = [wait for wait in every if wait.let_go_at is not None]
+    tries = {wait.path: outcomes[wait.task_id, wait.map_index]["tries"] for wait in every}
+    looks = deployment.sandbox.requests
+    return [
+        *wrong_outcomes((wait for wait in every if wait.let_go_at is None), outcomes),
+        *wrongly_let_go(let_go, outcomes, looks),
+        *looks_too_soon(looks, interval=interval, tries=tries),
+    ]
+
+
+@contextmanager
+def deployed(
+    home: Path, sandbox: RespanSandbox, tasks: Mapping[str, tuple[dict[str, Any], list[Wait]]], executor: str
+) -> Iterator[Deployment]:
+    """Run Airflow and the DAG.
+
+    :param tasks: task id -> the sensor's options, and its waits
+    """
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with surroundings(home, executor, port=port) as env, Processes(home) as processes:
+        env["FIRE_WAITS"] = json.dumps(
+            {
+                task_id: {"options": options, "batch_ids": [wait.batch_id for wait in waits]}
+                for task_id, (options, waits) in tasks.items()
+            }
+        )
+
+        def start_one(name: str) -> None:
+            logging = {f"AIRFLOW__LOGGING__{kind}_LOG_SERVER_PORT": str(free_port()) for kind in ("TRIGGER", "WORKER")}
+            start(processes, name, env={**env, **logging}, port=port)
+
+        airflow("db", "migrate", env=env)
+        connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+        airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
+        for component in [*COMPONENTS, *(["celery worker"] if executor == "CeleryExecutor" else [])]:
+            start_one(component)
+        until(lambda: is_there(url, "/dags/under_fire"), "Airflow knows the DAG")
+        run = call(url, "POST", "/dags/under_fire/dagRuns", {"logical_date": None})["dag_run_id"]
+        yield Deployment(
+            sandbox=sandbox,
+            waits=[wait for task_id, (_options, waits) in tasks.items() if task_id not in BY_HAND for wait in waits],
+            by_hand={task_id: waits[0] for task_id, (_options, waits) in tasks.items() if task_id in BY_HAND},
+            call=partial(call, url),
+            run_path=f"/dags/under_fire/dagRuns/{run}",
+            start=start_one,
+            end=lambda name, by: processes.end(name, by=by),
+        )
+
+
+def report(deployment: Deployment, amiss: list[str], stalls: list[float]) -> None:
+    """Print the figures."""
+    looks = deployment.sandbox.requests
+    numbers = Counter(wait.task_id for wait in (*deployment.waits, *deployment.by_hand.values()))
+    print(f"""
+Versions    Airflow {version("apache-airflow")}, airflow-provider-respan {version("airflow-provider-respan")}, \
+Python {platform.python_version()}, {os.cpu_count()} cores
+Waits       {", ".join(f"{number} {task_id}" for task_id, number in numbers.items())}
+Faults      {len(deployment.happened)}
+Requests    {len(looks)}: {answers(looks)}
+Stalls      {len(stalls)} of a triggerer's event loop, the longest {max(stalls, default=0):.2f} s
+Losses      {len(amiss)}""")
+    for line in amiss:
+        print(f"  {line}")
+
+
+def main() -> int:
+    """Set up, endure, judge, print."""
+    parser = argparse.ArgumentParser(prog="make test-deployment", description=__doc__)
+    parser.add_argument("--executor", default="LocalExecutor", choices=["LocalExecutor", "CeleryExecutor"])
+    parser.add_argument("--waits", type=int, default=200, help="deferred waits (default: %(default)s)")
+    parser.add_argument(
+        "--interval", type=float, default=15, help="their poke_interval, seconds (default: %(default)s)"
+    )
+    parser.add_argument("--short", action="store_true", help="one kill -9 and one outage of 30 seconds")
+    options = parser.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="airflow-respan-deployment-"))
+    home.chmod(0o755)  # PostgreSQL runs as another user
+    began = time.monotonic()
+    print(f"{options.executor}, {options.waits} deferred waits; logs in {home}", flush=True)
+    with RespanSandbox(pace=3) as sandbox:
+        numbers = {"deferred": options.waits, "rescheduled": 4, "poking": 4}
+        modes = {**MODES, **({} if options.short else BY_HAND)}
+        tasks = {
+            task_id: (
+                {"poke_interval": options.interval, **mode},
+                make_waits(sandbox, task_id, numbers.get(task_id, 1)),
+            )
+            for task_id, mode in modes.items()
+        }
+        with deployed(home, sandbox, tasks, options.executor) as deployment:
+            endure(deployment, SHORT_FAULTS if options.short else ALL_FAULTS)
+            amiss = judge(deployment, found(deployment, home / "seen.jsonl"), options.interval)
+        stalls = blocked(home.glob("triggerer*.log"))
+        if stalls and stalls[0] > LONGEST_STALL:
+            amiss.append(f"a triggerer's event loop was blocked for {stalls[0]:.2f} s")
+        report(deployment, amiss, stalls)
+    print(f"Took        {(time.monotonic() - began) / 60:.1f} minutes")
+    if not amiss:
+        shutil.rmtree(home)
+    return int(bool(amiss))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
