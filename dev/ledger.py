@@ -20,6 +20,7 @@ KILL_TAKES = 10.0
 """Seconds until a triggerer has heard that a task was ended by hand; 1-2 when it is not busy (Airflow 3.3)."""
 
 BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
+STEP = re.compile(r"A step of the event loop took ([\d.]+) s")
 XCOM_KEYS = ("status", "output_file_id", "error_file_id", "request_counts")
 
 
@@ -88,9 +89,17 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
 
 
 def blocked(logs: Iterable[Path]) -> list[float]:
-    """Find for how long the triggerers say that their event loops were blocked (seconds, longest first)."""
-    found = [float(seconds) for log in logs for seconds in BLOCKED.findall(log.read_text(errors="replace"))]
-    return sorted(found, reverse=True)
+    """Find for how long Airflow says that event loops were blocked (seconds); by a busy machine, perhaps."""
+    return _seconds(BLOCKED, logs)
+
+
+def long_steps(logs: Iterable[Path]) -> list[float]:
+    """Find how long single steps of event loops were (seconds of processor time; see ``measured``)."""
+    return _seconds(STEP, logs)
+
+
+def _seconds(said: re.Pattern[str], logs: Iterable[Path]) -> list[float]:
+    return [float(seconds) for log in logs for seconds in said.findall(log.read_text(errors="replace"))]
 
 
 def answers(requests: Iterable[ReceivedRequest]) -> str:

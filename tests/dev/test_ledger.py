@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger import blocked, looks_too_soon, wrong_outcomes, wrongly_let_go
+from ledger import blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
 from storm import Wait
 
 from airflow_respan.sandbox.app import ReceivedRequest
@@ -107,8 +107,9 @@ def test_the_stalls_of_an_event_loop_are_read_from_the_logs(tmp_path: Path) -> N
     log = tmp_path / "triggerer.log"
     log.write_text(
         "info Triggerer's async thread was blocked for 0.25 seconds, likely by a badly-written trigger.\n"
-        "info something else\n"
+        "A step of the event loop took 0.071 s of processor time: <Handle ...>\n"
         "info Triggerer's async thread was blocked for 1.50 seconds, likely by a badly-written trigger.\n"
     )
 
-    assert blocked([log]) == [1.5, 0.25]
+    assert blocked([log]) == [0.25, 1.5]
+    assert long_steps([log]) == [0.071]
