@@ -4,7 +4,8 @@
 
     Exception
     ├── RespanError                          fails the task, retried by Airflow
-    │   ├── RespanConfigurationError         the Airflow connection is missing or cannot work
+    │   ├── RespanConfigurationError         the Airflow connection cannot work
+    │   │   └── RespanMissingConnectionError it is not there; or Airflow could not find out
     │   ├── RespanAPIError                   the service said no: asking again gives the same
     │   │   ├── RespanAuthenticationError    401 and 403
     │   │   └── RespanNotFoundError          404
@@ -30,6 +31,10 @@ class RespanError(Exception):
 
 class RespanConfigurationError(RespanError):
     """The Airflow connection is missing, lacks the key, or holds a setting that cannot work."""
+
+
+class RespanMissingConnectionError(RespanConfigurationError):
+    """Airflow says that the connection does not exist, as it also does when it cannot ask its own database."""
 
 
 class RespanAPIError(RespanError):

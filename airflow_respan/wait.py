@@ -10,12 +10,18 @@ from typing import Any
 import pendulum
 
 from airflow_respan.batch import ONGOING_STATUSES, Batch
-from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanTransientError
+from airflow_respan.exceptions import (
+    RespanError,
+    RespanMissingConnectionError,
+    RespanNotFoundError,
+    RespanTransientError,
+)
 
 log = logging.getLogger(__name__)
 
 JITTER = 0.1
 HEARTBEAT = 600.0
+MISSING_CONNECTION_GRACE = 600.0
 FARTHEST_END = 7 * 24 * 3600.0
 
 
@@ -55,6 +61,7 @@ class BatchWait:
         self._said: Any = None
         self._said_at = self._start
         self._warned: set[str] = set()
+        self._missing_since: pendulum.DateTime | None = None
 
     def options(self) -> dict[str, Any]:
         """Give the fields that make the same wait go on elsewhere, as plain JSON."""
@@ -82,7 +89,7 @@ class BatchWait:
         """
         if self.error:
             log.info("Respan answers again about batch %s.", self.batch_id)
-        self.batch, self.error = batch, None
+        self.batch, self.error, self._missing_since = batch, None, None
         if not batch.is_terminal and batch.status not in ONGOING_STATUSES and batch.status not in self._warned:
             self._warned.add(batch.status)
             log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
@@ -96,11 +103,7 @@ class BatchWait:
         :param error: what stood in the way
         :raises RespanError: that error, if it is none that passes
         """
-        in_grace = (
-            isinstance(error, RespanNotFoundError)
-            and (pendulum.now("UTC") - self._start).total_seconds() < self.not_found_grace
-        )
-        if not (in_grace or self.silent_fail or isinstance(error, RespanTransientError)):
+        if not (self.silent_fail or isinstance(error, RespanTransientError) or self._may_pass(error)):
             raise error
         self.error = error
         self._say(logging.WARNING, str(error), f"Waiting on for batch {self.batch_id}: {error}")
@@ -129,6 +132,17 @@ class BatchWait:
             parts.append(f"The last look failed: {self.error}")
         parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
         return " ".join(parts)
+
+    def _may_pass(self, error: RespanError) -> bool:
+        """Say whether a refusal is one that time may heal."""
+        now = pendulum.now("UTC")
+        if isinstance(error, RespanNotFoundError):
+            return (now - self._start).total_seconds() < self.not_found_grace
+        # Somebody has looked by this connection before: Airflow may just be unable to ask its own database.
+        if isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_look_at):
+            self._missing_since = self._missing_since or now
+            return (now - self._missing_since).total_seconds() < MISSING_CONNECTION_GRACE
+        return False
 
     def _say(self, level: int, news: object, text: str) -> None:
         """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""

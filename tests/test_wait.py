@@ -11,6 +11,7 @@ from airflow_respan.batch import Batch
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanConfigurationError,
+    RespanMissingConnectionError,
     RespanNotFoundError,
     RespanTransientError,
 )
@@ -66,6 +67,27 @@ def test_the_pause_lasts_as_long_as_the_service_asked() -> None:
 
 def test_an_error_that_passes_is_waited_out() -> None:
     begun(10_000).missed(RespanTransientError("busy"))
+
+
+def test_a_connection_that_somebody_has_looked_by_may_be_missing_for_ten_minutes() -> None:
+    error = RespanMissingConnectionError("not there")
+    with time_machine.travel(NOW, tick=False) as clock:
+        wait = begun(3600, next_look_at=NOW.isoformat())
+        for minutes in (0, 5, 4):
+            clock.shift(minutes * 60)
+            wait.missed(error)
+
+        wait.saw(Batch(id="batch_1", status="in_progress"))
+        clock.shift(3600)
+        wait.missed(error)
+        clock.shift(600)
+        with pytest.raises(RespanMissingConnectionError):
+            wait.missed(error)
+
+
+def test_a_connection_that_nobody_has_looked_by_may_not_be_missing() -> None:
+    with pytest.raises(RespanMissingConnectionError):
+        begun().missed(RespanMissingConnectionError("not there"))
 
 
 @pytest.mark.parametrize("error", [RespanAPIError("no"), RespanConfigurationError("no"), RespanNotFoundError("no")])

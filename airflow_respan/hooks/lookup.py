@@ -10,7 +10,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_respan.connection import KEYS_PAGE, RespanConnection
-from airflow_respan.exceptions import RespanConfigurationError, RespanError, RespanTransientError
+from airflow_respan.exceptions import RespanError, RespanMissingConnectionError, RespanTransientError
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -21,7 +21,7 @@ def look_up(hook: BaseHook, conn_id: str) -> RespanConnection:
 
     :param hook: the hook to look it up through
     :param conn_id: the connection
-    :raises RespanConfigurationError: if it does not exist or cannot work
+    :raises RespanConfigurationError: if it does not exist (``RespanMissingConnectionError``) or cannot work
     :raises RespanTransientError: if Airflow could not say
     """
     with _errors_explained(conn_id):
@@ -64,7 +64,7 @@ def _errors_explained(conn_id: str) -> Iterator[None]:
     except RespanError as error:
         raise error.with_traceback(None) from None
     except AirflowNotFoundException:
-        raise RespanConfigurationError(
+        raise RespanMissingConnectionError(
             f"{name} does not exist. Create it with the connection type 'Respan' and an API key from {KEYS_PAGE} "
             f"as its password, or set AIRFLOW_CONN_{conn_id.upper()} (a value that cannot be read counts as none)."
         ) from None

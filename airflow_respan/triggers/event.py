@@ -12,6 +12,7 @@ from airflow_respan.exceptions import (
     RespanBatchTimeout,
     RespanConfigurationError,
     RespanError,
+    RespanMissingConnectionError,
     RespanNotFoundError,
 )
 
@@ -23,6 +24,7 @@ _ERRORS: dict[str, type[Exception]] = {
         RespanBatchTimeout,
         RespanConfigurationError,
         RespanError,
+        RespanMissingConnectionError,
         RespanNotFoundError,
     )
 }

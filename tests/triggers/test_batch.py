@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pendulum
 import pytest
 
+from airflow_respan.exceptions import RespanMissingConnectionError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.triggers.batch import RespanBatchTrigger
@@ -38,8 +40,29 @@ def test_a_missing_connection_is_an_event_not_an_exception(airflow_db: None) -> 
 
     event = asyncio.run(event_of(trigger))
 
-    assert event["error"] == "RespanConfigurationError"
+    assert event["error"] == "RespanMissingConnectionError"
     assert event["message"].startswith("Airflow connection 'respan_missing' does not exist.")
+
+
+def test_a_connection_that_airflow_cannot_find_for_a_while_does_not_end_a_wait(
+    airflow_db: None, sandbox: RespanSandbox, connect: Callable[..., None]
+) -> None:
+    now = pendulum.now("UTC").isoformat()
+    trigger = RespanBatchTrigger(
+        batch_id=sandbox.add_batch(status="completed"),
+        next_look_at=now,
+        poke_interval=0.1,
+        respan_conn_id="respan_late",
+    )
+
+    async def find_it_later() -> Any:
+        waiting = asyncio.ensure_future(event_of(trigger))
+        while not isinstance(trigger.wait.error, RespanMissingConnectionError):
+            await asyncio.sleep(0.01)
+        connect(conn_id="respan_late", host=sandbox.url, password=sandbox.api_key)
+        return await waiting
+
+    assert asyncio.run(find_it_later())["batch"]["status"] == "completed"
 
 
 def test_what_nobody_thought_of_is_an_event_not_an_exception(connected: RespanSandbox) -> None:

@@ -11,6 +11,7 @@ from airflow_respan.exceptions import (
     RespanBatchTimeout,
     RespanConfigurationError,
     RespanError,
+    RespanMissingConnectionError,
     RespanNotFoundError,
 )
 from airflow_respan.triggers.event import end_of, event_of
@@ -29,7 +30,8 @@ def test_a_batch_comes_through_whole() -> None:
         RespanAuthenticationError("no", status_code=401),
         RespanNotFoundError("no", status_code=404),
         RespanBatchTimeout("late"),
-        RespanConfigurationError("no such connection"),
+        RespanConfigurationError("no API key"),
+        RespanMissingConnectionError("no such connection"),
         RespanError("broken"),
     ],
 )

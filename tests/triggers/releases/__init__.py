@@ -17,6 +17,7 @@ from airflow_respan.exceptions import (
     RespanBatchTimeout,
     RespanConfigurationError,
     RespanError,
+    RespanMissingConnectionError,
     RespanNotFoundError,
 )
 from airflow_respan.sandbox import RespanSandbox
@@ -32,7 +33,8 @@ ENDS: tuple[Batch | Exception, ...] = (
     RespanAuthenticationError("no", status_code=401),
     RespanNotFoundError("no", status_code=404),
     RespanBatchTimeout("late"),
-    RespanConfigurationError("no such connection"),
+    RespanConfigurationError("no API key"),
+    RespanMissingConnectionError("no such connection"),
     RespanError("broken"),
 )
 
