@@ -38,7 +38,7 @@ class BatchWait:
         together do not look together
     :param exponential_backoff: make each pause as long as the wait so far, hence double the wait each time
     :param max_wait: the longest pause that this may come to (seconds), or None
-    :param not_found_grace: seconds from ``started_at`` during which a 404 means "not yet"
+    :param not_found_grace: seconds from ``started_at``, or since the batch was last found, during which a 404 may pass
     :param silent_fail: wait on through errors of the API too
     :param next_look_at: when the one who waited before meant to look again (ISO 8601), if that is to come yet
     """
@@ -61,7 +61,7 @@ class BatchWait:
         self._said: Any = None
         self._said_at = self._start
         self._warned: set[str] = set()
-        self._missing_since: pendulum.DateTime | None = None
+        self._gone_since: pendulum.DateTime | None = None
 
     def options(self) -> dict[str, Any]:
         """Give the fields that make the same wait go on elsewhere, as plain JSON."""
@@ -89,7 +89,7 @@ class BatchWait:
         """
         if self.error:
             log.info("Respan answers again about batch %s.", self.batch_id)
-        self.batch, self.error, self._missing_since = batch, None, None
+        self.batch, self.error, self._gone_since = batch, None, None
         if not batch.is_terminal and batch.status not in ONGOING_STATUSES and batch.status not in self._warned:
             self._warned.add(batch.status)
             log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
@@ -137,12 +137,15 @@ class BatchWait:
         """Say whether a refusal is one that time may heal."""
         now = pendulum.now("UTC")
         if isinstance(error, RespanNotFoundError):
-            return (now - self._start).total_seconds() < self.not_found_grace
-        # Somebody has looked by this connection before: Airflow may just be unable to ask its own database.
-        if isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_look_at):
-            self._missing_since = self._missing_since or now
-            return (now - self._missing_since).total_seconds() < MISSING_CONNECTION_GRACE
-        return False
+            # A batch that was there was seen to be gone for a moment elsewhere.
+            grace, began = self.not_found_grace, now if self.batch else self._start
+        elif isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_look_at):
+            # Somebody has looked by this connection before: Airflow may just be unable to ask its own database.
+            grace, began = MISSING_CONNECTION_GRACE, now
+        else:
+            return False
+        self._gone_since = self._gone_since or began
+        return (now - self._gone_since).total_seconds() < grace
 
     def _say(self, level: int, news: object, text: str) -> None:
         """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""

@@ -85,6 +85,21 @@ def test_a_connection_that_somebody_has_looked_by_may_be_missing_for_ten_minutes
             wait.missed(error)
 
 
+def test_a_batch_that_was_there_may_be_gone_for_as_long_as_a_new_one() -> None:
+    error = RespanNotFoundError("not there")
+    with time_machine.travel(NOW, tick=False) as clock:
+        wait = begun(3600, not_found_grace=60)
+        for _ in range(2):
+            wait.saw(Batch(id="batch_1", status="in_progress"))
+            clock.shift(3600)
+            wait.missed(error)
+            clock.shift(59)
+            wait.missed(error)
+        clock.shift(1)
+        with pytest.raises(RespanNotFoundError):
+            wait.missed(error)
+
+
 def test_a_connection_that_nobody_has_looked_by_may_not_be_missing() -> None:
     with pytest.raises(RespanMissingConnectionError):
         begun().missed(RespanMissingConnectionError("not there"))

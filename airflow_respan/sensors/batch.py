@@ -50,7 +50,8 @@ class RespanBatchSensor(BaseSensorOperator):
     :param provider_id: the provider that the batch went to, or None for the connection's (templated)
     :param success_statuses: terminal statuses that count as success; add ``expired`` to take a partial output
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none
-    :param not_found_grace: seconds from the start of the wait during which a 404 means "not yet"
+    :param not_found_grace: seconds from the start of the wait, or since the batch was last found, during which a 404
+        may pass; in reschedule mode, where each look is a process, from the start only
     :param deferrable: wait in the triggerer, with no worker slot; ``[operators] default_deferrable`` by default
     :param cancel_on_kill: cancel the batch when the task is killed; off, as the sensor did not create the batch.
         While deferred, from Airflow 3.3 on, and clearing the task counts as killing it.
