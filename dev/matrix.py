@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -155,7 +156,7 @@ def main(names: list[str]) -> int:
     for result in results:
         print(
             f"{result.line.name:<6}{result.airflow:<10}{result.python:<8}{result.seconds:>7.0f}  {result.outcome}"
-            + "".join(f"\n      {note}" for note in result.notes)
+            + textwrap.indent("".join(f"\n{note}" for note in result.notes), " " * 6).lstrip(" ")
         )
     outcomes = [result.outcome for result in results]
     if set(outcomes) == {"skipped"}:
