@@ -1,34 +1,45 @@
-# Everything happens in .venv and .airflow inside the checkout; `make clean` removes both.
+# Everything happens in .venv, .airflow and .matrix inside the checkout; `make clean` removes them.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-deployment test-deployment-short airflow check clean
+.PHONY: demo airflow check lint package test test-matrix test-deployment test-deployment-short clean
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
-	$(BIN)/python dev/demo.py
-
-test: $(VENV)/tests ## run the whole test suite
-	$(BIN)/python -m pytest
-
-test-deployment: $(VENV)/deployment ## a whole Airflow under fire: many waits, everything goes wrong, nothing gets lost
-	$(BIN)/python dev/deployment.py
-	$(BIN)/python dev/deployment.py --executor CeleryExecutor --waits 30
-
-test-deployment-short: $(VENV)/deployment ## the same in a few minutes: one kill -9, one outage
-	$(BIN)/python dev/deployment.py --short --waits 20
+	$(BIN)/python -m dev.demo
 
 airflow: $(VENV)/package ## a whole Airflow with its UI, beside a local Respan, until Ctrl-C
-	@exec $(BIN)/python dev/local_airflow.py
+	@exec $(BIN)/python -m dev.local_airflow
 
-check: $(VENV)/lint ## lint and types
+check: lint package test ## everything but the older Airflows
+
+lint: $(VENV)/lint ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+package: $(VENV)/build ## build it, look into what was built, and try the lowest versions that are allowed
+	$(BIN)/python -m pytest -m built
+
+test: $(VENV)/tests ## run the whole test suite, and see that it reaches the code
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -m 'not built'
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+test-matrix: $(VENV)/build ## try the wheel on each supported Airflow, or on some: make test-matrix AIRFLOW='2.11 3.0'
+	$(BIN)/python -m dev.matrix $(AIRFLOW)
+
+test-deployment: $(VENV)/deployment ## a whole Airflow under fire: many waits, much goes wrong, nothing gets lost
+	$(BIN)/python -m dev.deployment
+	$(BIN)/python -m dev.deployment --executor CeleryExecutor --waits 30
+
+test-deployment-short: $(VENV)/deployment ## the same in a few minutes: one kill -9, one outage
+	$(BIN)/python -m dev.deployment --short --waits 20
+
 clean:
-	rm -rf $(VENV) .airflow
+	rm -rf $(VENV) .airflow .matrix
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -46,10 +57,14 @@ $(VENV)/tests: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group test
 	@touch $@
 
-$(VENV)/lint: $(VENV)/package
-	$(BIN)/python -m pip install --quiet --group lint
+$(VENV)/build: $(VENV)/tests
+	$(BIN)/python -m pip install --quiet --group build
 	@touch $@
 
 $(VENV)/deployment: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group deployment
+	@touch $@
+
+$(VENV)/lint: $(VENV)/package
+	$(BIN)/python -m pip install --quiet --group lint
 	@touch $@

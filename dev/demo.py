@@ -12,9 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from local_airflow import CHECKOUT, HOME, airflow, environment, fresh_home
-
 from airflow_respan.sandbox import RespanSandbox
+from dev.local_airflow import CHECKOUT, HOME, airflow, environment, fresh_home
 
 # Airflow's own log is left out but for its warnings, and for what it only calls an error: reading mapped XComs.
 QUIET = {

@@ -20,9 +20,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from processes import Processes
-
 from airflow_respan.sandbox import RespanSandbox
+from dev.processes import Processes
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 HOME = CHECKOUT / ".airflow"

@@ -490,9 +490,9 @@ def test_an_answer_that_drips_is_given_up_wherever_it_does(connect: Connect, get
         connect(host=url, password="a-key", extra={"timeout": 0.5})
         began = time.monotonic()
 
-        with pytest.raises(
-            RespanTransientError, match=r"TimeoutError|no whole answer within 0\.5 seconds|Bad status line"
-        ):
+        # Older releases of aiohttp have other words for a bad status line.
+        too_late = r"TimeoutError|no whole answer within 0\.5 seconds|Bad status line|Expected HTTP/"
+        with pytest.raises(RespanTransientError, match=too_late):
             get_batch("batch_abc123")
 
     assert time.monotonic() - began < 10

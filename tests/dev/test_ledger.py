@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger import blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
-from storm import Wait
 
 from airflow_respan.sandbox.app import ReceivedRequest
+from dev.deployment.ledger import blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
+from dev.deployment.storm import Wait
 
 PATH = "/api/v1/batches/batch_1/"
 WAIT = Wait(

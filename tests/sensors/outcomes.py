@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_respan.sandbox import Fault, RespanSandbox
@@ -45,12 +45,12 @@ def meeting(fault: Fault, times: int | None = None, **fields: Any) -> Prepare:
     return prepare
 
 
-def passing_through(status: str) -> Prepare:
-    """Let the first two looks see a status, and the next ones a completed batch."""
+def passing_through(status: str, *, then: dict[str, Any]) -> Prepare:
+    """Let the first two looks see a status, and the next ones the batch as the fields say."""
 
     def prepare(sandbox: RespanSandbox, batch_id: str) -> None:
         seen = json.dumps({"id": batch_id, "object": "batch", "status": status})
-        meeting(Fault(status=200, body=seen), times=2, **ENDED)(sandbox, batch_id)
+        meeting(Fault(status=200, body=seen), times=2, **then)(sandbox, batch_id)
 
     return prepare
 
@@ -117,14 +117,15 @@ ROWS = [
         prepare=ended(**{**PARTIAL, "status": "completed"}),
         pushed={**PARTIAL, "status": "completed"},
     ),
-    Row(name="cancelling_first", prepare=passing_through("cancelling"), pushed=ENDED),
-    Row(name="unknown_status_first", prepare=passing_through("rescheduled"), pushed=ENDED),
+    Row(name="cancelling_first", prepare=passing_through("cancelling", then=ENDED), pushed=ENDED),
+    Row(name="unknown_status_first", prepare=passing_through("rescheduled", then=ENDED), pushed=ENDED),
     Row(
         name="expired_but_welcome",
         prepare=ended(**PARTIAL),
         pushed=PARTIAL,
         options={"success_statuses": ["completed", "expired"]},
     ),
+    replace(failing_end("expired_later", PARTIAL), prepare=passing_through("finalizing", then=PARTIAL)),
     failing_end("failed", {"status": "failed", **NO_COUNTS, "errors": {"data": [{"code": "x", "message": "y"}]}}),
     failing_end("expired", PARTIAL),
     failing_end("cancelled", {"status": "cancelled", **NO_COUNTS}),
@@ -187,10 +188,3 @@ ROWS = [
         options={"silent_fail": True},
     ),
 ]
-
-NEVER_FAIL = [row for row in ROWS if row.state == "failed"]
-MODES: dict[str, dict[str, Any]] = {
-    "poke": {},
-    "reschedule": {"mode": "reschedule"},
-    "deferrable": {"deferrable": True},
-}

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
 
 import pytest
 
 from airflow_respan.sandbox import RespanSandbox
-from tests.sensors.outcomes import MODES, ROWS, Row
+from tests.sensors.outcome_run import DAG_FILE, Case, Seen, mapped, prepare, read_seen, table
+from tests.sensors.outcomes import ROWS
 
-Seen = dict[str, dict[str, Any]]
-
-DAG_FILE = Path(__file__).parent.parent / "dags" / "outcome_table.py"
-OPTIONS: dict[str, dict[str, Any]] = {"plain": {}, "soft": {"soft_fail": True}, "never": {"never_fail": True}}
 CASES = [
-    pytest.param(row, mode, option, id=f"{row.name}-{mode}-{option}")
-    for row in ROWS
-    for mode in MODES
-    for option in OPTIONS
-    if option != "never" or row.state == "failed"
+    *table(rows=[row.name for row in ROWS]),
+    *mapped(rows=["completed", "cancelling_first", "expired_later", "every_request_failed"]),
 ]
-
-
-def task_id(row: Row, mode: str, option: str) -> str:
-    return f"{row.name}__{mode}__{option}"
+each_case = pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
 
 
 @pytest.fixture(scope="session")
@@ -37,55 +26,25 @@ def seen(run_dag_file: Callable[..., CompletedProcess[str]], tmp_path_factory: p
     """What became of every case, all of them in one run of one DAG."""
     found = tmp_path_factory.mktemp("outcomes") / "seen.jsonl"
     with RespanSandbox(pace=None) as sandbox:
-        cases = []
-        for row, mode, option in (case.values for case in CASES):
-            batch_id = sandbox.add_batch(id=f"batch_{task_id(row, mode, option)}")
-            row.prepare(sandbox, batch_id)
-            options = {**MODES[mode], **OPTIONS[option], **row.options}
-            batch_id = row.batch_id or batch_id
-            cases.append({"task_id": task_id(row, mode, option), "batch_id": batch_id, "options": options})
         connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
         done = run_dag_file(
             DAG_FILE,
-            OUTCOME_CASES=json.dumps(cases),
+            OUTCOME_CASES=prepare(sandbox, CASES),
             OUTCOME_SEEN=str(found),
             AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
         )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     if log := os.environ.get("OUTCOME_LOG"):
         Path(log).write_text(done.stdout + done.stderr)
-    result: Seen = defaultdict(dict)
-    for line in found.read_text().splitlines():
-        about = json.loads(line)
-        result[about.pop("task_id")].update(about)
-    return result
+    return read_seen(found)
 
 
-@pytest.mark.parametrize(("row", "mode", "option"), CASES)
-def test_a_wait_ends_as_the_table_says(seen: Seen, row: Row, mode: str, option: str) -> None:
-    outcome = seen[task_id(row, mode, option)]
-    state = {"plain": row.state, "soft": row.soft, "never": "skipped"}[option]
-
-    assert outcome["state"] == state
-    assert outcome["tries"] == (2 if row.retried and state == "failed" else 1)
-    if state == "failed":
-        assert outcome["error"] == row.error
+@each_case
+def test_a_wait_ends_as_the_table_says(seen: Seen, case: Case) -> None:
+    assert case.end(seen) == case.expected_end()
 
 
-@pytest.mark.parametrize(("row", "mode", "option"), CASES)
-def test_a_downstream_task_reads_what_is_known(seen: Seen, row: Row, mode: str, option: str) -> None:
-    outcome = seen[task_id(row, mode, option)]
-    xcoms = dict(outcome["xcoms"])
-
-    returned = xcoms.pop("return_value", None)
-    if row.pushed is None:
-        assert xcoms == {}
-    else:
-        keys = ("status", "output_file_id", "error_file_id", "request_counts")
-        expected = {key: row.pushed[key] for key in keys if key in row.pushed}
-        assert xcoms == {"batch_id": f"batch_{task_id(row, mode, option)}", **expected}
-    if outcome["state"] == "success":
-        assert {key: returned[key] for key in xcoms if key != "batch_id"} == expected
-        assert returned["id"] == xcoms["batch_id"]
-    else:
-        assert returned is None
+@each_case
+def test_a_downstream_task_reads_what_is_known(seen: Seen, case: Case) -> None:
+    assert case.xcoms(seen) == case.expected_xcoms()
+    assert case.returned(seen) == (case.expected_xcoms() if case.end(seen)["state"] == "success" else None)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local_airflow import free_port
-from processes import Processes
+from dev.local_airflow import free_port
+from dev.processes import Processes
 
 PATIENCE = 60.0
 
@@ -65,9 +65,8 @@ def redis(home: Path) -> Iterator[str]:
 def _installed(program: str, package: str, folders: str) -> Path:
     """Find a program, or install Debian's package of it."""
     for _attempt in range(2):
-        if found := shutil.which(program):
-            return Path(found)
-        if found := sorted(Path("/").glob(f"{folders[1:]}/{program}")):
+        on_path = shutil.which(program)
+        if found := sorted(Path("/").glob(f"{folders[1:]}/{program}")) or ([Path(on_path)] if on_path else []):
             return found[-1]
         if os.getuid() != 0 or not shutil.which("apt-get"):
             break

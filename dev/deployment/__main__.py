@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from ledger import answers, blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
-from local_airflow import CHECKOUT, airflow, environment, free_port, start, whole_airflow
-from processes import Processes
-from servers import postgresql, redis
-from storm import (
+
+from airflow_respan.sandbox import RespanSandbox
+from dev.deployment.ledger import answers, blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
+from dev.deployment.servers import postgresql, redis
+from dev.deployment.storm import (
     Deployment,
     Wait,
     key_replaced,
@@ -38,8 +38,8 @@ from storm import (
     triggerer_killed,
     until,
 )
-
-from airflow_respan.sandbox import RespanSandbox
+from dev.local_airflow import CHECKOUT, airflow, environment, free_port, start, whole_airflow
+from dev.processes import Processes
 
 DAG_FILE = CHECKOUT / "tests" / "dags" / "under_fire.py"
 SHORT_FAULTS: list[Callable[[Deployment], None]] = [triggerer_killed, partial(outage, seconds=30)]
@@ -203,7 +203,7 @@ def deployed(
         def start_one(name: str) -> None:
             more = {f"AIRFLOW__LOGGING__{kind}_LOG_SERVER_PORT": str(free_port()) for kind in ("TRIGGER", "WORKER")}
             if name.startswith("triggerer"):
-                more["PYTHONPATH"] = str(CHECKOUT / "dev" / "measured")
+                more["PYTHONPATH"] = str(Path(__file__).parent / "measured")
             start(processes, name, env={**env, **more}, port=port)
 
         airflow("db", "migrate", env=env)

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from storm import RETRY_AFTER, Wait
-
 from airflow_respan.sandbox.app import ReceivedRequest
+from dev.deployment.storm import RETRY_AFTER, Wait
 
 CLOCKS_DIFFER = 0.05
 """Seconds by which pauses on the waits' clock may look shorter on the service's."""

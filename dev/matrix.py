@@ -1,0 +1,170 @@
+"""Try the built wheel on every supported line of Airflow, each in a plain environment: ``make test-matrix``.
+
+With names of lines as arguments: those only. Each line's logs stay in ``.matrix/<line>``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from airflow_respan.sandbox import RespanSandbox
+from dev.airflow_lines import LINES, Line
+from dev.checks import NO_FORM, WHOLE_FORM, CheckError, check_form, check_imports, check_origin, check_provider, compare
+from dev.interpreters import find_python
+from dev.plain_environment import CHECKOUT, PlainEnvironment, ProgramError, build
+from tests.sensors.outcome_run import DAG_FILE, mapped, prepare, read_seen, table
+
+FOLDER = CHECKOUT / ".matrix"
+AT_A_TIME = 2
+SHOWN = (
+    "apache-airflow-providers-common-compat",
+    "apache-airflow-task-sdk",
+    "sqlalchemy",
+    "pydantic",
+    "pendulum",
+    "requests",
+    "aiohttp",
+)
+
+# Few: dag.test() of Airflow 3.1 and 3.2 takes some seconds for each start of a task, each look of a rescheduled one
+# and each return from a deferral among them.
+CASES = [
+    *table(rows=["cancelling_first", "timeout", "answer_401"], options=["plain"]),
+    *table(rows=["expired_later"], options=["soft"]),
+    *mapped(rows=["cancelling_first", "every_request_failed"]),
+]
+
+
+@dataclass(kw_only=True)
+class Result:
+    """What came of a line.
+
+    :param outcome: ``ok``, ``skipped`` or ``FAILED``
+    :param notes: what is worth knowing besides
+    """
+
+    line: Line
+    outcome: str = "ok"
+    airflow: str = "-"
+    python: str = "-"
+    seconds: float = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def try_line(line: Line, wheel: Path) -> Result:
+    """Try one line, and say what came of it."""
+    result = Result(line=line)
+    began = time.monotonic()
+    try:
+        pythons = {version: python for version in line.pythons if (python := find_python(version))}
+        if not pythons:
+            result.outcome = "skipped"
+            result.notes.append(f"none of Python {', '.join(line.pythons)} is on this machine")
+            return result
+        result.python = next(iter(pythons))
+        if result.python != line.pythons[0]:
+            result.notes.append(f"Python {line.pythons[0]} is not on this machine: {result.python} stood in")
+        _try_on(line, PlainEnvironment(FOLDER / line.name, python=pythons[result.python]), wheel, result)
+    except (CheckError, ProgramError) as trouble:
+        result.outcome = "FAILED"
+        result.notes.append(str(trouble))
+    finally:
+        result.seconds = time.monotonic() - began
+        print(f"Airflow {line.name}: {result.outcome} after {result.seconds:.0f} s", flush=True)
+    return result
+
+
+def _try_on(line: Line, plain: PlainEnvironment, wheel: Path, result: Result) -> None:
+    plain.install(*line.packages(), f"apache-airflow=={line.version}", str(wheel))
+    versions = plain.versions()
+    result.airflow = versions["apache-airflow"]
+    result.notes.append(
+        ", ".join(f"{name.removeprefix('apache-airflow-')} {versions.get(name, '-')}" for name in SHOWN)
+    )
+
+    modules = check_origin(plain, wheel)
+    result.notes.extend(check_imports(plain, modules))
+    check_provider(plain)
+    if line.form_needs:
+        check_form(plain, NO_FORM)
+        result.notes.append(f"shows no provider's connection form without {line.form_needs}")
+    _check_outcomes(line, plain)
+    if line.form_needs:
+        plain.install(*line.packages(), line.form_needs)
+    check_form(plain, WHOLE_FORM)
+
+
+def _check_outcomes(line: Line, plain: PlainEnvironment) -> None:
+    """Check what becomes of waits, in every mode, by a DAG run."""
+    dags = plain.folder / "dags"
+    dags.mkdir()
+    shutil.copy(DAG_FILE, dags)
+    plain.run_python("migrate", "-m", "airflow", "db", "migrate")
+    found = plain.folder / "seen.jsonl"
+    with RespanSandbox(pace=None) as sandbox:
+        connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+        plain.run_python(
+            "dag",
+            str(dags / DAG_FILE.name),
+            AIRFLOW__CORE__DAGS_FOLDER=str(dags),
+            OUTCOME_CASES=prepare(sandbox, CASES),
+            OUTCOME_SEEN=str(found),
+            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
+        )
+    seen = read_seen(found)
+    for case in CASES:
+        expected = case.expected_end()
+        end = case.end(seen)
+        if not line.tells_callbacks_the_error:
+            compare(f"error told for {case.name}", end.pop("error"), None)
+            del expected["error"]
+        compare(case.name, end, expected)
+        compare(f"XComs of {case.name}", case.xcoms(seen), case.expected_xcoms())
+        compare(
+            f"return value of {case.name}",
+            case.returned(seen),
+            case.expected_xcoms() if expected["state"] == "success" else None,
+        )
+
+
+def main(names: list[str]) -> int:
+    """Try the lines, and print what came of them.
+
+    :return: 0 if no line failed and at least one was tried
+    """
+    if unknown := set(names) - {line.name for line in LINES}:
+        sys.exit(
+            f"No such line of Airflow: {', '.join(sorted(unknown))}. There are {', '.join(x.name for x in LINES)}."
+        )
+    chosen = [line for line in LINES if not names or line.name in names]
+    shutil.rmtree(FOLDER / "dist", ignore_errors=True)
+    wheel = build("wheel", FOLDER / "dist")
+    print(
+        f"Trying {wheel.name} on Airflow {', '.join(line.name for line in chosen)}, {AT_A_TIME} at a time.", flush=True
+    )
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        results = list(pool.map(lambda line: try_line(line, wheel), chosen))
+
+    print(f"\n{'line':<6}{'Airflow':<10}{'Python':<8}{'seconds':>7}  result")
+    for result in results:
+        print(
+            f"{result.line.name:<6}{result.airflow:<10}{result.python:<8}{result.seconds:>7.0f}  {result.outcome}"
+            + textwrap.indent("".join(f"\n{note}" for note in result.notes), " " * 6).lstrip(" ")
+        )
+    outcomes = [result.outcome for result in results]
+    if set(outcomes) == {"skipped"}:
+        print("\nNothing was tried: no Python that is needed is on this machine.")
+        return 1
+    print(f"\n{outcomes.count('ok')} ok, {outcomes.count('FAILED')} failed, {outcomes.count('skipped')} skipped")
+    return int("FAILED" in outcomes)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""What is built: the sdist and the wheel, what they hold, and what the wheel does in environments of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import airflow_respan
+from dev.airflow_lines import LINES
+from dev.checks import WHOLE_FORM, check_form, check_imports, check_origin, check_provider
+from dev.plain_environment import PlainEnvironment, build
+from tests.conftest import CHECKOUT
+
+pytestmark = pytest.mark.built
+
+VERSION = airflow_respan.__version__
+DIST_INFO = f"airflow_provider_respan-{VERSION}.dist-info"
+SOURCES = ("airflow_respan", "dev", "example_dags", "tests")
+FAST_TESTS = (
+    "hooks",
+    "sandbox/test_sandbox.py",
+    "sensors/test_batch.py",
+    "test_clients.py",
+    "test_connection.py",
+    "test_wait.py",
+    "triggers",
+)
+
+
+def files_of(folder: str) -> set[str]:
+    """The files of the checkout that are not made by running it."""
+    found = (CHECKOUT / folder).rglob("*")
+    return {
+        path.relative_to(CHECKOUT).as_posix() for path in found if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+@pytest.fixture(scope="session")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    about = {f"{DIST_INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
+
+    assert set(zipfile.ZipFile(wheel).namelist()) == files_of("airflow_respan") | about
+    assert "airflow_respan/py.typed" in files_of("airflow_respan")
+
+
+def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        metadata = Parser().parsestr(opened.read(f"{DIST_INFO}/METADATA").decode())
+        entry_points = opened.read(f"{DIST_INFO}/entry_points.txt").decode().split()
+
+    assert (metadata["Name"], metadata["Version"]) == ("airflow-provider-respan", VERSION)
+    assert (metadata["License-Expression"], metadata["License-File"]) == ("Apache-2.0", "LICENSE")
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata.get_payload() == (CHECKOUT / "README.md").read_text()
+    assert entry_points == [
+        "[apache_airflow_provider]",
+        "provider_info",
+        "=",
+        "airflow_respan.get_provider_info:get_provider_info",
+    ]
+
+
+def test_the_sdist_holds_what_builds_and_tests_the_package(sdist: Path) -> None:
+    with tarfile.open(sdist) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()}
+    files = set().union(*map(files_of, SOURCES))
+
+    assert held == files | {
+        ".gitignore",
+        "CHANGELOG.md",
+        "LICENSE",
+        "Makefile",
+        "PKG-INFO",
+        "README.md",
+        "pyproject.toml",
+    }
+
+
+def test_the_wheel_of_the_sdist_is_the_wheel_of_the_checkout(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    assert build("wheel", tmp_path, source=sdist).read_bytes() == wheel.read_bytes()
+
+
+def test_pypi_would_take_both_as_they_are(wheel: Path, sdist: Path) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_the_wheel_needs_nothing_but_its_own_dependencies(wheel: Path, tmp_path: Path) -> None:
+    plain = PlainEnvironment(tmp_path, python=Path(sys.executable))
+    plain.install(str(wheel))
+
+    assert check_imports(plain, check_origin(plain, wheel)) == []
+    check_provider(plain)
+    check_form(plain, WHOLE_FORM)
+
+
+def test_the_lowest_versions_that_are_allowed_do(wheel: Path, tmp_path: Path) -> None:
+    dependencies = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+    lowest = {}
+    for requirement in map(Requirement, dependencies):
+        [floor] = requirement.specifier
+        lowest[canonicalize_name(requirement.name)] = Version(floor.version)
+    plain = PlainEnvironment(tmp_path, python=Path(sys.executable))
+    plain.install("--resolution", "lowest-direct", *LINES[0].packages(), str(wheel), *dependencies)
+    plain.install("--group", f"{CHECKOUT / 'pyproject.toml'}:test")
+    versions = plain.versions()
+    # The wheel's code, as the checkout is nowhere near.
+    for name in ("pyproject.toml", "tests", "dev"):
+        (plain.work / name).symlink_to(CHECKOUT / name)
+
+    assert {name: Version(versions[name]) for name in lowest} == lowest
+    plain.run_python("fast-tests", "-m", "pytest", "-q", *(f"tests/{name}" for name in FAST_TESTS))
