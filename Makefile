@@ -4,13 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test airflow check clean
+.PHONY: demo test test-form airflow check clean
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python dev/demo.py
 
 test: $(VENV)/tests ## run the whole test suite
 	$(BIN)/python -m pytest
+
+test-form: $(VENV)/form ## the connection form in a real browser: Debian's chromium
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } || { \
+	  echo "chromium is needed, and could not be installed. As root: apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pytest tests/form
 
 airflow: $(VENV)/package ## a whole Airflow with its UI, beside a local Respan, until Ctrl-C
 	@exec $(BIN)/python dev/local_airflow.py
@@ -37,6 +43,10 @@ $(VENV)/package: $(VENV)/pip pyproject.toml
 
 $(VENV)/tests: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/form: $(VENV)/tests
+	$(BIN)/python -m pip install --quiet --group form
 	@touch $@
 
 $(VENV)/lint: $(VENV)/package

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -71,11 +71,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(env: Mapping[str, str], home: Path, *, port: int) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Run all components, each in a process group and with a log file of its own; end them all at the end."""
+def running(
+    env: Mapping[str, str], home: Path, *, port: int, components: Iterable[str] = COMPONENTS
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Run components, each in a process group and with a log file of its own; end them all at the end."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for component in COMPONENTS:
+        for component in components:
             extra = ["--host", "127.0.0.1", "--port", str(port)] if component == "api-server" else []
             with (home / f"{component}.log").open("wb") as log:
                 processes[component] = subprocess.Popen(
