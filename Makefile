@@ -4,10 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo airflow check lint package test test-matrix test-deployment test-deployment-short clean
+.PHONY: demo airflow check lint package test test-matrix test-deployment test-deployment-short test-form clean
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python -m dev.demo
+
+test-form: $(VENV)/form ## the connection form in a real browser: Debian's chromium
+	@command -v chromium >/dev/null || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } || { \
+	  echo "chromium is needed, and could not be installed. As root: apt-get install chromium"; exit 1; }
+	$(BIN)/python -m pytest tests/form
 
 airflow: $(VENV)/package ## a whole Airflow with its UI, beside a local Respan, until Ctrl-C
 	@exec $(BIN)/python -m dev.local_airflow
@@ -63,6 +69,10 @@ $(VENV)/build: $(VENV)/tests
 
 $(VENV)/deployment: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group deployment
+	@touch $@
+
+$(VENV)/form: $(VENV)/tests
+	$(BIN)/python -m pip install --quiet --group form
 	@touch $@
 
 $(VENV)/lint: $(VENV)/package

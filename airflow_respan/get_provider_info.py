@@ -7,6 +7,8 @@ turns the same data into widgets.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import airflow_respan
@@ -17,17 +19,23 @@ HOOK_NAME = "Respan"
 HOOK_CLASS = "airflow_respan.hooks.respan.RespanHook"
 
 UI_FIELD_BEHAVIOUR: dict[str, Any] = {
-    "hidden-fields": ["schema", "login", "port"],
+    "hidden-fields": ["schema", "login"],
     "relabeling": {"password": "API key", "host": "Base URL"},
     "placeholders": {
         "host": "https://api.respan.ai",
         "password": "from platform.respan.ai/platform/api-keys",
+        "port": "443",
     },
 }
 
 
-def _field(label: str, description: str, kind: str = "string", **schema: Any) -> dict[str, Any]:
-    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+def _field(label: str, description: str, *kinds: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [*(kinds or ["string"]), "null"], **schema}}
+
+
+# Airflow 3.3 shows an object as JSON, and saves what can be read as one; those before know the text alone. An object
+# and nothing else would get an editor in which typing goes wrong: it formats what is there after each key (3.3.2).
+_JSON = ("string", "object")
 
 
 CONN_FIELDS: dict[str, dict[str, Any]] = {
@@ -37,6 +45,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "respan_params": _field(
         "Tracking parameters",
         'JSON object sent with every batch call, such as {"customer_identifier": "user123"}.',
+        *_JSON,
     ),
     "respan_params_encoding": _field(
         "Encoding of tracking parameters",
@@ -55,9 +64,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     "proxies": _field(
         "Proxies",
         'JSON object such as {"https": "http://proxy:3128"}. Empty: the environment decides.',
-        format="password",
+        *_JSON,
     ),
-    "headers": _field("Further headers", "JSON object of HTTP headers for every call.", format="password"),
+    "headers": _field(
+        "Further headers", 'JSON object of HTTP headers for every call, such as {"X-Team": "data"}.', *_JSON
+    ),
     "allow_http": _field(
         "Allow plain http", "Send the API key unencrypted to a host that is not this machine.", "boolean"
     ),
@@ -100,20 +111,33 @@ def form_behaviour() -> dict[str, Any]:
 
 
 def form_widgets() -> dict[str, Any]:
-    """Give ``CONN_FIELDS`` as a hook's ``get_connection_form_widgets`` wants them: WTForms fields."""
-    from wtforms import BooleanField, IntegerField, PasswordField, StringField
+    """Give ``CONN_FIELDS`` as a hook's ``get_connection_form_widgets`` wants them: WTForms fields.
+
+    No field is a ``PasswordField``: Airflow 2 shows that empty, and saving the form would then delete its value.
+    """
+    from wtforms import BooleanField, IntegerField, StringField
     from wtforms.validators import Optional, any_of
 
     kinds = {
-        "string": StringField,
-        "integer": IntegerField,
-        "boolean": BooleanField,
-        "password": PasswordField,
+        "string": (StringField, _text_input),
+        "integer": (IntegerField, _text_input),
+        "boolean": (BooleanField, None),
     }
     widgets = {}
     for name, conn_field in CONN_FIELDS.items():
         schema = conn_field["schema"]
+        kind, widget = kinds[schema["type"][0]]
         validators = [Optional(), *([any_of(schema["enum"])] if "enum" in schema else [])]
-        kind = kinds[schema.get("format", schema["type"][0])]
-        widgets[name] = kind(conn_field["label"], validators=validators, description=conn_field["description"])
+        widgets[name] = kind(
+            conn_field["label"], validators=validators, description=conn_field["description"], widget=widget
+        )
     return widgets
+
+
+def _text_input(form_field: Any, **attributes: Any) -> Any:
+    """Draw a field as wide as Airflow 2 draws its own, and an object as JSON, not as Python would print it."""
+    from wtforms.widgets import TextInput
+
+    if isinstance(form_field.data, Mapping):
+        form_field.data = json.dumps(form_field.data)
+    return TextInput()(form_field, **{**attributes, "class": "form-control"})

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,10 +71,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(env: Mapping[str, str], home: Path, *, port: int) -> Iterator[Processes]:
-    """Run all components; end them all at the end."""
+def running(
+    env: Mapping[str, str], home: Path, *, port: int, components: Iterable[str] = COMPONENTS
+) -> Iterator[Processes]:
+    """Run components; end them all at the end."""
     with Processes(home) as processes:
-        for component in COMPONENTS:
+        for component in components:
             start(processes, component, env=env, port=port)
         yield processes
 

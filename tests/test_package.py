@@ -173,5 +173,20 @@ def test_older_airflows_get_the_same_form_from_the_hook() -> None:
 def test_older_airflows_get_the_same_labels_from_the_hook() -> None:
     behaviour = RespanHook.get_ui_field_behaviour()
 
-    assert behaviour["hidden_fields"] == ["schema", "login", "port"]
+    assert behaviour["hidden_fields"] == ["schema", "login"]
     assert behaviour["relabeling"] == {"password": "API key", "host": "Base URL"}
+
+
+def test_older_airflows_show_objects_as_json_and_lose_nothing_when_the_form_is_saved() -> None:
+    from wtforms import Form, PasswordField
+
+    widgets: dict[str, Any] = RespanHook.get_connection_form_widgets()
+    form = type("ConnectionForm", (Form,), widgets)(data={"headers": {"X-Team": "it's"}, "timeout": 5})
+
+    assert 'value="{&#34;X-Team&#34;: &#34;it&#39;s&#34;}"' in form.headers()
+    assert (form.timeout(), form.provider_id()) == (
+        '<input class="form-control" id="timeout" name="timeout" type="text" value="5">',
+        '<input class="form-control" id="provider_id" name="provider_id" type="text" value="">',
+    )
+    # Airflow 2 shows them empty, and deletes what is empty when it saves.
+    assert not any(isinstance(shown, PasswordField) for shown in form)
