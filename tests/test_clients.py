@@ -136,6 +136,11 @@ def test_what_is_no_id_is_refused_before_anything_is_sent(
         ),
         (Fault(status=410), RespanAPIError, "answered 410 Gone: an empty body. Check what was sent."),
         (
+            Fault(status=410, body={"error": "cut \ud83d,\0and \x1b[31mred\u2028"}),
+            RespanAPIError,
+            "answered 410 Gone: cut ?,?and ?[31mred. Check what was sent.",
+        ),
+        (
             Fault(status=418, body={"code": 7}),
             RespanAPIError,
             'answered 418 I\'m a Teapot: {"code": 7}. Check what was sent.',
