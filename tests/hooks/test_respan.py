@@ -138,6 +138,13 @@ def test_an_item_of_a_list_that_is_no_batch_hides_no_other(connected: RespanSand
     assert (page.next_after, page.unreadable) == ("batch_2", 1)
 
 
+@pytest.mark.parametrize("last", ["", " ", None, 7])
+def test_a_page_without_an_id_to_go_on_after_is_the_last(connected: RespanSandbox, last: object) -> None:
+    connected.inject(Fault(status=200, body={"object": "list", "data": [{"id": last}], "has_more": True}))
+
+    assert RespanHook().list_batches().next_after is None
+
+
 def test_an_answer_about_something_else_is_refused(connected: RespanSandbox) -> None:
     hook = RespanHook()
     connected.inject(Fault(status=200, body={"id": "batch_9", "status": "cancelling"}), times=2)
