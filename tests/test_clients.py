@@ -593,6 +593,17 @@ def test_a_key_that_the_service_echoes_into_a_batch_is_blotted_out(
     assert list(batch.error_lines()) == ["Invalid key ***"]
 
 
+def test_no_spelling_of_the_key_in_json_gets_it_into_a_batch(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+    spelled = "".join(f"\\u{ord(char):04x}" for char in KEY)
+    sandbox.inject(Fault(status=200, body=f'{{"id": "batch_1", "status": "failed", "errors": ["{spelled}"]}}'))
+
+    assert get_batch("batch_1").errors == ["***"]
+
+
 def test_the_password_of_the_environments_proxy_is_in_no_error(
     connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
