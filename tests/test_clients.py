@@ -87,7 +87,7 @@ def test_an_id_stays_one_segment_of_the_path(connected: RespanSandbox, get_batch
     assert request.query == {}
 
 
-@pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None])
+@pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None, "batch_\ud83d"])
 def test_what_is_no_id_is_refused_before_anything_is_sent(
     connected: RespanSandbox, get_batch: GetBatch, batch_id: Any
 ) -> None:
