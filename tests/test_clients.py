@@ -6,13 +6,11 @@ import asyncio
 import base64
 import json
 import re
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.raw_server import raw_server
 
 GetBatch = Callable[..., Batch]
 Connect = Callable[..., None]
@@ -664,42 +663,3 @@ def test_a_hook_may_be_used_in_one_event_loop_after_another(connected: RespanSan
             await hook.aclose()
 
     assert [asyncio.run(ask()) for _ in range(2)] == [batch_id] * 2
-
-
-@contextmanager
-def raw_server(
-    begin: bytes,
-    drop: bytes = b"",
-    *,
-    pause: float = 0.0,
-    seen: list[bytes] | None = None,
-    tls: ssl.SSLContext | None = None,
-) -> Iterator[str]:
-    """Answer each connection with bytes: the beginning once, then the drop again and again; without a drop, hang up."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def answer(accepted: socket.socket) -> None:
-        with suppress(OSError), tls.wrap_socket(accepted, server_side=True) if tls else accepted as peer:
-            request = peer.recv(65536)
-            if request and seen is not None:
-                seen.append(request)
-            peer.sendall(begin)
-            while drop and not over.wait(pause):
-                peer.sendall(drop)
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                peer, _address = listener.accept()
-                threading.Thread(target=answer, args=(peer,), daemon=True).start()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
