@@ -1,4 +1,4 @@
-# Everything happens in .venv and .airflow inside the checkout; `make clean` removes both.
+# Everything happens in .venv and .airflow inside the checkout; `make clean` removes them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +21,7 @@ check: $(VENV)/lint ## lint and types
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .airflow
+	rm -rf $(VENV) .airflow .hypothesis
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

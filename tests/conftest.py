@@ -38,7 +38,7 @@ from airflow_respan.hooks.respan import RespanHook  # noqa: E402
 from airflow_respan.request import Request  # noqa: E402
 from airflow_respan.sandbox import RespanSandbox  # noqa: E402
 
-# The same examples in each run, so that a failure is the last change's; the other looks further, and elsewhere each time.
+# "suite": the same examples in each run. "search" looks further, and elsewhere each time.
 settings.register_profile("suite", derandomize=True, database=None, deadline=None, max_examples=100)
 settings.register_profile(
     "search",
