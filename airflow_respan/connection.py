@@ -209,7 +209,7 @@ def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int 
         raise read.error("has a host with more than scheme, name, port and path", advice)
     scheme = parts.scheme or schema or ("http" if is_loopback(name) else "https")
     if scheme not in ("http", "https"):
-        raise read.error(f"has a host with the scheme {scheme!r}", advice)
+        raise read.error("has a scheme that is neither http nor https", advice)
     if scheme == "http" and not (allow_http or is_loopback(name)):
         raise read.error(
             f"would send the API key unencrypted to {name!r}",

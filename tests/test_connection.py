@@ -93,7 +93,10 @@ CORRECT_IT = "Correct the field or leave it out."
             "Airflow connection 'respan_default' has a password that no API key can be. Paste the key anew, without "
             "line breaks.",
         ),
-        ({"host": "ftp://x"}, f"Airflow connection 'respan_default' has a host with the scheme 'ftp'. {WRITE_IT}"),
+        *[
+            (fields, f"Airflow connection 'respan_default' has a scheme that is neither http nor https. {WRITE_IT}")
+            for fields in ({"host": "ftp://x"}, {"host": "x", "schema": KEY})
+        ],
         ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
         ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
         *[
