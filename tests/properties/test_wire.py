@@ -1,10 +1,14 @@
-"""Any bytes whatever, over a real socket, to both clients: a batch or an error of ours, in time, nothing left open."""
+"""Any bytes whatever, over a real socket, to both clients: a batch or an error of ours, in time, no watchdog left."""
 
 from __future__ import annotations
 
+import gc
+import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -72,7 +76,6 @@ answers = st.one_of(
 )
 
 
-@pytest.mark.filterwarnings("error::ResourceWarning")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(answers)
 def test_whatever_comes_is_a_batch_or_an_error_of_ours_in_time(
@@ -95,3 +98,29 @@ def test_whatever_comes_is_a_batch_or_an_error_of_ours_in_time(
 
     watchdogs = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     assert all(watchdog.finished.is_set() for watchdog in watchdogs)
+
+
+def test_nothing_stays_open_whatever_came(
+    get_batch_once: Callable[[RespanConnection], Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest keeps each record, and urllib3's about odd headers hold a traceback, and so the socket.
+    monkeypatch.setattr(logging.getLogger("urllib3.connection"), "disabled", True)
+
+    def ask(answer: bytes) -> None:
+        with raw_server(answer) as url, suppress(RespanError):
+            get_batch_once(RespanConnection(conn_id="respan_default", api_key=KEY, base_url=url, timeout=2))
+
+    def open_files() -> int:
+        gc.collect()
+        return len(list(Path("/dev/fd").iterdir()))
+
+    ask(ANSWERS[0])
+    before = open_files()
+    for answer in ANSWERS:
+        for line in LINES:
+            ask(_with_line(answer, line, place=1))
+
+    patience = time.monotonic() + 10  # the server's own threads may have to hang up yet
+    while open_files() > before:
+        assert time.monotonic() < patience
+        time.sleep(0.01)
