@@ -1,4 +1,4 @@
-# Everything happens in .venv, .airflow and .matrix inside the checkout; `make clean` removes them.
+# Everything happens in .venv, .airflow, .matrix and .hypothesis inside the checkout; `make clean` removes them.
 
 PYTHON ?= python3
 VENV := .venv
@@ -45,7 +45,7 @@ test-deployment-short: $(VENV)/deployment ## the same in a few minutes: one kill
 	$(BIN)/python -m dev.deployment --short --waits 20
 
 clean:
-	rm -rf $(VENV) .airflow .matrix
+	rm -rf $(VENV) .airflow .matrix .hypothesis
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -1,4 +1,4 @@
-"""What requests lacks: a limit for the whole of an answer's head, which may come byte by byte.
+"""What requests lacks: a limit for the whole of what may come byte by byte: a proxy's answer, an answer's head.
 
 A socket's own time-out begins anew with each byte, so a watchdog shuts the socket down; the reader then finds it at
 its end, as if the service had hung up. Imports requests: only :mod:`airflow_respan.client` imports this, when it is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -59,6 +59,19 @@ class _Connection(HTTPConnection):
 
 
 class _TLSConnection(HTTPSConnection):
+    def connect(self) -> None:
+        with ExitStack() as self._opening:
+            super().connect()
+
+    def _new_conn(self) -> socket.socket:
+        """Open the socket, and watch what a proxy answers on it before TLS begins."""
+        sock = super()._new_conn()
+        # A duplicate, as TLS takes the socket over and leaves nothing of it to shut down.
+        handle = self._opening.enter_context(sock.dup())
+        if isinstance(self.timeout, int | float):
+            self._opening.enter_context(watched(self.timeout, lambda: handle.shutdown(socket.SHUT_RDWR)))
+        return sock
+
     def getresponse(self) -> Any:
         return _watched_head(self, super().getresponse)
 
@@ -81,3 +94,16 @@ def read_within(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[
     with watched(seconds, raw.shutdown):
         while piece := raw.read1(pieces, decode_content=True):
             yield piece
+
+
+def read_on(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[bytes]:
+    """Read a body of any length as it comes, as long as there is a next piece within so many seconds.
+
+    :param pieces: bytes to take at the most at once
+    """
+    while True:
+        with watched(seconds, raw.shutdown):
+            piece = raw.read1(pieces, decode_content=True)
+        if not piece:
+            return
+        yield piece

@@ -12,7 +12,9 @@ from urllib.parse import quote, urljoin, urlsplit
 import pendulum
 
 from airflow_respan import failures
+from airflow_respan.connection import RespanConnection
 from airflow_respan.exceptions import RespanError
+from airflow_respan.plain import plain
 from airflow_respan.request import Request
 
 T = TypeVar("T")
@@ -54,9 +56,9 @@ def read_answer(request: Request[T], answer: Answer) -> T:
     """
     if not 200 <= answer.status < 300:
         raise failure(request, answer)
-    # A service that echoes the key must not get it into a batch's errors, and so into XCom and logs.
-    answer = replace(answer, body=request.connection.redact(answer.body.decode("utf-8", "replace")).encode())
-    data = failures.decode(answer.body)
+    # A service that echoes the key must not get it into a batch's errors, and so into XCom and logs. Not before
+    # it is decoded: JSON has many spellings of one text.
+    data = _redacted(request.connection, plain(failures.decode(answer.body)))
     try:
         return request.read(data)
     except ValueError as error:
@@ -107,6 +109,10 @@ def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
     def until(moment: float) -> float:
         return moment - now.timestamp()
 
+    def until_date(text: str) -> float:
+        # HTTP's older form of a date names no zone; all of them are in UTC.
+        return until(pendulum.instance(parsedate_to_datetime(text)).timestamp())
+
     def until_reset(text: str) -> float:
         # Services give a reset as seconds to go, or as Unix time in seconds or milliseconds.
         reset = float(text)
@@ -115,7 +121,7 @@ def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
     found: list[tuple[Callable[[Any], float], Any]] = [
         (float, from_body),
         (float, from_header),
-        (lambda text: until(parsedate_to_datetime(text).timestamp()), from_header),
+        (until_date, from_header),
         (until_reset, answer.headers.get("x-ratelimit-reset")),
     ]
     for read, value in found:
@@ -126,6 +132,14 @@ def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
         if math.isfinite(seconds):
             return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
     return None
+
+
+def _redacted(connection: RespanConnection, value: Any) -> Any:
+    if isinstance(value, str):
+        return connection.redact(value)
+    if isinstance(value, dict):
+        return {connection.redact(key): _redacted(connection, item) for key, item in value.items()}
+    return [_redacted(connection, item) for item in value] if isinstance(value, list) else value
 
 
 def _origin(url: str) -> str:

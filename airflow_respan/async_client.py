@@ -97,7 +97,7 @@ class AsyncRespanClient:
                             carrying.grow(body, piece, request)
                         answer = carrying.head(response.status, response.headers, bytes(body))
                         return answers.read_answer(request, answer)
-            except aiohttp.InvalidURL as error:
+            except (aiohttp.InvalidURL, UnicodeError) as error:  # the latter for a proxy's name that can be none
                 raise failures.unsendable(request, error) from None
             except (aiohttp.ClientError, OSError) as error:
                 raise failures.unanswered(request, error) from None

@@ -188,7 +188,8 @@ def _whole_number(value: object) -> int | None:
 
 
 def _moment(value: object) -> pendulum.DateTime | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    # Whole seconds, else a batch would not be the same after its way through XCom or an event.
+    if isinstance(value, bool) or not isinstance(value, int | float) or (value := int(value)) <= 0:
         return None
     try:
         return pendulum.from_timestamp(value)

@@ -87,12 +87,21 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
 
 
 def proxy(connection: RespanConnection) -> str | None:
-    """Choose the proxy for a connection's host, by requests' own rules; None for none."""
+    """Choose the proxy for a connection's host, by requests' own rules; None for none.
+
+    :raises RespanConfigurationError: if what the environment names is none
+    """
     from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
     url = connection.base_url
     chosen = select_proxy(url, {**get_environ_proxies(url, no_proxy=None), **connection.proxies})
     if not chosen:
         return None
-    whole: str = prepend_scheme_if_needed(chosen, "http")  # type: ignore[no-untyped-call]  # types-requests has no types
+    try:
+        whole: str = prepend_scheme_if_needed(chosen, "http")  # type: ignore[no-untyped-call]  # types-requests has none
+    except ValueError:
+        raise RespanConfigurationError(
+            f"Airflow connection {connection.conn_id!r} has a proxy that is no URL. Correct its extra field 'proxies' "
+            "or the variables HTTP_PROXY and HTTPS_PROXY."
+        ) from None
     return whole

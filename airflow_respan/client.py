@@ -80,12 +80,15 @@ class RespanClient:
 
         :raises RespanTransientError: also while reading, if the body is cut off
         """
-        with self._exchange(request, timeout=request.connection.timeout) as response:
+        from airflow_respan.adapter import read_on
+
+        timeout = request.connection.timeout
+        with self._exchange(request, timeout=timeout) as response:
             if response.status_code != 200:
-                raise answers.failure(request, _whole(request, response, request.connection.timeout))
+                raise answers.failure(request, _whole(request, response, timeout))
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise failures.unusable(request, "sent the content in an encoding that was not asked for")
-            yield _translated(request, response.iter_content(CHUNK))
+            yield _translated(request, read_on(response.raw, timeout, CHUNK))
 
     def _send_once(self, request: Request[T]) -> T:
         timeout = request.connection.timeout
@@ -176,6 +179,7 @@ def _requests_errors(request: Request[Any]) -> Iterator[None]:
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
         requests.exceptions.MissingSchema,
+        urllib3.exceptions.LocationValueError,
     )
     try:
         yield

@@ -20,6 +20,7 @@ KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 _OUR_HEADERS = {"authorization", "host", "content-length", "content-type", "x-data-respan-params"}
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _URL_CREDENTIALS = re.compile(r"//[^/@\s'\"]+@")
 _SHORTEST_SECRET = 6
 
@@ -117,7 +118,7 @@ class _Fields:
 
     def text(self, name: str) -> str | None:
         value = self.extra.get(name)
-        if value is not None and not isinstance(value, str):
+        if value is not None and not (isinstance(value, str) and value.strip().isprintable()):
             raise self.wrong(name, "a text")
         return value.strip() or None if value else None
 
@@ -144,7 +145,7 @@ class _Fields:
     def seconds(self, name: str, *, default: float) -> float:
         try:
             value = float(self.extra.get(name, default))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self.wrong(name, "a number of seconds") from None
         if not 0 < value <= 24 * 3600:
             raise self.wrong(name, "a number of seconds above 0 and of at most a day")
@@ -154,7 +155,8 @@ class _Fields:
         value = self.extra.get(name, {})
         try:
             value = json.loads(value) if isinstance(value, str) else value
-        except ValueError:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
             value = None
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise self.wrong(name, "a JSON object")
@@ -169,15 +171,15 @@ class _Fields:
     def proxies(self, name: str) -> dict[str, str]:
         value = self.texts(name)
         try:
-            named = all(urlsplit(proxy).hostname for proxy in value.values())
+            for proxy in value.values():
+                _host_and_port(proxy)
         except ValueError:
-            named = False
-        if not named:
-            raise self.wrong(name, 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}')
+            wanted = 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}'
+            raise self.wrong(name, wanted) from None
         return value
 
     def headers(self, name: str) -> dict[str, str]:
-        value = self.texts(name)
+        value = {header: text.strip() for header, text in self.texts(name).items()}
         for header, text in value.items():
             if not _HEADER_NAME.fullmatch(header) or not _HEADER_VALUE.fullmatch(text):
                 raise self.wrong(name, "a JSON object of HTTP headers (ASCII, no line breaks)")
@@ -197,16 +199,17 @@ def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int 
         text = f"//[{text}]" if text.count(":") > 1 and "[" not in text else f"//{text}"
     try:
         parts = urlsplit(text)
-        name, port = parts.hostname, parts.port or port
+        name, own_port = _host_and_port(text)
     except ValueError:
         raise read.error("has a host that is no URL", advice) from None
-    if not name or re.search(r"[\s\x00-\x1f\\]", text):
-        raise read.error("has a host that is no URL", advice)
+    if port and not 0 < port < 2**16:
+        raise read.error(f"has the port {port}", "Write one from 1 to 65535, or leave it out")
+    port = own_port or port
     if parts.username or parts.password or parts.query or parts.fragment:
         raise read.error("has a host with more than scheme, name, port and path", advice)
     scheme = parts.scheme or schema or ("http" if is_loopback(name) else "https")
     if scheme not in ("http", "https"):
-        raise read.error(f"has a host with the scheme {scheme!r}", advice)
+        raise read.error("has a scheme that is neither http nor https", advice)
     if scheme == "http" and not (allow_http or is_loopback(name)):
         raise read.error(
             f"would send the API key unencrypted to {name!r}",
@@ -216,6 +219,20 @@ def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int 
     path = path.removesuffix("/api/v1") if path.endswith("/api/v1") else path.removesuffix("/api")
     shown_name = f"[{name}]" if ":" in name else name
     return f"{scheme}://{shown_name}{f':{port}' if port else ''}{path.rstrip('/')}"
+
+
+def _host_and_port(url: str) -> tuple[str, int | None]:
+    """Find what the HTTP libraries will connect to; they disagree about whatever is not plain ASCII.
+
+    :raises ValueError: if there is no such thing in the URL
+    """
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    if not re.fullmatch(r"[\x21-\x7e]+", url) or "\\" in url:
+        raise ValueError("not plain ASCII")
+    if not _HOST_NAME.fullmatch(name):
+        ipaddress.ip_address(name)
+    return name, parts.port
 
 
 def is_loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from airflow_respan.connection import RespanConnection
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
@@ -14,6 +15,7 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
     RespanTransientError,
 )
+from airflow_respan.plain import plain
 from airflow_respan.request import Request
 
 _PROVIDER_ADVICE = (
@@ -85,13 +87,13 @@ def unsendable(request: Request[Any], error: Exception) -> RespanConfigurationEr
     connection = request.connection
     return RespanConfigurationError(
         f"Airflow connection {connection.conn_id!r} cannot be used to {request.what}: "
-        f"{connection.redact(str(error))}. Check its host and proxies."
+        f"{_shown(connection, str(error))}. Check its host and proxies."
     )
 
 
 def said(body: bytes) -> str:
     """Find the service's own words in any of its error shapes."""
-    decoded = decode(body)
+    decoded = plain(decode(body))
     if not isinstance(decoded, Mapping):
         return not_json(body)
     error = decoded.get("error")
@@ -105,7 +107,8 @@ def said(body: bytes) -> str:
 def decode(body: bytes) -> Any:
     """Decode JSON; None if it is none, which ``null`` is not told apart from."""
     try:
-        return json.loads(body)
+        # A body that is not quite UTF-8 may still be a batch.
+        return json.loads(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return None
 
@@ -135,9 +138,12 @@ def _message(request: Request[Any], what_happened: str, advice: str) -> str:
     """Say who, what and what to do next, without the secrets that the service or a library may have echoed."""
     connection = request.connection
     who = f"Asked to {request.what}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
-    # Shortened last: half a secret is not recognised any more.
-    return f"{who} {_shortened(connection.redact(what_happened))}. {advice}."
+    return f"{who} {_shown(connection, what_happened)}. {advice}."
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} ..."
+def _shown(connection: RespanConnection, text: str) -> str:
+    """Make foreign words fit for a log line, a trigger's event and every database."""
+    text = connection.redact(text)
+    # Shortened after that: half a secret is not recognised any more.
+    text = " ".join((text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} ...").split())
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -52,7 +52,8 @@ class FileBody:
 
 
 def _head(upload: Upload, boundary: str) -> bytes:
-    filename = "".join("_" if char in '"\\\r\n' else char for char in upload.filename)
+    # Of a name that is not UTF-8 on the disk, Python makes lone surrogates: not printable either.
+    filename = "".join(char if char.isprintable() and char not in '"\\' else "_" for char in upload.filename)
     parts = [f'"{name}"\r\n\r\n{value}' for name, value in upload.fields.items()]
     parts.append(f'"file"; filename="{filename}"\r\nContent-Type: application/jsonl\r\n\r\n')
     separator = f"--{boundary}\r\nContent-Disposition: form-data; name="

@@ -38,7 +38,8 @@ class BatchPage:
             with suppress(ValueError):
                 batches.append(Batch.from_dict(item))
         last = items[-1].get("id") if items and isinstance(items[-1], Mapping) else None
-        more = data.get("has_more") is True and isinstance(last, str)
+        # Going on after an id that is none would begin anew, and never end.
+        more = data.get("has_more") is True and isinstance(last, str) and last.strip()
         return cls(batches=tuple(batches), next_after=last if more else None, unreadable=len(items) - len(batches))
 
 

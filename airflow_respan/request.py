@@ -73,7 +73,7 @@ def make_request(
     :param path: below the connection's base URL, ids already quoted by :func:`segment`
     :param query: what is None is left out
     :param respan_params: on top of the connection's
-    :raises ValueError: if ``respan_params`` are no JSON
+    :raises ValueError: if something of it cannot be sent; names it
     """
     headers = {
         "Accept": "application/json",
@@ -85,6 +85,11 @@ def make_request(
     if params := {**connection.respan_params, **(respan_params or {})}:
         headers["X-Data-Respan-Params"] = _encode_params(params, connection.respan_params_encoding)
     asked = {name: value for name, value in (query or {}).items() if value is not None}
+    for name, value in {**asked, **(upload.fields if upload else {})}.items():
+        if not str(value).isprintable():
+            raise ValueError(f"{name} is {value!r}, which cannot be sent")
+    for name, value in (json_body or {}).items():
+        _as_json(name, value)
     return Request(
         connection=connection,
         what=what,
@@ -99,15 +104,22 @@ def make_request(
 
 
 def _encode_params(params: Mapping[str, Any], encoding: str) -> str:
-    try:
-        text = json.dumps(params, allow_nan=False)  # ASCII only, hence no line break either
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"respan_params cannot be sent as JSON: {error}") from error
+    text = _as_json("respan_params", params)  # ASCII only, hence no line break either
     return base64.b64encode(text.encode()).decode() if encoding == "base64" else text
+
+
+def _as_json(name: str, value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} cannot be sent as JSON: {error}") from error
 
 
 def segment(name: str, value: str) -> str:
     """Quote an id into one segment of a path; HTTP clients would resolve dots, so those are no ids."""
-    if not isinstance(value, str) or not value.strip() or value in (".", ".."):
-        raise ValueError(f"{name} is {value!r}, which is no id of the service's")
-    return quote(value, safe="")
+    try:
+        if isinstance(value, str) and value.strip() and value not in (".", ".."):
+            return quote(value, safe="")
+    except UnicodeEncodeError:  # a lone surrogate
+        pass
+    raise ValueError(f"{name} is {value!r}, which is no id of the service's")

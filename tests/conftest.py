@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Airflow reads these when it is first imported.
 HOME = tempfile.TemporaryDirectory(prefix="airflow-respan-tests-")
@@ -27,9 +29,26 @@ os.environ.update(
     }
 )
 
+from airflow_respan import protocol  # noqa: E402
+from airflow_respan.async_client import AsyncRespanClient  # noqa: E402
 from airflow_respan.batch import Batch  # noqa: E402
+from airflow_respan.client import RespanClient  # noqa: E402
+from airflow_respan.connection import RespanConnection  # noqa: E402
 from airflow_respan.hooks.respan import RespanHook  # noqa: E402
+from airflow_respan.request import Request  # noqa: E402
 from airflow_respan.sandbox import RespanSandbox  # noqa: E402
+
+# "suite": the same examples in each run. "search" looks further, and elsewhere each time.
+settings.register_profile("suite", derandomize=True, database=None, deadline=None, max_examples=100)
+settings.register_profile(
+    "search",
+    settings.get_profile("suite"),
+    derandomize=False,
+    max_examples=5000,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 CHECKOUT = Path(__file__).parent.parent
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -77,6 +96,27 @@ def get_batch(request: pytest.FixtureRequest) -> Callable[..., Batch]:
         async def ask() -> Batch:
             async with aclosing(RespanHook(conn_id)) as hook:
                 return await hook.aget_batch(batch_id, **options)
+
+        return asyncio.run(ask())
+
+    return on_worker if request.param == "worker" else on_triggerer
+
+
+@pytest.fixture(params=["worker", "triggerer"])
+def get_batch_once(request: pytest.FixtureRequest) -> Callable[[RespanConnection], Batch]:
+    """Retrieve ``batch_abc123`` on either side, without the second try and the pause before it."""
+
+    def asked(connection: RespanConnection) -> Request[Batch]:
+        return replace(protocol.get_batch(connection, "batch_abc123"), idempotent=False)
+
+    def on_worker(connection: RespanConnection) -> Batch:
+        with closing(RespanClient(connection)) as client:
+            return client.send(asked(connection))
+
+    def on_triggerer(connection: RespanConnection) -> Batch:
+        async def ask() -> Batch:
+            async with aclosing(await AsyncRespanClient.open(connection)) as client:
+                return await client.send(asked(connection))
 
         return asyncio.run(ask())
 

@@ -90,6 +90,13 @@ def test_a_broken_timestamp_is_none_and_loses_no_batch(broken: object) -> None:
     assert Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": broken}).completed_at is None
 
 
+@pytest.mark.parametrize("moment", [0.5, 1711471533.9])
+def test_a_part_of_a_second_makes_no_other_batch_of_it(moment: float) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": moment})
+
+    assert Batch.from_dict(batch.to_dict()) == batch
+
+
 @pytest.mark.parametrize(
     ("data", "counts"),
     [

@@ -6,13 +6,11 @@ import asyncio
 import base64
 import json
 import re
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.raw_server import raw_server
 
 GetBatch = Callable[..., Batch]
 Connect = Callable[..., None]
@@ -87,7 +86,7 @@ def test_an_id_stays_one_segment_of_the_path(connected: RespanSandbox, get_batch
     assert request.query == {}
 
 
-@pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None])
+@pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None, "batch_\ud83d"])
 def test_what_is_no_id_is_refused_before_anything_is_sent(
     connected: RespanSandbox, get_batch: GetBatch, batch_id: Any
 ) -> None:
@@ -135,6 +134,11 @@ def test_what_is_no_id_is_refused_before_anything_is_sent(
             f"answered 424 Failed Dependency: No key. {PROVIDER}",
         ),
         (Fault(status=410), RespanAPIError, "answered 410 Gone: an empty body. Check what was sent."),
+        (
+            Fault(status=410, body={"error": "cut \ud83d,\0and \x1b[31mred\u2028"}),
+            RespanAPIError,
+            "answered 410 Gone: cut ?,?and ?[31mred. Check what was sent.",
+        ),
         (
             Fault(status=418, body={"code": 7}),
             RespanAPIError,
@@ -588,6 +592,17 @@ def test_a_key_that_the_service_echoes_into_a_batch_is_blotted_out(
     assert list(batch.error_lines()) == ["Invalid key ***"]
 
 
+def test_no_spelling_of_the_key_in_json_gets_it_into_a_batch(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+    spelled = "".join(f"\\u{ord(char):04x}" for char in KEY)
+    sandbox.inject(Fault(status=200, body=f'{{"id": "batch_1", "status": "failed", "errors": ["{spelled}"]}}'))
+
+    assert get_batch("batch_1").errors == ["***"]
+
+
 def test_the_password_of_the_environments_proxy_is_in_no_error(
     connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -648,42 +663,3 @@ def test_a_hook_may_be_used_in_one_event_loop_after_another(connected: RespanSan
             await hook.aclose()
 
     assert [asyncio.run(ask()) for _ in range(2)] == [batch_id] * 2
-
-
-@contextmanager
-def raw_server(
-    begin: bytes,
-    drop: bytes = b"",
-    *,
-    pause: float = 0.0,
-    seen: list[bytes] | None = None,
-    tls: ssl.SSLContext | None = None,
-) -> Iterator[str]:
-    """Answer each connection with bytes: the beginning once, then the drop again and again; without a drop, hang up."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def answer(accepted: socket.socket) -> None:
-        with suppress(OSError), tls.wrap_socket(accepted, server_side=True) if tls else accepted as peer:
-            request = peer.recv(65536)
-            if request and seen is not None:
-                seen.append(request)
-            peer.sendall(begin)
-            while drop and not over.wait(pause):
-                peer.sendall(drop)
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                peer, _address = listener.accept()
-                threading.Thread(target=answer, args=(peer,), daemon=True).start()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()

@@ -72,6 +72,7 @@ def test_the_extra_fields_are_read_from_the_texts_of_a_form() -> None:
 
     assert (connection.respan_params, connection.timeout, connection.verify) == ({"a": 1}, 5.0, False)
     assert (connection.headers, connection.provider_id) == ({}, "openai")
+    assert read(extra={"headers": '{"X-Team": " data "}'}).headers == {"X-Team": "data"}
 
 
 NO_KEY = (
@@ -92,9 +93,33 @@ CORRECT_IT = "Correct the field or leave it out."
             "Airflow connection 'respan_default' has a password that no API key can be. Paste the key anew, without "
             "line breaks.",
         ),
-        ({"host": "ftp://x"}, f"Airflow connection 'respan_default' has a host with the scheme 'ftp'. {WRITE_IT}"),
+        *[
+            (fields, f"Airflow connection 'respan_default' has a scheme that is neither http nor https. {WRITE_IT}")
+            for fields in ({"host": "ftp://x"}, {"host": "x", "schema": KEY})
+        ],
         ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
         ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        *[
+            ({"host": host}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}")
+            for host in (
+                "https://a..b",
+                f"https://{'a' * 64}.example",
+                "https://a\x7fb",
+                "https://a\\b",
+                "https://stra\u00dfe.example",
+                "https://x/caf\u00e9",
+                "https://a%41b",
+                "https://x\ud83d",
+                "https://x:65536",
+            )
+        ],
+        *[
+            (
+                {"host": "gateway.example", "port": port},
+                f"Airflow connection 'respan_default' has the port {port}. Write one from 1 to 65535, or leave it out.",
+            )
+            for port in (-1, 65536)
+        ],
         ({"host": "https://x:port"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
         (
             {"host": "https://me:secret@x"},
@@ -109,6 +134,26 @@ CORRECT_IT = "Correct the field or leave it out."
             {"extra": {"timeout": "soon"}},
             "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds. "
             f"{CORRECT_IT}",
+        ),
+        *[
+            (
+                {"extra": {"timeout": timeout}},
+                "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds. "
+                f"{CORRECT_IT}",
+            )
+            for timeout in (10**400, [], {})
+        ],
+        *[
+            (
+                {"extra": {"respan_params": params}},
+                "Airflow connection 'respan_default' has an extra field 'respan_params' that is not a JSON object. "
+                f"{CORRECT_IT}",
+            )
+            for params in ({"a": float("nan")}, '{"a": Infinity}', "[" * 100_000)
+        ],
+        (
+            {"extra": {"provider_id": "open\nai"}},
+            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",
         ),
         (
             {"extra": {"timeout": 0}},
@@ -150,11 +195,14 @@ CORRECT_IT = "Correct the field or leave it out."
             "Airflow connection 'respan_default' has an extra that is not a JSON object. Write it like {} or leave it "
             "out.",
         ),
-        (
-            {"extra": {"proxies": {"http": "http://[::1"}}},
-            "Airflow connection 'respan_default' has an extra field 'proxies' that is not a JSON object of schemes and "
-            f'proxy URLs, like {{"https": "http://proxy:3128"}}. {CORRECT_IT}',
-        ),
+        *[
+            (
+                {"extra": {"proxies": {"http": proxy}}},
+                "Airflow connection 'respan_default' has an extra field 'proxies' that is not a JSON object of schemes "
+                f'and proxy URLs, like {{"https": "http://proxy:3128"}}. {CORRECT_IT}',
+            )
+            for proxy in ("http://[::1", "http://a..b:1", "http://proxy:99999", "http://pr\u00f6xy")
+        ],
         (
             {"extra": {"provider_id": 5}},
             f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",

@@ -15,6 +15,7 @@ from airflow_respan.exceptions import (
     RespanMissingConnectionError,
     RespanNotFoundError,
 )
+from airflow_respan.plain import plain
 
 _ERRORS: dict[str, type[Exception]] = {
     error.__name__: error
@@ -38,7 +39,7 @@ def event_of(end: Batch | Exception) -> dict[str, Any]:
     if isinstance(end, Batch):
         return {"batch": end.to_dict()}
     status_code = end.status_code if isinstance(end, RespanAPIError) else None
-    return {"error": type(end).__name__, "message": str(end), "status_code": status_code}
+    return {"error": type(end).__name__, "message": plain(str(end)), "status_code": status_code}
 
 
 def end_of(event: object) -> Batch | Exception | None:

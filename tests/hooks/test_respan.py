@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,13 @@ def test_an_item_of_a_list_that_is_no_batch_hides_no_other(connected: RespanSand
     assert (page.next_after, page.unreadable) == ("batch_2", 1)
 
 
+@pytest.mark.parametrize("last", ["", " ", None, 7])
+def test_a_page_without_an_id_to_go_on_after_is_the_last(connected: RespanSandbox, last: object) -> None:
+    connected.inject(Fault(status=200, body={"object": "list", "data": [{"id": last}], "has_more": True}))
+
+    assert RespanHook().list_batches().next_after is None
+
+
 def test_an_answer_about_something_else_is_refused(connected: RespanSandbox) -> None:
     hook = RespanHook()
     connected.inject(Fault(status=200, body={"id": "batch_9", "status": "cancelling"}), times=2)
@@ -146,6 +154,61 @@ def test_an_answer_about_something_else_is_refused(connected: RespanSandbox) -> 
     connected.inject(Fault(status=200, body={"id": "file-9"}), times=2)
     with pytest.raises(RespanTransientError, match="'id' is 'file-9', another than was asked for"):
         hook.get_file("file-1")
+
+
+@pytest.mark.parametrize(
+    ("filename", "arrives_as"),
+    [
+        (os.fsdecode(b"latin-\xe9.jsonl"), "latin-_.jsonl"),
+        ('a"; name="purpose', "a_; name=_purpose"),
+        ("two\r\n\r\nlines\0\u2028.jsonl", "two____lines__.jsonl"),
+        ("../../questions.jsonl", "../../questions.jsonl"),
+        ("fran\u00e7ais.jsonl", "fran\u00e7ais.jsonl"),
+    ],
+)
+def test_no_name_of_a_file_spoils_the_form(connected: RespanSandbox, filename: str, arrives_as: str) -> None:
+    uploaded = RespanHook().upload_file(io.BytesIO(b"{}\n"), filename=filename)
+
+    assert (uploaded.filename, uploaded.purpose, uploaded.size) == (arrives_as, "batch", 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (
+            lambda hook: hook.get_batch("batch_1", respan_params={"a": float("nan")}),
+            "respan_params cannot be sent as JSON: Out of range float values are not JSON compliant",
+        ),
+        (
+            lambda hook: hook.create_batch("file-1", metadata={"a": float("nan")}),
+            "metadata cannot be sent as JSON: Out of range float values are not JSON compliant",
+        ),
+        (
+            lambda hook: hook.create_batch("file-1", metadata={"a": {1}}),
+            "metadata cannot be sent as JSON: Object of type set is not JSON serializable",
+        ),
+        (
+            lambda hook: hook.get_batch("batch_1", provider_id="open\ud83d"),
+            "provider_id is 'open\\ud83d', which cannot be sent",
+        ),
+        (
+            lambda hook: hook.list_batches(after="batch_1\r\nX-Evil: 1"),
+            "after is 'batch_1\\r\\nX-Evil: 1', which cannot be sent",
+        ),
+        (
+            lambda hook: hook.upload_file(io.BytesIO(b""), purpose="batch\r\n"),
+            "purpose is 'batch\\r\\n', which cannot be sent",
+        ),
+    ],
+)
+def test_what_cannot_be_sent_is_named_before_anything_is(
+    connected: RespanSandbox, call: Callable[[RespanHook], object], complaint: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        call(RespanHook())
+
+    assert str(refused.value).startswith(complaint)
+    assert connected.requests == []
 
 
 def test_a_text_file_is_refused_before_anything_is_sent(connected: RespanSandbox) -> None:

@@ -41,3 +41,9 @@ def test_an_error_comes_through_as_it_was(error: Exception) -> None:
     assert type(end) is type(error)
     assert str(end) == str(error)
     assert getattr(end, "status_code", None) == getattr(error, "status_code", None)
+
+
+def test_no_word_of_an_error_breaks_the_event() -> None:
+    event = event_of(RespanError("cut \ud83d and \0"))
+
+    assert event == {"error": "RespanError", "message": "cut ? and ?", "status_code": None}

@@ -1,0 +1,83 @@
+"""What an answer can be: a result, or an error that names the culprit and keeps the key to itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_respan import answers, protocol
+from airflow_respan.answers import LONGEST_RETRY_AFTER, Answer
+from airflow_respan.batch import Batch
+from airflow_respan.connection import RespanConnection
+from airflow_respan.exceptions import RespanError, RespanTransientError
+from airflow_respan.request import Request
+from tests.properties import strategies
+from tests.properties.strategies import BATCH_ID, KEY
+
+CONNECTION = RespanConnection(conn_id="respan_default", api_key=KEY)
+CALLS: list[Request[Any]] = [
+    protocol.get_batch(CONNECTION, BATCH_ID),
+    protocol.list_batches(CONNECTION),
+    protocol.create_batch(CONNECTION, input_file_id="file-1", endpoint="/v1/x", completion_window="24h"),
+    protocol.get_file(CONNECTION, "file-1"),
+    protocol.list_files(CONNECTION),
+    protocol.delete_file(CONNECTION, "file-1"),
+]
+NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
+
+
+def assert_names_the_culprit(error: RespanError, request: Request[Any], status: int) -> None:
+    message = str(error)
+    assert message.startswith(
+        f"Asked to {request.what}, Respan (https://api.respan.ai, connection 'respan_default') answered "
+    )
+    assert str(status) in message
+    assert len(message) < 1500
+    assert message.isprintable()
+    assert KEY not in message
+    assert not isinstance(error, RespanTransientError) or 0 <= (error.retry_after or 0) <= LONGEST_RETRY_AFTER
+
+
+@given(st.sampled_from(CALLS), strategies.http_statuses, strategies.headers, strategies.bodies)
+@example(CALLS[0], 200, {}, strategies.ECHO)
+@example(CALLS[0], 400, {}, strategies.ECHO)
+@example(CALLS[0], 403, {}, strategies.NESTED)
+@example(CALLS[1], 200, {}, strategies.NESTED)
+def test_every_answer_is_a_result_or_an_error_that_names_the_culprit(
+    request: Request[Any], status: int, headers: dict[str, str], body: bytes
+) -> None:
+    answer = Answer(status=status, headers=headers, body=body)
+
+    try:
+        following = answers.redirected(request, answer)
+        result = None if following else answers.read_answer(request, answer)
+    except RespanError as error:
+        assert_names_the_culprit(error, request, status)
+        return
+
+    if following:
+        assert following.url.startswith("https://api.respan.ai/")
+        assert request.method == "GET"
+    else:
+        assert 200 <= status < 300
+        assert KEY not in repr(result)
+        assert repr(result).encode()
+        assert not isinstance(result, Batch) or request.method == "POST" or result.id == BATCH_ID
+
+
+@given(strategies.headers, strategies.bodies)
+def test_the_time_to_wait_is_bounded_in_all_its_forms(headers: dict[str, str], body: bytes) -> None:
+    seconds = answers.retry_after(Answer(status=429, headers=headers, body=body), now=NOW)
+
+    assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
+
+
+@given(strategies.json_values)
+def test_the_time_to_wait_in_a_body_is_bounded(value: Any) -> None:
+    body = strategies.written({"detail": "Rate limit exceeded", "retry_after": value})
+    seconds = answers.retry_after(Answer(status=429, headers={}, body=body), now=NOW)
+
+    assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER

@@ -1,0 +1,68 @@
+"""What may come out of a trigger of another release, or into it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from airflow_respan.batch import Batch
+from airflow_respan.exceptions import RespanAPIError, RespanBatchTimeout, RespanError
+from airflow_respan.triggers.event import end_of, event_of
+from airflow_respan.wait import JITTER, BatchWait
+from tests.properties import strategies
+
+ERRORS = st.sampled_from([RespanError, RespanAPIError, RespanBatchTimeout])
+events_of_ours = st.one_of(
+    strategies.batch_objects().map(lambda batch: {"batch": batch}),
+    st.builds(lambda error, text: event_of(error(text)), ERRORS, strategies.texts),
+)
+mutations = st.dictionaries(
+    st.sampled_from(["batch", "error", "message", "status_code", "version"]),
+    st.one_of(strategies.anything, strategies.batch_objects(), st.sampled_from(["RespanAPIError", "BaseException"])),
+    max_size=2,
+)
+others = st.builds(lambda event, mutation: {**event, **mutation}, events_of_ours, mutations)
+
+
+@given(st.one_of(others, strategies.anything))
+def test_only_a_whole_end_is_taken_for_one(event: Any) -> None:
+    end = end_of(event)
+
+    if isinstance(end, Batch):
+        assert end.is_terminal
+        assert end == Batch.from_dict(event["batch"])
+    elif end is not None:
+        assert isinstance(end, RespanError | RespanBatchTimeout)
+        assert type(end).__name__ == event["error"]
+        assert str(end) == event["message"]
+
+
+@given(st.one_of(st.builds(lambda error, text: error(text), ERRORS, st.one_of(st.text(), strategies.texts))))
+@example(RespanError("cut \ud83d and \0"))
+def test_what_a_trigger_says_can_be_kept_by_every_database(error: Exception) -> None:
+    event = event_of(error)
+
+    assert json.dumps(event, ensure_ascii=False).encode()
+    assert "\\u0000" not in json.dumps(event)
+    assert type(end_of(event)) is type(error)
+
+
+@given(st.floats(0, 7 * 24 * 3600), st.floats(1, 7 * 24 * 3600), st.booleans(), st.none() | st.floats(1, 7 * 24 * 3600))
+def test_a_pause_is_bounded_by_the_deadline_and_by_the_interval(
+    timeout: float, poke_interval: float, backoff: bool, max_wait: float | None
+) -> None:
+    wait = BatchWait(
+        batch_id="batch_1",
+        timeout=timeout,
+        poke_interval=poke_interval,
+        exponential_backoff=backoff,
+        max_wait=max_wait,
+    )
+    pause = wait.pause()
+
+    assert math.isfinite(pause)
+    assert 0 <= pause <= min(timeout + 0.001, poke_interval * (1 + JITTER))  # the deadline is kept to a millisecond

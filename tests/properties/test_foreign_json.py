@@ -1,0 +1,87 @@
+"""What the service may write: read, judged and told without a crash, and fit for XCom and a trigger's event."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pendulum
+from airflow.sdk.serde import deserialize, serialize
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_respan.batch import LONGEST_WORD, TERMINAL_STATUSES, Batch
+from airflow_respan.file import RespanFile
+from airflow_respan.page import BatchPage
+from airflow_respan.plain import plain
+from airflow_respan.verdict import describe, judge
+from airflow_respan.wait import BatchWait, progress
+from airflow_respan.xcom import batch_xcoms
+from tests.properties import strategies
+
+
+def assert_fit_for_airflow(value: Any) -> None:
+    written = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    assert "\\u0000" not in written
+    assert json.loads(written.encode("utf-8")) == value
+    assert deserialize(serialize(value)) == value
+
+
+@given(strategies.anything)
+def test_whatever_json_becomes_what_airflow_can_keep(value: Any) -> None:
+    kept = plain(value)
+
+    assert_fit_for_airflow(kept)
+    assert plain(kept) == kept
+
+
+@given(st.one_of(strategies.batch_objects(), strategies.anything))
+def test_what_is_read_as_a_batch_survives_every_way_and_what_is_not_names_the_key(data: Any) -> None:
+    try:
+        batch = Batch.from_dict(data)
+    except ValueError as error:
+        assert str(error).startswith(  # noqa: PT017 (either may be)
+            ("'id' is ", "'status' is ", "'object' is ", "a batch is a JSON object, not ")
+        )
+        return
+
+    assert_fit_for_airflow(batch.to_dict())
+    assert_fit_for_airflow(batch_xcoms(batch))
+    assert Batch.from_dict(json.loads(json.dumps(batch.to_dict()))) == batch
+    assert len(batch.id) <= LONGEST_WORD >= len(batch.status)
+
+
+@given(strategies.batch_objects(), st.floats(0, 1), st.sets(st.sampled_from(sorted(TERMINAL_STATUSES)), min_size=1))
+def test_every_batch_is_judged_and_told(data: dict[str, Any], ratio: float, welcome: set[str]) -> None:
+    batch = Batch.from_dict({**data, "id": strategies.BATCH_ID, "status": "completed", "object": "batch"})
+    ongoing = Batch.from_dict({**batch.to_dict(), "status": "in_progress"})
+    wait = BatchWait(batch_id=batch.id)
+
+    verdict = judge(batch, success_statuses=sorted(welcome), max_failed_ratio=ratio)
+    assert verdict.message.startswith(f"Batch {batch.id} is completed ")
+    assert describe(batch) in verdict.message
+    assert progress(ongoing, now=pendulum.now("UTC")).startswith(f"Batch {batch.id} is in_progress")
+    assert wait.saw(batch)
+    assert not wait.saw(ongoing)
+    assert wait.timeout_message()
+
+
+@given(strategies.pages)
+def test_a_page_counts_what_it_cannot_read_and_goes_on_only_after_an_id(data: Any) -> None:
+    page = BatchPage.from_dict(data)
+
+    assert len(page.batches) + page.unreadable == len(data["data"])
+    assert page.next_after is None or page.next_after.strip()
+
+
+@given(st.one_of(strategies.anything, strategies.batch_objects().map(lambda batch: {**batch, "object": "file"})))
+def test_what_is_no_file_is_refused_with_the_key_at_fault(data: Any) -> None:
+    try:
+        file = RespanFile.from_dict(data)
+    except ValueError as error:
+        assert str(error).startswith(  # noqa: PT017 (either may be)
+            ("'id' is ", "'object' is ", "a file is a JSON object, not ")
+        )
+        return
+
+    assert file.id.strip()
