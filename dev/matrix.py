@@ -63,15 +63,15 @@ def try_line(line: Line, wheel: Path) -> Result:
     result = Result(line=line)
     began = time.monotonic()
     try:
-        pythons = {version: python for version in line.pythons if (python := find_python(version))}
-        if not pythons:
+        found = ((version, python) for version in line.pythons if (python := find_python(version)))
+        result.python, python = next(found, ("-", None))
+        if python is None:
             result.outcome = "skipped"
             result.notes.append(f"none of Python {', '.join(line.pythons)} is on this machine")
             return result
-        result.python = next(iter(pythons))
         if result.python != line.pythons[0]:
             result.notes.append(f"Python {line.pythons[0]} is not on this machine: {result.python} stood in")
-        _try_on(line, PlainEnvironment(FOLDER / line.name, python=pythons[result.python]), wheel, result)
+        _try_on(line, PlainEnvironment(FOLDER / line.name, python=python), wheel, result)
     except (CheckError, ProgramError) as trouble:
         result.outcome = "FAILED"
         result.notes.append(str(trouble))

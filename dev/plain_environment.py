@@ -84,7 +84,7 @@ class PlainEnvironment:
                 )
             except subprocess.SubprocessError as error:
                 ended = f"status {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else str(error)
-                said = (err.read_text().strip() or out.read_text().strip())[-2000:]
+                said = "\n".join(log.read_text().strip()[-2000:] for log in (out, err))
                 raise ProgramError(f"{what}: {ended}\n{said}\nAll of it: {out} and {err.name}") from None
         return out.read_text()
 

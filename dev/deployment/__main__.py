@@ -36,7 +36,6 @@ from dev.deployment.storm import (
     scheduler_restarted,
     touched_by_hand,
     triggerer_killed,
-    until,
 )
 from dev.local_airflow import CHECKOUT, airflow, environment, free_port, start, whole_airflow
 from dev.processes import Processes
@@ -141,14 +140,18 @@ def is_there(url: str, path: str) -> bool:
 def endure(deployment: Deployment, faults: list[Callable[[Deployment], None]]) -> None:
     """Let everything begin to wait, throw the faults, let batches end all the while, and wait for the run's end."""
     deferred = sum(wait.task_id == "deferred" for wait in deployment.waits) + len(deployment.by_hand)
-    took = until(lambda: deployment.count("deferred") == deferred, f"{deferred} tasks are deferred", seconds=900)
-    took += until(deployment.all_looked_at(0), "all waits have begun")
+    took = deployment.until(
+        lambda: deployment.count("deferred") == deferred, f"{deferred} tasks are deferred", seconds=900
+    )
+    took += deployment.until(deployment.all_looked_at(0), "all waits have begun")
     print(f"  all wait, {took:.0f} s after the run was triggered", flush=True)
     for number, fault in enumerate(faults):
         deployment.finish(deployment.waits[number :: len(faults) + 1])
         fault(deployment)
     deployment.finish(deployment.ongoing())
-    until(lambda: deployment.call("GET", deployment.run_path)["state"] in ("success", "failed"), "the run has ended")
+    deployment.until(
+        lambda: deployment.call("GET", deployment.run_path)["state"] in ("success", "failed"), "the run has ended"
+    )
 
 
 def found(deployment: Deployment, seen: Path) -> dict[tuple[str, int], dict[str, Any]]:
@@ -211,17 +214,19 @@ def deployed(
         airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
         for component in [*COMPONENTS, *(["celery worker"] if executor == "CeleryExecutor" else [])]:
             start_one(component)
-        until(lambda: is_there(url, "/dags/under_fire"), "Airflow knows the DAG")
-        run = call(url, "POST", "/dags/under_fire/dagRuns", {"logical_date": None})["dag_run_id"]
-        yield Deployment(
+        deployment = Deployment(
             sandbox=sandbox,
             waits=[wait for task_id, (_options, waits) in tasks.items() if task_id not in BY_HAND for wait in waits],
             by_hand={task_id: waits[0] for task_id, (_options, waits) in tasks.items() if task_id in BY_HAND},
             call=partial(call, url),
-            run_path=f"/dags/under_fire/dagRuns/{run}",
             start=start_one,
             end=lambda name, by: processes.end(name, by=by),
+            ended=processes.ended,
         )
+        deployment.until(lambda: is_there(url, "/dags/under_fire"), "Airflow knows the DAG")
+        run = deployment.call("POST", "/dags/under_fire/dagRuns", {"logical_date": None})["dag_run_id"]
+        deployment.run_path = f"/dags/under_fire/dagRuns/{run}"
+        yield deployment
 
 
 def report(deployment: Deployment, amiss: list[str], logs: list[Path]) -> None:

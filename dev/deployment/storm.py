@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from airflow_respan.sandbox import Fault, RespanSandbox
@@ -49,9 +50,10 @@ class Deployment:
     :param waits: all waits that nobody touches by hand
     :param by_hand: task id -> a wait that somebody does touch by hand
     :param call: asks Airflow's API: method, path, body
-    :param run_path: the path of the DAG run in that API
     :param start: starts a component
     :param end: ends a component by a signal
+    :param ended: names a component that has ended by itself, if there is one
+    :param run_path: the path of the DAG run in that API, once there is one
     :param happened: what was done, with figures, for the report
     """
 
@@ -59,15 +61,31 @@ class Deployment:
     waits: list[Wait]
     by_hand: dict[str, Wait]
     call: Callable[..., Any]
-    run_path: str
     start: Callable[[str], None]
     end: Callable[[str, signal.Signals], None]
+    ended: Callable[[], str | None]
+    run_path: str = ""
     happened: list[str] = field(default_factory=list)
 
     def tell(self, text: str) -> None:
         """Say what has happened, and keep it for the report."""
         print(f"  {text}", flush=True)
         self.happened.append(text)
+
+    def until(self, condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> float:
+        """Wait for a condition; gives the seconds that it took.
+
+        :raises TimeoutError: if it does not come true
+        :raises RuntimeError: if a component ends instead
+        """
+        began = time.monotonic()
+        while not condition():
+            if name := self.ended():
+                raise RuntimeError(f"Waited until {what}, but {name} has ended; see its log.")
+            if time.monotonic() - began > seconds:
+                raise TimeoutError(f"Waited {seconds:.0f} seconds in vain until {what}.")
+            time.sleep(0.5)
+        return time.monotonic() - began
 
     def ongoing(self) -> list[Wait]:
         """Give the waits whose batches go on."""
@@ -95,30 +113,25 @@ class Deployment:
         batch = self.sandbox.service.batches.get(self.by_hand[task_id].batch_id) or {}
         return {key: value for key, value in batch.items() if value is not None}
 
+    def batch_is(self, task_id: str, status: str) -> bool:
+        """Say whether the batch of a wait that is touched by hand has a status."""
+        return self.batch(task_id)["status"] == status
+
+    def run_has_ended(self) -> bool:
+        """Say whether the DAG run is over, well or badly."""
+        return self.call("GET", self.run_path)["state"] in ("success", "failed")
+
     def count(self, state: str) -> int:
         """Count the task instances in a state."""
         found = self.call("GET", f"{self.run_path}/taskInstances?state={state}&limit=1")
         return int(found["total_entries"])
 
 
-def until(condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> float:
-    """Wait for a condition; gives the seconds that it took.
-
-    :raises TimeoutError: if it does not come true
-    """
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > seconds:
-            raise TimeoutError(f"Waited {seconds:.0f} seconds in vain until {what}.")
-        time.sleep(0.5)
-    return time.monotonic() - began
-
-
 def triggerer_killed(deployment: Deployment) -> None:
     """Kill one of two triggerers at once; the other takes its waits over."""
     deployment.end("triggerer#1", signal.SIGKILL)
     now = time.monotonic()
-    until(deployment.all_looked_at(now), "the other triggerer has taken all waits over")
+    deployment.until(deployment.all_looked_at(now), "the other triggerer has taken all waits over")
     deployment.tell(f"kill -9 of a triggerer: all its waits were taken over after {time.monotonic() - now:.0f} s")
     deployment.start("triggerer#3")
 
@@ -128,16 +141,16 @@ def outage(deployment: Deployment, seconds: float = 120) -> None:
     deployment.sandbox.stop()
     time.sleep(seconds)  # the fault itself
     deployment.sandbox.start()
-    took = until(deployment.all_looked_at(time.monotonic()), "all waits have found the service again")
+    took = deployment.until(deployment.all_looked_at(time.monotonic()), "all waits have found the service again")
     deployment.tell(f"service down for {seconds:.0f} s: all waits looked again within {took:.0f} s")
 
 
 def rate_limited(deployment: Deployment) -> None:
     """Tell everybody to wait."""
     deployment.sandbox.inject(Fault.rate_limit(retry_after=RETRY_AFTER), times=None)
-    until(deployment.all_looked_at(time.monotonic(), status=429), "all waits have met a 429")
+    deployment.until(deployment.all_looked_at(time.monotonic(), status=429), "all waits have met a 429")
     deployment.sandbox.heal()
-    until(deployment.all_looked_at(time.monotonic()), "all waits look again")
+    deployment.until(deployment.all_looked_at(time.monotonic()), "all waits look again")
     deployment.tell(f"burst of 429 with retry_after {RETRY_AFTER:.0f}, met by every wait")
 
 
@@ -146,8 +159,8 @@ def nonsense(deployment: Deployment) -> None:
     faults = (Fault.html(502), Fault.html(203), Fault.cut(), Fault.cut(after=5))
     for fault in faults:
         deployment.sandbox.inject(fault, times=len(deployment.ongoing()))
-    until(lambda: not deployment.sandbox.service.faults, "all faults have been met")
-    until(deployment.all_looked_at(time.monotonic()), "all waits look again")
+    deployment.until(lambda: not deployment.sandbox.service.faults, "all faults have been met")
+    deployment.until(deployment.all_looked_at(time.monotonic()), "all waits look again")
     deployment.tell(f"{len(faults)} kinds of HTML pages and cut connections, each as often as there were waits")
 
 
@@ -160,7 +173,7 @@ def key_replaced(deployment: Deployment) -> None:
         {"connection_id": "respan_default", "conn_type": "respan", "password": key},
     )
     deployment.sandbox.api_key = key
-    until(deployment.all_looked_at(time.monotonic()), "all waits look with the new key")
+    deployment.until(deployment.all_looked_at(time.monotonic()), "all waits look with the new key")
     deployment.tell("key replaced in the connection and the old one revoked")
 
 
@@ -169,7 +182,7 @@ def scheduler_restarted(deployment: Deployment) -> None:
     deployment.end("scheduler", signal.SIGTERM)
     deployment.start("scheduler")
     began = time.monotonic()
-    until(deployment.all_looked_at(began), "all waits look again")
+    deployment.until(deployment.all_looked_at(began), "all waits look again")
     deployment.tell("scheduler restarted")
 
 
@@ -186,10 +199,11 @@ def touched_by_hand(deployment: Deployment) -> None:
         {"dag_run_id": run_id, "task_ids": cleared, "dry_run": False, "only_failed": False},
     )
     for task_id in ("marked_failed_cancelling", "cleared_cancelling"):
-        until(lambda: deployment.batch(task_id)["status"] == "cancelled", f"the wait {task_id} has cancelled its batch")  # noqa: B023 (called at once)
+        is_cancelled = partial(deployment.batch_is, task_id, "cancelled")
+        deployment.until(is_cancelled, f"the wait {task_id} has cancelled its batch")
         deployment.by_hand[task_id].ends_as = deployment.batch(task_id)
         deployment.by_hand[task_id].state = "failed"
     for task_id, wait in deployment.by_hand.items():
         wait.is_over = task_id != "cleared"
-    until(deployment.all_looked_at(time.monotonic()), "the cleared wait looks again")
+    deployment.until(deployment.all_looked_at(time.monotonic()), "the cleared wait looks again")
     deployment.tell("one wait marked failed and one cleared by hand, with and without cancel_on_kill")
