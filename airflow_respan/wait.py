@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 JITTER = 0.1
 HEARTBEAT = 600.0
 MISSING_CONNECTION_GRACE = 600.0
+LONGEST = 100 * 365 * 24 * 3600.0
 FARTHEST_END = 7 * 24 * 3600.0
 
 
@@ -56,8 +57,19 @@ class BatchWait:
     error: RespanError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self._start = _moment(self.started_at)
-        self._planned = _moment(self.next_look_at) if self.next_look_at else self._start
+        """Check what may come from another release, or by hand.
+
+        :raises ValueError: names the field at fault
+        """
+        for name in ("timeout", "poke_interval", "max_wait", "not_found_grace"):
+            value = getattr(self, name)
+            if value is None and name == "max_wait":
+                continue
+            if not isinstance(value, int | float) or not 0 <= value <= LONGEST:
+                raise ValueError(f"{name} is {value!r}; it is a number of seconds, from 0 to {LONGEST:.0f}")
+        # Not in the future, whatever the clock of the machine says that it began on.
+        self._start = min(_moment("started_at", self.started_at), pendulum.now("UTC"))
+        self._planned = _moment("next_look_at", self.next_look_at) if self.next_look_at else self._start
         self._said: Any = None
         self._said_at = self._start
         self._warned: set[str] = set()
@@ -173,10 +185,13 @@ def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
     return ", ".join(parts) + "."
 
 
-def _moment(text: str) -> pendulum.DateTime:
-    moment = pendulum.parse(text)
+def _moment(name: str, text: str) -> pendulum.DateTime:
+    try:
+        moment = pendulum.parse(text)
+    except (TypeError, ValueError):
+        moment = None
     if not isinstance(moment, pendulum.DateTime):
-        raise ValueError(f"{text!r} is no moment (ISO 8601 with offset)")
+        raise ValueError(f"{name} is {text!r}; it is a moment, ISO 8601 with offset")
     return moment.in_timezone("UTC")
 
 

@@ -65,6 +65,31 @@ def test_the_pause_lasts_as_long_as_the_service_asked() -> None:
     assert wait.pause() >= 600
 
 
+@pytest.mark.parametrize("name", ["timeout", "poke_interval", "max_wait", "not_found_grace"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 1e300, "60"])
+def test_a_number_of_seconds_that_is_none_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ValueError) as refused:
+        BatchWait(batch_id="batch_1", **{name: value})
+
+    assert str(refused.value) == f"{name} is {value!r}; it is a number of seconds, from 0 to 3153600000"
+
+
+@pytest.mark.parametrize("name", ["started_at", "next_look_at"])
+@pytest.mark.parametrize("value", ["yesterday", "P1D", 7])
+def test_a_moment_that_is_none_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ValueError) as refused:
+        BatchWait(batch_id="batch_1", **{name: value})
+
+    assert str(refused.value) == f"{name} is {value!r}; it is a moment, ISO 8601 with offset"
+
+
+def test_a_wait_that_begins_in_the_future_by_another_clock_begins_now() -> None:
+    wait = begun(-3600, timeout=100, poke_interval=10)
+
+    assert 10 <= wait.pause() <= 11
+    assert 99 < wait.seconds_left() <= 100
+
+
 def test_an_error_that_passes_is_waited_out() -> None:
     begun(10_000).missed(RespanTransientError("busy"))
 
