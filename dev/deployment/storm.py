@@ -119,7 +119,7 @@ class Deployment:
 
     def run_has_ended(self) -> bool:
         """Say whether the DAG run is over, well or badly."""
-        return self.call("GET", self.run_path)["state"] in ("success", "failed")
+        return str(self.call("GET", self.run_path)["state"]) in ("success", "failed")
 
     def count(self, state: str) -> int:
         """Count the task instances in a state."""
