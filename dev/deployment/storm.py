@@ -115,7 +115,7 @@ class Deployment:
 
     def batch_is(self, task_id: str, status: str) -> bool:
         """Say whether the batch of a wait that is touched by hand has a status."""
-        return self.batch(task_id)["status"] == status
+        return bool(self.batch(task_id)["status"] == status)
 
     def run_has_ended(self) -> bool:
         """Say whether the DAG run is over, well or badly."""
