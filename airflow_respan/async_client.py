@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
+Permit = Callable[[RespanConnection], Awaitable[None]]
 
 LONGEST_HEADER = 2**16
 """Bytes of a header line: what requests allows, and eight times aiohttp's own limit."""
@@ -32,6 +34,7 @@ class AsyncRespanClient:
     :param session: the session that carries, closed by :meth:`aclose`
     :param tls: what the session trusts
     :param proxy: the proxy to go through, or None
+    :param permit: awaited before each request that goes out, retries and redirects included; None for no such thing
     """
 
     def __init__(
@@ -40,15 +43,17 @@ class AsyncRespanClient:
         session: aiohttp.ClientSession,
         tls: ssl.SSLContext | bool,
         proxy: str | None,
+        permit: Permit | None = None,
     ) -> None:
         self.connection = connection
         self.loop = asyncio.get_running_loop()
         self._session = session
         self._tls = tls
         self._proxy = proxy
+        self._permit = permit
 
     @classmethod
-    async def open(cls, connection: RespanConnection) -> AsyncRespanClient:
+    async def open(cls, connection: RespanConnection, *, permit: Permit | None = None) -> AsyncRespanClient:
         """Make a client without blocking the event loop for the time that imports and certificates take."""
         aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
         tls, proxy = await asyncio.to_thread(_surroundings, connection)
@@ -63,7 +68,7 @@ class AsyncRespanClient:
         )
         # Else aiohttp sends a request a second time on its own, beside our one retry.
         session._retry_connection = False
-        return cls(connection, session, tls, proxy)
+        return cls(connection, session, tls, proxy, permit)
 
     async def aclose(self) -> None:
         """Close the connections for good."""
@@ -80,6 +85,8 @@ class AsyncRespanClient:
         from yarl import URL
 
         for _hop in range(answers.MOST_REDIRECTS + 1):
+            if self._permit:
+                await self._permit(request.connection)
             try:
                 async with self._session.request(
                     request.method,

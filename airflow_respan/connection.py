@@ -14,6 +14,7 @@ from airflow_respan.exceptions import RespanConfigurationError
 
 DEFAULT_BASE_URL = "https://api.respan.ai"
 DEFAULT_TIMEOUT = 30.0
+DEFAULT_REQUESTS_PER_MINUTE = 60
 ENCODINGS = ("json", "base64")
 KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 
@@ -41,6 +42,7 @@ class RespanConnection:
     :param proxies: scheme -> proxy URL; empty leaves it to the environment (``HTTPS_PROXY``, ``NO_PROXY``)
     :param headers: further headers for every call
     :param allow_http: whether the key may travel unencrypted to a host that is not this machine
+    :param requests_per_minute: how many requests all waits of one triggerer may share; 0 for as many as they like
     """
 
     conn_id: str
@@ -54,6 +56,7 @@ class RespanConnection:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_http: bool = False
+    requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
 
     @classmethod
     def from_airflow(
@@ -89,6 +92,7 @@ class RespanConnection:
             proxies=read.proxies("proxies"),
             headers=read.headers("headers"),
             allow_http=allow_http,
+            requests_per_minute=read.count("requests_per_minute", default=DEFAULT_REQUESTS_PER_MINUTE),
         )
 
     def redact(self, text: str) -> str:
@@ -150,6 +154,13 @@ class _Fields:
         if not 0 < value <= 24 * 3600:
             raise self.wrong(name, "a number of seconds above 0 and of at most a day")
         return value
+
+    def count(self, name: str, *, default: int) -> int:
+        value = str(self.extra.get(name, default)).strip()
+        # Older Airflows save a number as text.
+        if not re.fullmatch(r"[0-9]{1,9}", value):
+            raise self.wrong(name, "a whole number, 0 or more")
+        return int(value)
 
     def mapping(self, name: str) -> dict[str, Any]:
         value = self.extra.get(name, {})

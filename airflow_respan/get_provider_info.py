@@ -58,6 +58,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "integer",
         minimum=1,
     ),
+    "requests_per_minute": _field(
+        "Requests a minute",
+        "What the deferred waits of one triggerer share, at most. Default: 60, the service's limit; 0: no limit.",
+        "integer",
+        minimum=0,
+    ),
     "verify": _field(
         "Check certificate", "true (default), false, or the path of a CA bundle on workers and triggerers."
     ),

@@ -34,7 +34,10 @@ LAYERS = [
     {"client", "async_client"},
     {"hooks.lookup"},
     {"hooks.respan"},
-    {"wait", "triggers.event"},
+    {"wait", "triggers.event", "triggers.budget", "triggers.target"},
+    {"triggers.sweep"},
+    {"triggers.schedule"},
+    {"triggers.poller"},
     {"triggers.batch", "sensors.rules"},
     {"sensors.batch"},
 ]

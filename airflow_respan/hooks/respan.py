@@ -16,7 +16,7 @@ from airflow_respan.exceptions import RespanAuthenticationError, RespanError
 from airflow_respan.hooks.lookup import alook_up, look_up
 
 if TYPE_CHECKING:
-    from airflow_respan.async_client import AsyncRespanClient
+    from airflow_respan.async_client import AsyncRespanClient, Permit
     from airflow_respan.batch import Batch
     from airflow_respan.client import RespanClient
     from airflow_respan.connection import RespanConnection
@@ -42,6 +42,7 @@ class RespanHook(BaseHook):
     The methods whose names begin with ``a`` are for triggers; end with ``await hook.aclose()``.
 
     :param respan_conn_id: the Airflow connection
+    :param permit: awaited before each asynchronous request that goes out, with the connection's settings
     """
 
     conn_name_attr = "respan_conn_id"
@@ -49,9 +50,10 @@ class RespanHook(BaseHook):
     conn_type = get_provider_info.CONN_TYPE
     hook_name = get_provider_info.HOOK_NAME
 
-    def __init__(self, respan_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, respan_conn_id: str = default_conn_name, *, permit: Permit | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.respan_conn_id = respan_conn_id
+        self._permit = permit
         self._client: RespanClient | None = None
         self._async_clients: list[AsyncRespanClient] = []
 
@@ -276,7 +278,9 @@ class RespanHook(BaseHook):
 
         if client := usable():
             return client
-        opened = await AsyncRespanClient.open(settings or await alook_up(self, self.respan_conn_id))
+        opened = await AsyncRespanClient.open(
+            settings or await alook_up(self, self.respan_conn_id), permit=self._permit
+        )
         if client := usable():  # somebody else was faster
             await opened.aclose()
             return client

@@ -133,7 +133,7 @@ class Service:
     def _due(self, request: web.Request) -> list[Fault]:
         due = []
         for injected in list(self.faults):
-            if injected.path in request.path and injected.method in (None, request.method):
+            if injected.path in f"{request.path}$" and injected.method in (None, request.method):
                 due.append(injected.fault)
                 if injected.times is not None:
                     injected.times -= 1

@@ -98,16 +98,17 @@ class Batches:
 
     def page(self, *, limit: int, after: str | None) -> dict[str, Any]:
         """Describe one page of batches, newest first."""
-        found = [batch_id for batch_id in reversed(self._batches) if self.get(batch_id)]
-        if after in found:
-            found = found[found.index(after) + 1 :]
-        shown = [self.get(batch_id) for batch_id in found[:limit]]
+        ids = reversed(self._batches)
+        if after in self._batches:
+            ids = itertools.islice(itertools.dropwhile(lambda batch_id: batch_id != after, ids), 1, None)
+        visible = filter(None, map(self.get, ids))
+        shown = list(itertools.islice(visible, limit))
         return {
             "object": "list",
             "data": shown,
-            "first_id": found[0] if shown else None,
-            "last_id": found[len(shown) - 1] if shown else None,
-            "has_more": len(found) > limit,
+            "first_id": shown[0]["id"] if shown else None,
+            "last_id": shown[-1]["id"] if shown else None,
+            "has_more": next(visible, None) is not None,
         }
 
     def cancel(self, batch_id: str) -> dict[str, Any] | None:

@@ -136,7 +136,7 @@ class RespanSandbox:
         """Let requests meet a fault.
 
         :param times: how many requests it hits; None hits until :meth:`heal`
-        :param path: only requests with this in their path
+        :param path: only requests with this in their path, at its end if this ends with ``$``
         :param method: only requests with this method
         """
         self.service.faults.append(Injected(fault=fault, times=times, path=path, method=method))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +13,7 @@ from airflow_respan.batch import Batch
 from airflow_respan.exceptions import RespanBatchTimeout, RespanError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.triggers.event import event_of
+from airflow_respan.triggers.poller import polling
 from airflow_respan.wait import BatchWait
 
 
@@ -95,17 +95,19 @@ class RespanBatchTrigger(BaseTrigger):
                 self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
 
     async def _end(self) -> Batch | RespanBatchTimeout:
-        async with aclosing(RespanHook(self.respan_conn_id)) as hook:
-            while True:
-                # First of all: the worker has just looked, or another triggerer has.
-                await asyncio.sleep(self.wait.pause())
-                try:
-                    batch = await hook.aget_batch(
-                        self.wait.batch_id, respan_params=self.respan_params, provider_id=self.provider_id
-                    )
-                    if self.wait.saw(batch):
-                        return batch
-                except RespanError as error:
-                    self.wait.missed(error)
-                if self.wait.seconds_left() <= 0:
-                    return RespanBatchTimeout(self.wait.timeout_message())
+        async with polling(self.respan_conn_id) as poller:
+            with poller.watching(
+                self.wait.batch_id, provider_id=self.provider_id, respan_params=self.respan_params
+            ) as target:
+                while True:
+                    # First of all a pause: the worker has just looked, or another triggerer has.
+                    pause = self.wait.pause()
+                    is_last = self.wait.seconds_left() <= pause
+                    try:
+                        batch = await poller.look(target, after=pause, is_last=is_last)
+                        if self.wait.saw(batch):
+                            return batch
+                    except RespanError as error:
+                        self.wait.missed(error)
+                    if self.wait.seconds_left() <= 0:
+                        return RespanBatchTimeout(self.wait.timeout_message())

@@ -1,0 +1,178 @@
+"""Which request goes out next, for all looks of a poller. No I/O, no clock: the moment is told.
+
+In this order: the last look of a wait whose time is over; what seems to have ended, as only a retrieve is believed;
+then, round by round, what is due: pages of the list where they are cheaper, single retrieves where they are not.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from airflow_respan.page import BatchPage
+from airflow_respan.triggers.sweep import FAR, Sweep, worth_reading
+from airflow_respan.triggers.target import Look, Target
+
+CONFIRMATIONS_IN_A_ROW = 3
+"""So many ends are confirmed before others have a turn."""
+
+LIST_AGAIN = 900.0
+"""Seconds until the list is tried again where it was refused, or where a batch was not in it."""
+
+
+class Schedule:
+    """The looks that are to come, and what has been decided on for those that are due."""
+
+    def __init__(self) -> None:
+        self.targets: dict[tuple[str, str | None], Target] = {}
+        self._calendar: list[tuple[float, int, Look, Target]] = []
+        self._numbers = itertools.count()
+        self._due: dict[Target, None] = {}
+        self._last: deque[Target] = deque()
+        self._ended: deque[Target] = deque()
+        self._retrieves: deque[Target] = deque()
+        self._sweep: Sweep | None = None
+        self._in_a_row = 0
+        self._list_from = 0.0
+        self._forget_from = 0.0
+        self.is_late = False
+        """Whether the longest due at the beginning of this round had been due for longer than a pause."""
+
+    def target(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> Target:
+        """Give the target of a batch, the same to all who watch it."""
+        return self.targets.setdefault((batch_id, provider_id), Target(batch_id, provider_id, respan_params))
+
+    def forget(self, target: Target) -> None:
+        """Leave a batch alone that nobody watches any more."""
+        del self.targets[target.batch_id, target.provider_id]
+
+    def add(self, target: Target, look: Look) -> bool:
+        """Put a look down.
+
+        :return: whether it comes before all others
+        """
+        target.looks.append(look)
+        heapq.heappush(self._calendar, (look.due, next(self._numbers), look, target))
+        return self._calendar[0][2] is look
+
+    def next_due(self) -> float | None:
+        """Give the moment at which the next look is due."""
+        return self._calendar[0][0] if self._calendar else None
+
+    def choose(self, now: float, *, is_held: bool) -> Target | Sweep | None:
+        """Choose what to ask for: a batch to retrieve, the next page of a sweep, or nothing for now.
+
+        :param is_held: whether the service wants to be left alone
+        """
+        self._take_due(now)
+        if target := _next(self._last):  # not even a rate limit may keep it: its time is over
+            return target
+        if is_held:
+            return None
+        if not self._retrieves and not self._sweep:
+            self._begin_round(now)
+        page = self._sweep if self._sweep and not self._sweep.is_asking else None
+        has_a_turn = self._in_a_row < CONFIRMATIONS_IN_A_ROW or not (page or self._retrieves)
+        if has_a_turn and (target := _next(self._ended)):
+            self._in_a_row += 1
+            return target
+        self._in_a_row = 0
+        if page:
+            page.is_asking = True
+            return page
+        return _next(self._retrieves)
+
+    def read_page(self, sweep: Sweep, page: BatchPage, now: float) -> None:
+        """Take in a page of the list."""
+        reads_on = sweep.read([batch.id for batch in page.batches], page.next_after)
+        for batch in page.batches:
+            target = self.targets.get((batch.id, sweep.provider_id))
+            if target is None:
+                continue
+            if not batch.is_terminal:
+                target.listed(batch, now)
+            elif not target.seems_ended:
+                target.is_taken = target.seems_ended = True
+                self._ended.append(target)
+        if not reads_on:
+            self._end_sweep(sweep, now)
+
+    def list_failed(self, sweep: Sweep, now: float, *, for_long: bool) -> None:
+        """Go on without the list.
+
+        :param for_long: whether to leave the list alone for a while
+        """
+        if for_long:
+            self._list_from = now + LIST_AGAIN
+        self._end_sweep(sweep, now)
+
+    def _take_due(self, now: float) -> None:
+        while self._calendar and self._calendar[0][0] <= now:
+            _due, _number, look, target = heapq.heappop(self._calendar)
+            if look.seen.done():
+                continue
+            if look.is_last:
+                self._last.append(target)
+            elif not target.is_taken:
+                self._due[target] = None
+
+    def _begin_round(self, now: float) -> None:
+        """Divide what is due between the list and single retrieves."""
+        due = [target for target in self._due if target.is_due(now) and not target.is_taken]
+        if not due:
+            return
+        self.is_late = any(now - look.due > look.pause for look in due[0].looks)
+        # A list shows one provider's batches; the others have the next round.
+        provider_id = due[0].provider_id
+        self._due = {target: None for target in due if target.provider_id != provider_id}
+        due = [target for target in due if target.provider_id == provider_id]
+        if now >= self._forget_from:
+            self._forget_from = now + LIST_AGAIN
+            for target in self.targets.values():
+                target.page = 0 if target.page >= FAR else target.page
+        if now >= self._list_from and any(target.page < FAR for target in due):
+            self._sweep = self._worthwhile_sweep(due, now)
+        self._retrieve(target for target in due if not target.is_taken)
+
+    def _worthwhile_sweep(self, due: list[Target], now: float) -> Sweep | None:
+        provider_id = due[0].provider_id
+        listed = [
+            target
+            for target in self.targets.values()
+            if target.provider_id == provider_id and not target.is_taken and target.is_wanted(now)
+        ]
+        pages = worth_reading(target.page for target in listed)
+        # What is retrieved all the same at most doubles what the list costs; the longest due are first.
+        longest = sorted((target for target in due if target.needs_retrieve(now)), key=lambda t: t.retrieved_at)
+        self._retrieve(longest[:pages])
+        wanted = {target.batch_id: target for target in listed if not target.is_taken}
+        if not worth_reading(target.page for target in wanted.values()):
+            return None
+        for target in wanted.values():
+            target.is_taken = True
+        return Sweep(provider_id=provider_id, wanted=wanted)
+
+    def _retrieve(self, targets: Iterable[Target]) -> None:
+        for target in targets:
+            target.is_taken = True
+            self._retrieves.append(target)
+
+    def _end_sweep(self, sweep: Sweep, now: float) -> None:
+        """Retrieve what the list was read for in vain, if it is due."""
+        self._sweep = None
+        for target in sweep.wanted.values():
+            target.is_taken = False
+        self._retrieve(target for target in sweep.wanted.values() if target.is_due(now))
+
+
+def _next(targets: deque[Target]) -> Target | None:
+    """Give the next for which somebody still waits."""
+    while targets:
+        target = targets.popleft()
+        if target.looks:
+            return target
+        target.is_taken = target.seems_ended = False
+    return None

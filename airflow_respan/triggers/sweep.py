@@ -1,0 +1,66 @@
+"""Which pages of the list of batches are worth reading instead of retrieving batch by batch. No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from airflow_respan.triggers.target import Target
+
+FAR = 10**9
+"""The page of a batch that the list is not worth asking for."""
+
+PATIENCE = 2
+"""How many pages more than batches found are read before the rest is given up."""
+
+
+def worth_reading(pages: Iterable[int]) -> int:
+    """Say how many pages to read so that they and retrieving the rest are the fewest requests.
+
+    :param pages: for each batch that is looked for, the page (from 0) on which it is to be expected at the earliest
+    """
+    expected = Counter(page for page in pages if page < FAR)
+    best, gain, found = 0, 0, 0
+    for page in sorted(expected):
+        found += expected[page]
+        if found - (page + 1) > gain:
+            best, gain = page + 1, found - (page + 1)
+    return best
+
+
+@dataclass(kw_only=True)
+class Sweep:
+    """One walk through the list.
+
+    :param provider_id: whose batches are listed
+    :param wanted: what is looked for, by batch id
+    :param after: the id that the next page comes after, or None for the first
+    :param number: the next page (from 0)
+    :param found: how many of the wanted have been found
+    :param is_asking: whether a page is on its way
+    """
+
+    provider_id: str | None
+    wanted: dict[str, Target]
+    after: str | None = None
+    number: int = 0
+    found: int = 0
+    is_asking: bool = False
+
+    def read(self, batch_ids: Iterable[str], next_after: str | None) -> bool:
+        """Take in a page.
+
+        :return: whether to read on; if not, what is still wanted has to be retrieved
+        """
+        for batch_id in batch_ids:
+            if target := self.wanted.pop(batch_id, None):
+                target.page = self.number
+                self.found += 1
+        self.number, self.after = self.number + 1, next_after
+        for target in self.wanted.values():
+            target.page = max(target.page, self.number)
+        if next_after is None or self.number > self.found + PATIENCE:
+            for target in self.wanted.values():
+                target.page = FAR
+        return worth_reading(target.page - self.number for target in self.wanted.values()) > 0

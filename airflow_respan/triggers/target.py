@@ -1,0 +1,100 @@
+"""A batch that is watched, and the looks at it that waits have asked for. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from airflow_respan.batch import Batch
+
+EARLY = 0.25
+"""The share of its pause (ratio 0-1) that a look may be early, where a request that serves it is made anyway."""
+
+RETRIEVE_EVERY = 10
+"""After so many pauses a batch is due for a retrieve, however often it has been seen in the list."""
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """One wait's wish to look at a batch.
+
+    :param due: when (seconds of ``time.monotonic``)
+    :param pause: for how long the wait has not looked then (seconds)
+    :param is_last: whether the wait's time is over then: nothing but a retrieve will do, and no sooner
+    :param seen: becomes the batch, or the error that stood in the way
+    """
+
+    due: float
+    pause: float
+    is_last: bool
+    seen: asyncio.Future[Batch]
+
+    @property
+    def may_be_served_from(self) -> float:
+        """The moment from which on a request that others have caused serves it, too."""
+        return self.due if self.is_last else self.due - EARLY * self.pause
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """One batch, for however many waits.
+
+    :param watchers: how many waits there are
+    :param looks: what they have asked for, and not been given yet
+    :param page: the page of the list (from 0) on which the batch is to be expected at the earliest
+    :param batch: what is known of it, or None
+    :param retrieved_at: when it was retrieved last (seconds of ``time.monotonic``)
+    :param is_taken: whether a request that serves it has been decided on
+    :param seems_ended: whether that is the retrieve which is to confirm an end
+    """
+
+    batch_id: str
+    provider_id: str | None
+    respan_params: Mapping[str, Any] | None
+    watchers: int = 0
+    looks: list[Look] = field(default_factory=list)
+    page: int = 0
+    batch: Batch | None = None
+    retrieved_at: float = field(default_factory=time.monotonic)
+    is_taken: bool = False
+    seems_ended: bool = False
+
+    def is_wanted(self, now: float) -> bool:
+        """Say whether a request would serve somebody."""
+        return any(look.may_be_served_from <= now for look in self.looks)
+
+    def is_due(self, now: float) -> bool:
+        """Say whether somebody wants it looked at."""
+        return any(look.due <= now for look in self.looks)
+
+    def needs_retrieve(self, now: float) -> bool:
+        """Say whether the list has been believed for long enough, or the batch is about to expire."""
+        pause = max(look.pause for look in self.looks)
+        expires_at = self.batch.expires_at if self.batch else None
+        is_expiring = expires_at is not None and expires_at.timestamp() < time.time() + pause
+        return is_expiring or now - self.retrieved_at > RETRIEVE_EVERY * pause
+
+    def retrieved(self, batch: Batch, now: float) -> None:
+        """Take in what a retrieve has brought."""
+        self.batch, self.retrieved_at = batch, now
+        self.answer(batch, until=float("inf") if batch.is_terminal else now)
+
+    def listed(self, batch: Batch, now: float) -> None:
+        """Take in what the list says of a batch that goes on; what it leaves out is filled in from what is known."""
+        if self.batch:
+            names = ("request_counts", "created_at", "in_progress_at", "expires_at")
+            gaps = {name: getattr(self.batch, name) for name in names if getattr(batch, name) is None}
+            batch = replace(batch, **gaps) if gaps else batch
+        self.batch = batch
+        self.answer(batch, until=now)
+
+    def answer(self, seen: Batch | Exception, *, until: float) -> None:
+        """Give what was seen to the looks that may be served until a moment."""
+        self.is_taken = self.seems_ended = False
+        for look in [look for look in self.looks if look.may_be_served_from <= until]:
+            self.looks.remove(look)
+            if not look.seen.done():
+                look.seen.set_exception(seen) if isinstance(seen, Exception) else look.seen.set_result(seen)
