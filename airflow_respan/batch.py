@@ -25,7 +25,7 @@ ONGOING_STATUSES = frozenset({"validating", "pending", "in_progress", "finalizin
 """The documented statuses of a batch that goes on. Only used to warn once about an undocumented one."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RequestCounts:
     """How many requests of a batch are done: the service's hint, not a proof.
 
@@ -72,7 +72,7 @@ class RequestCounts:
         return f"{self.completed or 0}{of_total} requests completed, {self.failed or 0} failed"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
     """One batch as Respan describes it (``seed-retrieve-batch.txt`` has an example of the JSON).
 

@@ -101,7 +101,7 @@ class RespanConnection:
             if len(secret) >= _SHORTEST_SECRET:
                 text = text.replace(secret, "***")
         # Proxies have passwords too, those that only the environment knows among them.
-        return _URL_CREDENTIALS.sub("//***@", text)
+        return _URL_CREDENTIALS.sub("//***@", text) if "@" in text else text
 
 
 class _Fields:

@@ -20,7 +20,8 @@ def plain(value: Any, *, depth: int = 0) -> Any:
         ``__key`` as ``_key``, and what is nested too deeply as text
     """
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode().replace("\0", "?")
+        is_plain = value.isascii() and "\0" not in value  # as nearly all is, and there may be much
+        return value if is_plain else value.encode("utf-8", "replace").decode().replace("\0", "?")
     if isinstance(value, dict | list) and depth == DEEPEST:
         return f"(nested more than {DEEPEST} deep)"
     if isinstance(value, dict):

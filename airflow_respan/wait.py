@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -68,12 +70,13 @@ class BatchWait:
             if not isinstance(value, int | float) or not 0 <= value <= LONGEST:
                 raise ValueError(f"{name} is {value!r}; it is a number of seconds, from 0 to {LONGEST:.0f}")
         # Not in the future, whatever the clock of the machine says that it began on.
-        self._start = min(_moment("started_at", self.started_at), pendulum.now("UTC"))
+        # In Unix seconds from here on: there are thousands of waits, and pendulum's arithmetic is slow.
+        self._start = min(_moment("started_at", self.started_at), time.time())
         self._planned = _moment("next_look_at", self.next_look_at) if self.next_look_at else self._start
         self._said: Any = None
         self._said_at = self._start
         self._warned: set[str] = set()
-        self._gone_since: pendulum.DateTime | None = None
+        self._gone_since: float | None = None
 
     def options(self) -> dict[str, Any]:
         """Give the fields that make the same wait go on elsewhere, as plain JSON."""
@@ -84,15 +87,10 @@ class BatchWait:
         """Name the fields that :meth:`options` gives, and that a wait can be made of."""
         return tuple(f.name for f in fields(cls) if f.init)
 
-    @property
-    def deadline(self) -> pendulum.DateTime:
-        """The moment of the last look (UTC)."""
-        return self._start.add(seconds=self.timeout)
-
     def seconds_left(self) -> float:
         """Seconds to the deadline; negative after it."""
         # Rounded, lest a clock that woke us a microsecond early cost another look.
-        return round((self.deadline - pendulum.now("UTC")).total_seconds(), 3)
+        return round(self._start + self.timeout - time.time(), 3)
 
     def saw(self, batch: Batch) -> bool:
         """Take in what a look brought, and log it if it is news.
@@ -106,7 +104,9 @@ class BatchWait:
             self._warned.add(batch.status)
             log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
         if not batch.is_terminal:  # what has become of a terminal one is told with the verdict
-            self._say(logging.INFO, (batch.status, batch.request_counts), progress(batch, now=pendulum.now("UTC")))
+            self._say(
+                logging.INFO, (batch.status, batch.request_counts), lambda: progress(batch, now=pendulum.now("UTC"))
+            )
         return batch.is_terminal
 
     def missed(self, error: RespanError) -> None:
@@ -118,16 +118,16 @@ class BatchWait:
         if not (self.silent_fail or isinstance(error, RespanTransientError) or self._may_pass(error)):
             raise error
         self.error = error
-        self._say(logging.WARNING, str(error), f"Waiting on for batch {self.batch_id}: {error}")
+        self._say(logging.WARNING, str(error), lambda: f"Waiting on for batch {self.batch_id}: {error}")
 
     def pause(self) -> float:
         """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
-        planned = (self._planned - pendulum.now("UTC")).total_seconds()
+        planned = self._planned - time.time()
         if planned > 0:
             return min(planned, max(0.0, self.seconds_left()))
         seconds = self.poke_interval
         if self.exponential_backoff:
-            seconds = max(seconds, (pendulum.now("UTC") - self._start).total_seconds())
+            seconds = max(seconds, time.time() - self._start)
             if self.max_wait is not None:
                 seconds = min(seconds, self.max_wait)
         if isinstance(self.error, RespanTransientError):
@@ -147,7 +147,7 @@ class BatchWait:
 
     def _may_pass(self, error: RespanError) -> bool:
         """Say whether a refusal is one that time may heal."""
-        now = pendulum.now("UTC")
+        now = time.time()
         if isinstance(error, RespanNotFoundError):
             # A batch that was there was seen to be gone for a moment elsewhere.
             grace, began = self.not_found_grace, now if self.batch else self._start
@@ -157,16 +157,16 @@ class BatchWait:
         else:
             return False
         self._gone_since = self._gone_since or began
-        return (now - self._gone_since).total_seconds() < grace
+        return now - self._gone_since < grace
 
-    def _say(self, level: int, news: object, text: str) -> None:
+    def _say(self, level: int, news: object, text: Callable[[], str]) -> None:
         """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""
-        now = pendulum.now("UTC")
-        if news != self._said or (now - self._said_at).total_seconds() >= HEARTBEAT:
+        now = time.time()
+        if news != self._said or now - self._said_at >= HEARTBEAT:
             self._said, self._said_at = news, now
-            log.log(level, text)
-        else:
-            log.debug(text)
+            log.log(level, text())
+        elif log.isEnabledFor(logging.DEBUG):
+            log.debug(text())
 
 
 def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
@@ -185,14 +185,15 @@ def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
     return ", ".join(parts) + "."
 
 
-def _moment(name: str, text: str) -> pendulum.DateTime:
+def _moment(name: str, text: str) -> float:
+    """Read a moment as Unix seconds."""
     try:
         moment = pendulum.parse(text)
     except (TypeError, ValueError):
         moment = None
     if not isinstance(moment, pendulum.DateTime):
         raise ValueError(f"{name} is {text!r}; it is a moment, ISO 8601 with offset")
-    return moment.in_timezone("UTC")
+    return moment.timestamp()
 
 
 def _expected_end(batch: Batch, *, now: pendulum.DateTime) -> pendulum.DateTime | None:
