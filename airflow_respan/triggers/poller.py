@@ -46,6 +46,7 @@ class Poller:
         self._budget = Budget()
         self._per_minute = DEFAULT_REQUESTS_PER_MINUTE
         self._has_warned = False
+        self._is_known = False
         self._error: BaseException | None = None
         self._news = asyncio.Event()
         self._places = asyncio.Semaphore(AT_ONCE)
@@ -112,6 +113,9 @@ class Poller:
             self._paid.add(request)
             self._requests.add(request)
             request.add_done_callback(self._ended)
+            if not self._is_known:  # else each of the first requests would look the connection up
+                await asyncio.wait([request])
+                self._is_known = True
 
     async def _next_request(self) -> Coroutine[Any, Any, None]:
         while True:
