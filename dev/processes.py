@@ -60,6 +60,10 @@ class Processes:
         """Name a program that has ended by itself, if there is one."""
         return next((name for name, process in self._running.items() if process.poll() is not None), None)
 
+    def members(self, name: str) -> list[psutil.Process]:
+        """Give a program's process and all that it has started."""
+        return _members([self._running[name]])
+
     def log(self, name: str) -> Path:
         """Give the log file of a program."""
         return self._logs / f"{name}.log"

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +25,6 @@ import requests
 
 from airflow_respan.sandbox import RespanSandbox
 from dev.deployment.ledger import answers, blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
-from dev.deployment.servers import postgresql, redis
 from dev.deployment.storm import (
     Deployment,
     Wait,
@@ -38,10 +37,10 @@ from dev.deployment.storm import (
     triggerer_killed,
     until,
 )
-from dev.local_airflow import CHECKOUT, airflow, environment, free_port, start, whole_airflow
+from dev.deployment.surroundings import MEASURED, surroundings
+from dev.local_airflow import airflow, free_port, start
 from dev.processes import Processes
 
-DAG_FILE = CHECKOUT / "tests" / "dags" / "under_fire.py"
 SHORT_FAULTS: list[Callable[[Deployment], None]] = [triggerer_killed, partial(outage, seconds=30)]
 ALL_FAULTS: list[Callable[[Deployment], None]] = [
     triggerer_killed,
@@ -96,30 +95,6 @@ def make_waits(sandbox: RespanSandbox, task_id: str, number: int) -> list[Wait]:
         ending, state = ends_as(map_index, batch_id)
         waits.append(Wait(task_id=task_id, map_index=map_index, batch_id=batch_id, ends_as=ending, state=state))
     return waits
-
-
-@contextmanager
-def surroundings(home: Path, executor: str, *, port: int) -> Iterator[dict[str, str]]:
-    """Run what this Airflow needs around it, and give its environment."""
-    (home / "dags").mkdir()
-    shutil.copy(DAG_FILE, home / "dags")
-    with ExitStack() as stack:
-        database = stack.enter_context(postgresql(home / "postgresql"))
-        env = {
-            **whole_airflow(environment(home), port=port),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-            "AIRFLOW__CORE__EXECUTOR": executor,
-            "AIRFLOW__CORE__PARALLELISM": "12",
-            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
-            "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "false",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
-            "FIRE_SEEN": str(home / "seen.jsonl"),
-        }
-        if executor == "CeleryExecutor":
-            env["AIRFLOW__CELERY__BROKER_URL"] = stack.enter_context(redis(home / "redis"))
-            env["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql+psycopg2://{database}"
-            env["AIRFLOW__CELERY__WORKER_CONCURRENCY"] = "6"
-        yield env
 
 
 def call(url: str, method: str, path: str, body: Any = None) -> Any:
@@ -203,7 +178,7 @@ def deployed(
         def start_one(name: str) -> None:
             more = {f"AIRFLOW__LOGGING__{kind}_LOG_SERVER_PORT": str(free_port()) for kind in ("TRIGGER", "WORKER")}
             if name.startswith("triggerer"):
-                more["PYTHONPATH"] = str(Path(__file__).parent / "measured")
+                more["PYTHONPATH"] = str(MEASURED)
             start(processes, name, env={**env, **more}, port=port)
 
         airflow("db", "migrate", env=env)
