@@ -15,7 +15,6 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from dev.benchmark.contenders import Contender
 from dev.benchmark.figures import Figures, figures_of
@@ -59,19 +58,19 @@ def measure(scenario: Scenario, contender: Contender, waits: int, *lists: str) -
             "NO_PROXY": "127.0.0.1",
             **contender.environment(url, scenario.budget),
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "dev.benchmark.watcher", json.dumps(asdict(task))],
+        result, log = home / "run.json", home / "watcher.log"
+        subprocess.run(
+            [sys.executable, "-m", "dev.benchmark.watcher", json.dumps(asdict(task)), str(result)],
             cwd=CHECKOUT,
             env={**os.environ, **settings},
-            stdout=subprocess.PIPE,
-            stderr=(home / "stderr.log").open("wb"),
-            text=True,
+            stdout=log.open("wb"),
+            stderr=subprocess.STDOUT,
             check=False,
             timeout=scenario.startup[1] + scenario.measured + scenario.drain + EMPTY + 300,
         )
-    if not done.stdout.strip():
-        sys.exit(f"{contender.name} with {waits} waits could not be measured; see {home}/stderr.log")
-    run: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if not result.exists():
+        sys.exit(f"{contender.name} with {waits} waits could not be measured:\n{log.read_text()[-3000:]}")
+    run = json.loads(result.read_text())
     figures = figures_of(run, scenario=scenario.name, budget=scenario.budget)
     (home / "figures.json").write_text(json.dumps(asdict(figures)))
     return figures

@@ -39,7 +39,7 @@ class Contender:
 
         :param budget: requests per minute, 0 for none
         """
-        return {"AIRFLOW_CONN_BENCHMARK": json.dumps({"password": "key", **self.connection(url, budget)})}
+        return {"AIRFLOW_CONN_BENCHMARK": json.dumps({"password": "benchmark-key", **self.connection(url, budget)})}
 
     def triggers(self) -> Callable[[str, float], Any]:
         """Import the trigger's class; gives what makes a trigger of a batch's id and an interval."""

@@ -68,7 +68,7 @@ class Figures:
 def figures_of(run: Mapping[str, Any], *, scenario: str, budget: int) -> Figures:
     """Work a run out.
 
-    :param run: what :mod:`dev.benchmark.watcher` printed
+    :param run: what :mod:`dev.benchmark.watcher` has written
     """
     seconds = run["measured_to"] - run["measured_from"]
     asked = [(at, kind) for at, kind, _connection in run["service"]["requests"] if at >= run["started"]]

@@ -51,10 +51,10 @@ def _side_by_side(name: str, waits: int, *, measured: float, drain: float) -> Sc
         runs=tuple((contender, waits) for contender in CONTENDERS.values()),
         interval=10,
         budget=0,
-        ends_per_minute=60,
+        ends_per_minute=30,
         measured=measured,
         drain=drain,
-        longest_startup=240,
+        longest_startup=120,
     )
 
 

@@ -116,7 +116,7 @@ def measure(waits: int, *, options: argparse.Namespace) -> dict[str, str]:
             return requests.get(f"{url}/control/{path}", timeout=60).json()
 
         airflow("db", "migrate", env=env)
-        connection = {"password": "key", **OURS.connection(url, options.budget)}
+        connection = {"password": "benchmark-key", **OURS.connection(url, options.budget)}
         airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
         airflow("dags", "reserialize", env=env)
         airflow("dags", "trigger", "under_fire", env=env)

@@ -1,9 +1,9 @@
 """The measured process: many triggers of one contender in one event loop, as a triggerer runs them.
 
-python -m dev.benchmark.watcher '{"contender": "respan", "url": ..., ...}'
+python -m dev.benchmark.watcher '{"contender": "respan", "url": ..., ...}' run.json
 
-prints one line of JSON. The loop runs in the main thread, as in a triggerer; another thread keeps the time, so that a
-loop that stands still cannot stop the measurement.
+writes what it has seen into the file. The loop runs in the main thread, as in a triggerer; another thread keeps the
+time, so that a loop that stands still cannot stop the measurement. Logs go where Airflow's own settings send them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import logging
 import os
 import sys
 import threading
 import time
+import traceback
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -58,8 +58,9 @@ class Task:
 class Watcher:
     """Runs the triggers, and measures."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, result: Path) -> None:
         self.task = task
+        self.result = result
         self.trigger: Callable[[str, float], Any] = CONTENDERS[task.contender].triggers()
         self.stalls = Stalls()
         self.events: dict[str, float] = {}
@@ -83,12 +84,13 @@ class Watcher:
             await asyncio.sleep(0)
 
     def keep_time(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Measure, print, and end the process."""
+        """Measure, and end the process."""
         try:
-            print(json.dumps(self.measure(loop)), flush=True)
-        finally:
-            # Thousands of waits, some in threads or blocking the loop, would take their time to end.
-            os._exit(0)
+            self.result.write_text(json.dumps(self.measure(loop)))
+        except Exception:  # noqa: BLE001 (all of them: the process ends)
+            traceback.print_exc()
+        # Thousands of waits, some in threads or blocking the loop, would take their time to end.
+        os._exit(0)
 
     def measure(self, loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
         """Give the figures, in seconds and bytes; moments by ``time.monotonic``."""
@@ -165,13 +167,5 @@ def machine_busy() -> float:
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
-def main() -> None:
-    """Log as a triggerer does, into a file, and measure."""
-    task = Task(**json.loads(sys.argv[1]))
-    logging.basicConfig(level=logging.INFO, filename=Path(os.environ["AIRFLOW_HOME"]) / "watcher.log")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # as Airflow does
-    asyncio.run(Watcher(task).run())
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(Watcher(Task(**json.loads(sys.argv[1])), Path(sys.argv[2])).run())
