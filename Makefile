@@ -1,10 +1,11 @@
-# Everything happens in .venv, .airflow, .matrix and .hypothesis inside the checkout; `make clean` removes them.
+# Everything happens in .venv, .airflow, .matrix, .benchmark and .hypothesis inside the checkout; `make clean` removes them.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo airflow check lint package test test-matrix test-deployment test-deployment-short test-form clean
+.PHONY: demo airflow check lint package test test-matrix test-deployment test-deployment-short test-form benchmark \
+  benchmark-triggerer clean
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python -m dev.demo
@@ -44,8 +45,14 @@ test-deployment: $(VENV)/deployment ## a whole Airflow under fire: many waits, m
 test-deployment-short: $(VENV)/deployment ## the same in a few minutes: one kill -9, one outage
 	$(BIN)/python -m dev.deployment --short --waits 20
 
+benchmark: .benchmark/ready ## thousands of waits, ours and other providers'; less: make benchmark BENCHMARK=--quick
+	.benchmark/bin/python -m dev.benchmark $(BENCHMARK)
+
+benchmark-triggerer: $(VENV)/deployment ## many deferred tasks in a real triggerer
+	$(BIN)/python -m dev.benchmark.triggerer $(BENCHMARK)
+
 clean:
-	rm -rf $(VENV) .airflow .matrix .hypothesis
+	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -73,6 +80,12 @@ $(VENV)/deployment: $(VENV)/package
 
 $(VENV)/form: $(VENV)/tests
 	$(BIN)/python -m pip install --quiet --group form
+	@touch $@
+
+# The other providers stay out of our environment, and all that is measured is in one.
+.benchmark/ready: $(VENV)/pip pyproject.toml
+	$(BIN)/python -m venv .benchmark
+	$(BIN)/python -m pip --python .benchmark install --quiet --upgrade --editable . --group benchmark
 	@touch $@
 
 $(VENV)/lint: $(VENV)/package

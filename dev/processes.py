@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Self
 import psutil
 
 PATIENCE = 20.0
+LONGEST_WAIT = 300.0
 
 
 class Processes:
@@ -59,6 +60,27 @@ class Processes:
     def ended(self) -> str | None:
         """Name a program that has ended by itself, if there is one."""
         return next((name for name, process in self._running.items() if process.poll() is not None), None)
+
+    def members(self, name: str) -> list[psutil.Process]:
+        """Give a program's process and all that it has started."""
+        return _members([self._running[name]])
+
+    def until(self, condition: Callable[[], bool], what: str, *, seconds: float = LONGEST_WAIT) -> float:
+        """Wait for a condition; gives the seconds that it took.
+
+        :param what: the condition in words
+        :param seconds: how long at most
+        :raises TimeoutError: if it does not come true
+        :raises RuntimeError: if a program ends instead
+        """
+        began = time.monotonic()
+        while not condition():
+            if name := self.ended():
+                raise RuntimeError(f"Waited until {what}, but {name} has ended; see its log.")
+            if time.monotonic() - began > seconds:
+                raise TimeoutError(f"Waited {seconds:.0f} seconds in vain until {what}.")
+            time.sleep(0.5)
+        return time.monotonic() - began
 
     def log(self, name: str) -> Path:
         """Give the log file of a program."""

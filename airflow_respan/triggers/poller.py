@@ -167,28 +167,29 @@ class Poller:
             )
         except Exception as error:  # noqa: BLE001 (what it means for a wait is the wait's to say)
             self._obey(error)
+            if isinstance(error, RespanTransientError):
+                self._schedule.retrieve_failed()
             target.answer(error, until=time.monotonic())
         else:
+            self._schedule.retrieve_worked()
             target.retrieved(batch, time.monotonic())
 
     async def _read_page(self, sweep: Sweep) -> None:
         try:
             page = await self._hook.alist_batches(limit=LARGEST_PAGE, after=sweep.after, provider_id=sweep.provider_id)
         except RespanError as error:
-            is_told_to_wait = self._obey(error)
+            self._obey(error)
             if isinstance(error, RespanAPIError):
                 log.info("Retrieving batches one by one, as the list is refused: %s", error)
-            self._schedule.list_failed(sweep, time.monotonic(), for_long=not is_told_to_wait)
+            self._schedule.list_failed(sweep, error, time.monotonic())
         else:
             self._schedule.read_page(sweep, page, time.monotonic())
         sweep.is_asking = False
 
-    def _obey(self, error: Exception) -> bool:
+    def _obey(self, error: Exception) -> None:
         """Leave the service alone for as long as it asks for; it means all of us."""
         if isinstance(error, RespanTransientError) and error.retry_after:
             self._budget.hold(time.monotonic() + error.retry_after)
-            return True
-        return False
 
     def _warn(self) -> None:
         self._has_warned = True

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from airflow_respan.exceptions import RespanAPIError, RespanError, RespanTransientError
 from airflow_respan.page import BatchPage
 from airflow_respan.triggers.sweep import FAR, Sweep, worth_reading
 from airflow_respan.triggers.target import Look, Target
@@ -37,6 +38,8 @@ class Schedule:
         self._sweep: Sweep | None = None
         self._in_a_row = 0
         self._list_from = 0.0
+        self._list_is_refused = False
+        self._is_down = False
         self._forget_from = 0.0
         self.is_late = False
         """Whether the longest due at the beginning of this round had been due for longer than a pause."""
@@ -100,14 +103,21 @@ class Schedule:
         if not reads_on:
             self._end_sweep(sweep, now)
 
-    def list_failed(self, sweep: Sweep, now: float, *, for_long: bool) -> None:
-        """Go on without the list.
-
-        :param for_long: whether to leave the list alone for a while
-        """
-        if for_long:
-            self._list_from = now + LIST_AGAIN
+    def list_failed(self, sweep: Sweep, error: RespanError, now: float) -> None:
+        """Go on without the list: for a while, unless it is not the list that the service wants to be spared."""
+        if not (isinstance(error, RespanTransientError) and error.retry_after):
+            self._list_from, self._list_is_refused = now + LIST_AGAIN, isinstance(error, RespanAPIError)
         self._end_sweep(sweep, now)
+
+    def retrieve_failed(self) -> None:
+        """Take in that the service does not answer well: it was not the list's fault, then."""
+        self._is_down = True
+
+    def retrieve_worked(self) -> None:
+        """Take in that the service answers; if it had not, the list may be asked again, too."""
+        if self._is_down and not self._list_is_refused:
+            self._list_from = 0.0
+        self._is_down = False
 
     def _take_due(self, now: float) -> None:
         while self._calendar and self._calendar[0][0] <= now:

@@ -11,11 +11,12 @@ import json
 import os
 import platform
 import shutil
+import signal
 import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,6 @@ import requests
 
 from airflow_respan.sandbox import RespanSandbox
 from dev.deployment.ledger import answers, blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
-from dev.deployment.servers import postgresql, redis
 from dev.deployment.storm import (
     Deployment,
     Wait,
@@ -37,10 +37,10 @@ from dev.deployment.storm import (
     touched_by_hand,
     triggerer_killed,
 )
-from dev.local_airflow import CHECKOUT, airflow, environment, free_port, start, whole_airflow
+from dev.deployment.surroundings import MEASURED, surroundings
+from dev.local_airflow import airflow, free_port, start
 from dev.processes import Processes
 
-DAG_FILE = CHECKOUT / "tests" / "dags" / "under_fire.py"
 SHORT_FAULTS: list[Callable[[Deployment], None]] = [triggerer_killed, partial(outage, seconds=30)]
 ALL_FAULTS: list[Callable[[Deployment], None]] = [
     triggerer_killed,
@@ -97,30 +97,6 @@ def make_waits(sandbox: RespanSandbox, task_id: str, number: int) -> list[Wait]:
     return waits
 
 
-@contextmanager
-def surroundings(home: Path, executor: str, *, port: int) -> Iterator[dict[str, str]]:
-    """Run what this Airflow needs around it, and give its environment."""
-    (home / "dags").mkdir()
-    shutil.copy(DAG_FILE, home / "dags")
-    with ExitStack() as stack:
-        database = stack.enter_context(postgresql(home / "postgresql"))
-        env = {
-            **whole_airflow(environment(home), port=port),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-            "AIRFLOW__CORE__EXECUTOR": executor,
-            "AIRFLOW__CORE__PARALLELISM": "12",
-            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
-            "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "false",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
-            "FIRE_SEEN": str(home / "seen.jsonl"),
-        }
-        if executor == "CeleryExecutor":
-            env["AIRFLOW__CELERY__BROKER_URL"] = stack.enter_context(redis(home / "redis"))
-            env["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql+psycopg2://{database}"
-            env["AIRFLOW__CELERY__WORKER_CONCURRENCY"] = "6"
-        yield env
-
-
 def call(url: str, method: str, path: str, body: Any = None) -> Any:
     """Ask Airflow's public API."""
     answer = requests.request(method, f"{url}/api/v2{path}", json=body, timeout=60)
@@ -140,9 +116,7 @@ def is_there(url: str, path: str) -> bool:
 def endure(deployment: Deployment, faults: list[Callable[[Deployment], None]]) -> None:
     """Let everything begin to wait, throw the faults, let batches end all the while, and wait for the run's end."""
     deferred = sum(wait.task_id == "deferred" for wait in deployment.waits) + len(deployment.by_hand)
-    took = deployment.until(
-        lambda: deployment.count("deferred") == deferred, f"{deferred} tasks are deferred", seconds=900
-    )
+    took = deployment.until(lambda: deployment.count("deferred") == deferred, f"{deferred} tasks are deferred")
     took += deployment.until(deployment.all_looked_at(0), "all waits have begun")
     print(f"  all wait, {took:.0f} s after the run was triggered", flush=True)
     for number, fault in enumerate(faults):
@@ -206,7 +180,7 @@ def deployed(
         def start_one(name: str) -> None:
             more = {f"AIRFLOW__LOGGING__{kind}_LOG_SERVER_PORT": str(free_port()) for kind in ("TRIGGER", "WORKER")}
             if name.startswith("triggerer"):
-                more["PYTHONPATH"] = str(Path(__file__).parent / "measured")
+                more["PYTHONPATH"] = str(MEASURED)
             start(processes, name, env={**env, **more}, port=port)
 
         airflow("db", "migrate", env=env)
@@ -221,7 +195,7 @@ def deployed(
             call=partial(call, url),
             start=start_one,
             end=lambda name, by: processes.end(name, by=by),
-            ended=processes.ended,
+            until=processes.until,
         )
         deployment.until(lambda: is_there(url, "/dags/under_fire"), "Airflow knows the DAG")
         run = deployment.call("POST", "/dags/under_fire/dagRuns", {"logical_date": None})["dag_run_id"]
@@ -257,6 +231,7 @@ def main() -> int:
     )
     parser.add_argument("--short", action="store_true", help="one kill -9 and one outage of 30 seconds")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends all that it has started
     home = Path(tempfile.mkdtemp(prefix="airflow-respan-deployment-"))
     home.chmod(0o755)  # PostgreSQL runs as another user
     began = time.monotonic()

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_respan.sandbox.app import ReceivedRequest
-from dev.deployment.storm import RETRY_AFTER, Wait
+from airflow_respan.triggers.target import EARLY
+from dev.deployment.storm import LIST, RETRY_AFTER, Wait
 
 CLOCKS_DIFFER = 0.05
 """Seconds by which pauses on the waits' clock may look shorter on the service's."""
@@ -65,18 +66,19 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
     One more request at once is right after an answer that was none (the retry within a call) and after a 401 (the
     key may have been replaced); and each new try of a task looks at once.
 
-    :param interval: ``poke_interval`` (seconds)
+    :param requests: those for the list are left out: which waits they were made for is not to be seen
+    :param interval: ``poke_interval`` (seconds), of which a look may be a little early
     :param tries: path of a batch -> how many tries its task has had
     """
     looks = defaultdict(list)
     for request in requests:
-        if request.method == "GET":
+        if request.method == "GET" and request.path != LIST:
             looks[request.path].append(request)
     for path, series in looks.items():
         new_tries, is_second = tries.get(path, 1) - 1, False
         for before, this in itertools.pairwise(series):
             gap = this.at - before.at
-            wanted = RETRY_AFTER if before.status == 429 else interval
+            wanted = RETRY_AFTER if before.status == 429 else interval * (1 - EARLY)
             if gap >= wanted - CLOCKS_DIFFER:
                 is_second = False
             elif not is_second and before.status not in (200, 429):

@@ -6,12 +6,14 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from airflow_respan.sandbox import Fault, RespanSandbox
 
-PATIENCE = 300.0
+LIST = "/api/v1/batches/"
+FAULTS_OF_A_KIND = 10
 RETRY_AFTER = 20.0
 
 
@@ -52,7 +54,7 @@ class Deployment:
     :param call: asks Airflow's API: method, path, body
     :param start: starts a component
     :param end: ends a component by a signal
-    :param ended: names a component that has ended by itself, if there is one
+    :param until: waits for a condition, in words, and gives the seconds that it took
     :param run_path: the path of the DAG run in that API, once there is one
     :param happened: what was done, with figures, for the report
     """
@@ -63,7 +65,7 @@ class Deployment:
     call: Callable[..., Any]
     start: Callable[[str], None]
     end: Callable[[str, signal.Signals], None]
-    ended: Callable[[], str | None]
+    until: Callable[[Callable[[], bool], str], float]
     run_path: str = ""
     happened: list[str] = field(default_factory=list)
 
@@ -71,21 +73,6 @@ class Deployment:
         """Say what has happened, and keep it for the report."""
         print(f"  {text}", flush=True)
         self.happened.append(text)
-
-    def until(self, condition: Callable[[], bool], what: str, *, seconds: float = PATIENCE) -> float:
-        """Wait for a condition; gives the seconds that it took.
-
-        :raises TimeoutError: if it does not come true
-        :raises RuntimeError: if a component ends instead
-        """
-        began = time.monotonic()
-        while not condition():
-            if name := self.ended():
-                raise RuntimeError(f"Waited until {what}, but {name} has ended; see its log.")
-            if time.monotonic() - began > seconds:
-                raise TimeoutError(f"Waited {seconds:.0f} seconds in vain until {what}.")
-            time.sleep(0.5)
-        return time.monotonic() - began
 
     def ongoing(self) -> list[Wait]:
         """Give the waits whose batches go on."""
@@ -98,15 +85,23 @@ class Deployment:
             wait.is_over = True
 
     def all_looked_at(self, since: float, *, status: int = 200) -> Callable[[], bool]:
-        """Make a condition: each batch that goes on has been looked at since a moment, and the look was answered."""
+        """Make a condition: each batch that goes on has been looked at since a moment, and the look was answered.
+
+        The list shows the batches of all deferred waits.
+        """
 
         def looked_at() -> bool:
             seen = {
                 request.path for request in self.sandbox.requests if request.at > since and request.status == status
             }
-            return all(wait.path in seen for wait in self.ongoing())
+            deferred = {"deferred", *self.by_hand} if LIST in seen else set()
+            return all(wait.path in seen or wait.task_id in deferred for wait in self.ongoing())
 
         return looked_at
+
+    def answered(self, status: int, *, since: float) -> int:
+        """Count the requests that were answered so since a moment."""
+        return sum(request.status == status and request.at > since for request in self.sandbox.requests)
 
     def batch(self, task_id: str) -> dict[str, Any]:
         """Give the batch of a wait that is touched by hand, as the service has it, without what is None."""
@@ -116,6 +111,15 @@ class Deployment:
     def batch_is(self, task_id: str, status: str) -> bool:
         """Say whether the batch of a wait that is touched by hand has a status."""
         return bool(self.batch(task_id)["status"] == status)
+
+    def none_is_left_to_who_died_by(self, moment: str) -> bool:
+        """Say whether each deferred task has a triggerer that was heard of since a moment (ISO 8601, UTC)."""
+        for offset in range(0, len(self.waits) + 100, 100):
+            path = f"{self.run_path}/taskInstances?state=deferred&limit=100&offset={offset}"
+            jobs = [ti["triggerer_job"] for ti in self.call("GET", path)["task_instances"]]
+            if any(job is None or job["latest_heartbeat"] < moment for job in jobs):
+                return False
+        return True
 
     def run_has_ended(self) -> bool:
         """Say whether the DAG run is over, well or badly."""
@@ -130,9 +134,11 @@ class Deployment:
 def triggerer_killed(deployment: Deployment) -> None:
     """Kill one of two triggerers at once; the other takes its waits over."""
     deployment.end("triggerer#1", signal.SIGKILL)
-    now = time.monotonic()
-    deployment.until(deployment.all_looked_at(now), "the other triggerer has taken all waits over")
-    deployment.tell(f"kill -9 of a triggerer: all its waits were taken over after {time.monotonic() - now:.0f} s")
+    killed_at = datetime.now(UTC).isoformat()
+    is_over = partial(deployment.none_is_left_to_who_died_by, killed_at)
+    took = deployment.until(is_over, "the other triggerer has taken all waits over")
+    deployment.until(deployment.all_looked_at(time.monotonic()), "the other triggerer looks for all")
+    deployment.tell(f"kill -9 of a triggerer: all its waits were taken over after {took:.0f} s")
     deployment.start("triggerer#3")
 
 
@@ -147,21 +153,22 @@ def outage(deployment: Deployment, seconds: float = 120) -> None:
 
 def rate_limited(deployment: Deployment) -> None:
     """Tell everybody to wait."""
+    began = time.monotonic()
     deployment.sandbox.inject(Fault.rate_limit(retry_after=RETRY_AFTER), times=None)
-    deployment.until(deployment.all_looked_at(time.monotonic(), status=429), "all waits have met a 429")
+    deployment.until(lambda: deployment.answered(429, since=began) >= FAULTS_OF_A_KIND, "429 has been met often enough")
     deployment.sandbox.heal()
     deployment.until(deployment.all_looked_at(time.monotonic()), "all waits look again")
-    deployment.tell(f"burst of 429 with retry_after {RETRY_AFTER:.0f}, met by every wait")
+    deployment.tell(f"burst of 429 with retry_after {RETRY_AFTER:.0f}: {deployment.answered(429, since=began)} met")
 
 
 def nonsense(deployment: Deployment) -> None:
     """Let a proxy answer with pages, of which 203 looks like success, and cut connections."""
     faults = (Fault.html(502), Fault.html(203), Fault.cut(), Fault.cut(after=5))
     for fault in faults:
-        deployment.sandbox.inject(fault, times=len(deployment.ongoing()))
+        deployment.sandbox.inject(fault, times=FAULTS_OF_A_KIND)
     deployment.until(lambda: not deployment.sandbox.service.faults, "all faults have been met")
     deployment.until(deployment.all_looked_at(time.monotonic()), "all waits look again")
-    deployment.tell(f"{len(faults)} kinds of HTML pages and cut connections, each as often as there were waits")
+    deployment.tell(f"HTML pages and cut connections of {len(faults)} kinds, {FAULTS_OF_A_KIND} of each")
 
 
 def key_replaced(deployment: Deployment) -> None:

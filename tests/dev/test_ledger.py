@@ -62,6 +62,7 @@ def test_a_wait_that_ended_otherwise_is_found(wrong: dict[str, Any], complaint: 
     "looks",
     [
         pytest.param([look(0), look(15), look(31)], id="in time"),
+        pytest.param([look(0), look(12), look(27)], id="a little early"),
         pytest.param([look(0), look(15, 502), look(16, None), look(31)], id="one more after no answer"),
         pytest.param([look(0), look(15, 401), look(15.1), look(31)], id="one more after a refused key"),
         pytest.param([look(0), look(15, 429), look(35)], id="the rate limit obeyed"),
@@ -74,7 +75,7 @@ def test_looks_at_the_right_times_are_not_complained_of(looks: list[ReceivedRequ
 @pytest.mark.parametrize(
     ("looks", "complaint"),
     [
-        ([look(0), look(14)], "was looked at 14.00 s after an answer 200"),
+        ([look(0), look(11)], "was looked at 11.00 s after an answer 200"),
         ([look(0), look(15, 429), look(31)], "was looked at 16.00 s after an answer 429"),
         ([look(0, 502), look(1, 502), look(2)], "was looked at 1.00 s after an answer 502"),
     ],

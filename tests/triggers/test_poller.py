@@ -155,6 +155,20 @@ def test_where_the_list_is_refused_batches_are_retrieved_one_by_one(unlimited: R
     assert asked(unlimited)["retrieve"] == 20
 
 
+def test_after_an_outage_the_list_is_asked_again_at_once(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(20)]
+    unlimited.inject(Fault.error(503), times=None)
+
+    def list_works_again() -> bool:
+        if asked(unlimited)["retrieve"] >= 20:
+            unlimited.heal()
+        return any(request.path == LIST and request.status == 200 for request in unlimited.requests)
+
+    asyncio.run(watch_until(batch_ids, list_works_again))
+
+    assert sum(request.path != LIST and request.status == 200 for request in unlimited.requests) <= 20
+
+
 def test_batches_that_the_list_does_not_show_are_retrieved(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch(status="completed") for _ in range(20)]
     lying_list(unlimited)

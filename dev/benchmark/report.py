@@ -1,0 +1,157 @@
+"""The report: a table for each scenario, and what the targets come to."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
+
+import pendulum
+import psutil
+
+from dev.benchmark.contenders import CONTENDERS, OURS
+from dev.benchmark.figures import Figures, percentile
+from dev.benchmark.plan import BUDGETED, THOUSAND
+
+MEGABYTE = 1_000_000
+HOW = """\
+All waits begin at once, in one event loop. Start-up is over when the service has told of every batch; then batches
+begin to end, and figures are of that time where they do not say otherwise. The service is a process of its own and
+answers each request after 50 to 200 ms, over plain HTTP: TLS would cost those more who connect anew for each request.
+Who makes fewer requests than waits and interval ask for is overrun, and spends less than the work would cost.\
+"""
+
+
+def delay(figures: Figures, share: float) -> str:
+    """Say by how much the events were late, the fastest share of them at most."""
+    return f"{percentile(figures.delays, share):.1f}" if figures.delays else "-"
+
+
+def seen(figures: Figures) -> str:
+    """Say how many of the ends were seen."""
+    return f"{len(figures.delays)} of {len(figures.delays) + figures.unseen}"
+
+
+ROWS: dict[str, Callable[[Figures], str]] = {
+    "CPU per batch and minute, ms": lambda f: f"{f.cpu:.2f}",
+    "the same, start-up included": lambda f: f"{f.cpu_in_all:.2f}",
+    "CPU per request, ms": lambda f: f"{f.cpu_per_request:.2f}",
+    "CPU per wait during start-up, ms": lambda f: f"{f.startup_cpu:.2f}",
+    "every batch looked at after, s": lambda f: f"{f.all_told:.0f}" if math.isfinite(f.all_told) else "not in time",
+    "memory per wait, kB": lambda f: f"{f.memory / 1000:.1f}",
+    "memory of all waits, MB": lambda f: f"{f.memory_in_all / MEGABYTE:.1f}",
+    "requests a minute": lambda f: f"{f.requests:,.0f}",
+    "most in any 60 s": lambda f: f"{f.most_requests:,}",
+    "share of list requests": lambda f: f"{f.lists:.0%}",
+    "connections opened": lambda f: f"{f.connections:,}",
+    "event-loop stall, p99, ms": lambda f: f"{f.stall_p99:,.0f}",
+    "event-loop stall, longest, ms": lambda f: f"{f.stall:,.0f}",
+    "longest turn of the loop, ms of CPU": lambda f: f"{f.stall_cpu:,.0f}",
+    "longest stall during start-up, ms": lambda f: f"{f.startup_stall:,.0f}",
+    "event after the end, p50, s": lambda f: delay(f, 0.5),
+    "event after the end, p99, s": lambda f: delay(f, 0.99),
+    "event after the end, longest, s": lambda f: delay(f, 1),
+    "ends seen when the run was over": seen,
+    "events for batches that had not ended": lambda f: str(f.wrong),
+    "cores used by the service and others": lambda f: f"{f.others:.1f}",
+}
+
+EXCERPTS = {
+    THOUSAND: (
+        "CPU per batch and minute, ms",
+        "CPU per wait during start-up, ms",
+        "memory per wait, kB",
+        "requests a minute",
+        "connections opened",
+        "event-loop stall, longest, ms",
+        "event after the end, p50, s",
+        "event after the end, longest, s",
+    ),
+    BUDGETED: (
+        "CPU per batch and minute, ms",
+        "memory of all waits, MB",
+        "most in any 60 s",
+        "connections opened",
+        "event after the end, p50, s",
+        "event after the end, p99, s",
+        "ends seen when the run was over",
+    ),
+}
+"""What the README shows."""
+
+
+def table(runs: Iterable[Figures], rows: Iterable[str] = tuple(ROWS)) -> str:
+    """Write figures as a Markdown table, a column for each run."""
+    runs = list(runs)
+    lines = [["", *(f"{f.contender}, {f.waits:,}" for f in runs)], ["---", *("--:" for _ in runs)]]
+    lines += [[name, *(ROWS[name](f) for f in runs)] for name in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def targets(runs: list[Figures]) -> Iterator[tuple[str, str, bool]]:
+    """Hold the figures against the targets: which, the figures, and whether it is met."""
+    ours = {(f.scenario, f.waits): f for f in runs if f.contender == OURS.name}
+    # Who has not even looked at every batch once has done less work for less.
+    peers = [f for f in runs if f.contender != OURS.name and f.scenario == THOUSAND and math.isfinite(f.all_told)]
+    for waits in (1000, 5000, 10_000):
+        if f := ours.get((BUDGETED, waits)):
+            name = f"{waits:,} waits, budget 60"
+            yield f"{name}: never over 60 requests in any 60 s", f"{f.most_requests}", f.most_requests <= 60
+            if waits == 1000:
+                late = f"{seen(f)}, the last after {delay(f, 1)} s"
+                yield f"{name}: every end is seen within 2 intervals", late, not f.unseen and f.delays[-1] <= 120
+            elif waits == 5000:
+                late = f"{seen(f)}, p99 {delay(f, 0.99)} s"
+                yield f"{name}: p99 within 5 minutes", late, not f.unseen and percentile(f.delays, 0.99) <= 300
+            else:
+                memory = f.memory_in_all / MEGABYTE
+                shown = f"{memory:.0f} MB; {seen(f)} ends seen"
+                yield f"{name}: run, in less than 300 MB", shown, memory < 300 and not f.unseen
+    if (f := ours.get((THOUSAND, 1000))) and peers:
+        shares: tuple[tuple[str, int, Callable[[Figures], float]], ...] = (
+            ("CPU, after start-up,", 50, lambda f: f.cpu),
+            ("CPU, start-up included,", 50, lambda f: f.cpu_in_all),
+            ("memory per wait", 20, lambda f: f.memory),
+        )
+        for what, share, figure in shares:
+            best = min(peers, key=figure)
+            ratio = figure(best) / figure(f)
+            yield (
+                f"{THOUSAND}: {what} at most 1/{share} of the best peer's",
+                f"1/{ratio:.1f} ({best.contender})",
+                (ratio >= share),
+            )
+        yield f"{THOUSAND}: at most 10 connections", f"{f.connections}", f.connections <= 10
+        stall = f"{f.stall:.0f} ms (of CPU {f.stall_cpu:.0f} ms)"
+        yield f"{THOUSAND}: no event-loop stall above 100 ms after start-up", stall, f.stall <= 100
+
+
+def report(runs: list[Figures], *, command: str) -> str:
+    """Write the whole report as Markdown."""
+    machine = f"{platform.system()}, {psutil.cpu_count()} cores"
+    parts = [
+        "# Benchmark",
+        f"{pendulum.now('UTC').to_date_string()}, `{command}`, {machine}, {versions()}.",
+        HOW,
+    ]
+    for scenario in dict.fromkeys(f.scenario for f in runs):
+        parts += [f"## {scenario}", table(f for f in runs if f.scenario == scenario)]
+    if checked := [f"| {what} | {how} | {'met' if met else '**not met**'} |" for what, how, met in targets(runs)]:
+        parts += ["## Targets", "\n".join(["| | measured | |", "|---|---|---|", *checked])]
+    return "\n\n".join(parts) + "\n"
+
+
+def excerpt(runs: list[Figures]) -> str:
+    """Write what the README shows."""
+    parts = [f"{pendulum.now('UTC').to_date_string()}, {psutil.cpu_count()} cores, {versions()}:"]
+    for scenario, rows in EXCERPTS.items():
+        if shown := [f for f in runs if f.scenario == scenario]:
+            parts += [f"{scenario}:", table(shown, rows)]
+    return "\n\n".join(parts)
+
+
+def versions() -> str:
+    """Name what was measured."""
+    packages = ["apache-airflow", *(contender.package for contender in CONTENDERS.values())]
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])

@@ -1,0 +1,199 @@
+"""Many deferred tasks in a real triggerer, with PostgreSQL: ``make benchmark-triggerer``.
+
+Here a look-up of the connection costs what it costs, and so does all that a triggerer does around a trigger. How tasks
+come to be deferred is not measured: that would take a scheduler and workers minutes. They are written into Airflow's
+database by its own models, as if their sensors had just deferred them, before a triggerer that had nothing to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from airflow_respan.triggers.batch import RespanBatchTrigger
+from dev.benchmark.contenders import OURS
+from dev.benchmark.figures import WINDOW, most_within, percentile
+from dev.benchmark.service import serving
+from dev.deployment.ledger import blocked, long_steps
+from dev.deployment.surroundings import MEASURED, surroundings
+from dev.local_airflow import airflow, free_port, start
+from dev.processes import Processes
+
+TASK = "deferred"
+EMPTY = 20.0
+"""Seconds for which the triggerer is measured with nothing to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """What a program's processes have used so far.
+
+    :param at: when (``time.monotonic``)
+    :param cpu: seconds of processor time
+    :param memory: bytes
+    """
+
+    at: float
+    cpu: float
+    memory: int
+
+
+def used_by(members: list[psutil.Process]) -> Used:
+    """Ask the operating system."""
+    times = [member.cpu_times() for member in members]
+    return Used(
+        at=time.monotonic(),
+        cpu=sum(each.user + each.system for each in times),
+        memory=sum(member.memory_full_info().pss for member in members),
+    )
+
+
+def defer(batch_ids: list[str], interval: float) -> None:
+    """Write the waits into the database of the Airflow that the environment names."""
+    # Only importable once the environment says where Airflow lives.
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.trigger import Trigger
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        instances = session.scalars(select(TaskInstance).where(TaskInstance.task_id == TASK)).all()
+        assert len(instances) == len(batch_ids)  # noqa: S101 (else Airflow has changed, and this program must)
+        for instance in instances:
+            batch_id = batch_ids[instance.map_index]
+            instance.trigger = Trigger.from_object(RespanBatchTrigger(batch_id=batch_id, poke_interval=interval))
+            instance.state = "deferred"
+            instance.next_method = "resume"
+
+
+def seen_at(batch_ids: list[str]) -> dict[str, float]:
+    """Say when the waits that are over were (batch -> ``time.monotonic``), by Airflow's database."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    clocks = time.time() - time.monotonic()
+    with create_session() as session:
+        over = select(TaskInstance).where(TaskInstance.task_id == TASK, TaskInstance.state != "deferred")
+        return {
+            batch_ids[instance.map_index]: instance.updated_at.timestamp() - clocks
+            for instance in session.scalars(over)
+            if instance.updated_at
+        }
+
+
+def measure(waits: int, *, options: argparse.Namespace) -> dict[str, str]:
+    """Run a triggerer with so many waits."""
+    home, port = Path(tempfile.mkdtemp(prefix="airflow-respan-benchmark-")), free_port()
+    home.chmod(0o755)  # PostgreSQL runs as another user
+    print(f"{waits:,} waits; logs in {home}", flush=True)
+    batch_ids = [f"batch_{number:05d}" for number in range(waits)]
+    with serving(waits) as url, surroundings(home, "LocalExecutor", port=port) as env, Processes(home) as processes:
+        env["FIRE_WAITS"] = json.dumps({TASK: {"options": {"deferrable": True}, "batch_ids": batch_ids}})
+        env["AIRFLOW__TRIGGERER__CAPACITY"] = str(waits)
+        env["AIRFLOW__CORE__MAX_MAP_LENGTH"] = str(waits)
+        os.environ.update(env)
+
+        def ask(path: str) -> Any:
+            return requests.get(f"{url}/control/{path}", timeout=60).json()
+
+        airflow("db", "migrate", env=env)
+        connection = {"password": "benchmark-key", **OURS.connection(url, options.budget)}
+        airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
+        airflow("dags", "reserialize", env=env)
+        airflow("dags", "trigger", "under_fire", env=env)
+        start(processes, "triggerer", env={**env, "PYTHONPATH": str(MEASURED)}, port=port)
+        log = processes.log("triggerer")
+        processes.until(lambda: "running" in log.read_text(errors="replace"), "the triggerer runs")
+        time.sleep(EMPTY / 2)  # it has begun to look for triggers
+        before = used_by(processes.members("triggerer"))
+        time.sleep(EMPTY)
+        empty = used_by(processes.members("triggerer"))
+        empty_cpu = (empty.cpu - before.cpu) / (empty.at - before.at)
+
+        defer(batch_ids, options.interval)
+        deferred_at = time.monotonic()
+        processes.until(lambda: ask("told"), "every batch has been looked at", seconds=900)
+        began = used_by(processes.members("triggerer"))
+        number = round(options.seconds / 60 * 10)
+        ends: Mapping[str, float] = ask(f"end?number={number}&seconds={options.seconds}")
+        time.sleep(options.seconds)
+        ended = used_by(processes.members("triggerer"))
+        try:
+            processes.until(
+                lambda: ends.keys() <= seen_at(batch_ids).keys(), "every end was seen", seconds=options.drain
+            )
+        except TimeoutError as error:
+            print(error, flush=True)
+        seen, service = seen_at(batch_ids), ask("log")
+
+    stalls, steps = blocked([log]), long_steps([log])
+    shutil.rmtree(home)
+    delays = [at - ends[batch_id] for batch_id, at in seen.items() if batch_id in ends]
+    asked = [at for at, *_what in service["requests"]]
+    minutes = (ended.at - began.at) / 60
+    start_cpu = began.cpu - empty.cpu - empty_cpu * (began.at - empty.at)
+    steady_cpu = ended.cpu - began.cpu - empty_cpu * (ended.at - began.at)
+    return {
+        "waits": f"{waits:,}",
+        "every batch looked at after, s": f"{service['all_told_at'] - deferred_at:.0f}",
+        "CPU until then, s": f"{start_cpu:.1f}",
+        "CPU per batch and minute after that, ms": f"{steady_cpu * 1000 / waits / minutes:.2f}",
+        "CPU of an empty triggerer, s per minute": f"{empty_cpu * 60:.1f}",
+        "memory on top of an empty triggerer, MB": f"{(ended.memory - empty.memory) / 1e6:.0f}",
+        "memory of an empty triggerer, MB": f"{empty.memory / 1e6:.0f}",
+        "requests a minute": f"{sum(began.at <= at < ended.at for at in asked) / minutes:.0f}",
+        "most in any 60 s": f"{most_within(asked, WINDOW)}",
+        "connections opened": f"{service['connections']}",
+        '"async thread was blocked"': f"{len(stalls)} times, at most {max(stalls, default=0):.2f} s",
+        "longest step, s of CPU": f"{max(steps, default=0):.2f}",
+        "event after the end, p50, s": f"{percentile(delays, 0.5):.1f}",
+        "event after the end, longest, s": f"{max(delays, default=math.nan):.1f}",
+        "ends seen": f"{len(delays)} of {len(ends)}",
+        "events for batches that had not ended": f"{len(seen.keys() - ends.keys())}",
+    }
+
+
+def main() -> int:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="make benchmark-triggerer", description=__doc__)
+    parser.add_argument("--waits", type=int, nargs="+", default=[200, 1000], help="default: %(default)s")
+    parser.add_argument("--interval", type=float, default=60, help="poke_interval, seconds (default: %(default)s)")
+    parser.add_argument("--budget", type=int, default=60, help="requests per minute, 0 for none (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=120, help="measured after start-up (default: %(default)s)")
+    parser.add_argument("--drain", type=float, default=180, help="at most, until every end was seen")
+    options = parser.parse_args()
+    # A process has one Airflow, and so one database.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        columns = list(pool.map(partial(measure, options=options), options.waits))
+    print(
+        f"\nAirflow {version('apache-airflow')}, airflow-provider-respan {version(OURS.package)}, "
+        f"Python {platform.python_version()}, {psutil.cpu_count()} cores; every {options.interval:.0f} s, "
+        f"{options.budget} requests a minute\n"
+    )
+    for name in columns[0]:
+        print(f"| {name} | {' | '.join(column[name] for column in columns)} |")
+        if name == "waits":
+            print(f"|---|{'--:|' * len(columns)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

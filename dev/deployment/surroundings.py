@@ -1,0 +1,39 @@
+"""What an Airflow with PostgreSQL needs around it, and the DAG that waits."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from dev.deployment.servers import postgresql, redis
+from dev.local_airflow import CHECKOUT, environment, whole_airflow
+
+DAG_FILE = CHECKOUT / "tests" / "dags" / "under_fire.py"
+MEASURED = Path(__file__).parent / "measured"
+"""For ``PYTHONPATH``: makes a process say which steps of its event loop are long."""
+
+
+@contextmanager
+def surroundings(home: Path, executor: str, *, port: int) -> Iterator[dict[str, str]]:
+    """Run what this Airflow needs around it, and give its environment."""
+    (home / "dags").mkdir()
+    shutil.copy(DAG_FILE, home / "dags")
+    with ExitStack() as stack:
+        database = stack.enter_context(postgresql(home / "postgresql"))
+        env = {
+            **whole_airflow(environment(home), port=port),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+            "AIRFLOW__CORE__EXECUTOR": executor,
+            "AIRFLOW__CORE__PARALLELISM": "12",
+            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "1000",
+            "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "false",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"postgresql+psycopg2://{database}",
+            "FIRE_SEEN": str(home / "seen.jsonl"),
+        }
+        if executor == "CeleryExecutor":
+            env["AIRFLOW__CELERY__BROKER_URL"] = stack.enter_context(redis(home / "redis"))
+            env["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql+psycopg2://{database}"
+            env["AIRFLOW__CELERY__WORKER_CONCURRENCY"] = "6"
+        yield env
