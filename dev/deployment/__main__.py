@@ -24,6 +24,7 @@ from typing import Any
 
 import requests
 
+import airflow_respan
 from airflow_respan.sandbox import RespanSandbox
 from dev.deployment.ledger import answers, blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
 from dev.deployment.storm import (
@@ -209,7 +210,7 @@ def report(deployment: Deployment, amiss: list[str], logs: list[Path]) -> None:
     looks = deployment.sandbox.requests
     numbers = Counter(wait.task_id for wait in (*deployment.waits, *deployment.by_hand.values()))
     print(f"""
-Versions    Airflow {version("apache-airflow")}, airflow-provider-respan {version("airflow-provider-respan")}, \
+Versions    Airflow {version("apache-airflow")}, airflow-provider-respan {airflow_respan.__version__}, \
 Python {platform.python_version()}, {os.cpu_count()} cores
 Waits       {", ".join(f"{number} {task_id}" for task_id, number in numbers.items())}
 Faults      {len(deployment.happened)}
