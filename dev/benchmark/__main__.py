@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -79,10 +80,13 @@ def measure(scenario: Scenario, contender: Contender, waits: int, *lists: str) -
 def into_readme(text: str) -> None:
     """Replace what an earlier benchmark has left between the README's marks."""
     readme = CHECKOUT / "README.md"
-    begin, end = "<!-- benchmark: written by make benchmark -->\n", "\n<!-- end of benchmark -->"
-    before, _, rest = readme.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    marked = re.compile(
+        r"(?<=<!-- benchmark: written by make benchmark -->\n).*(?=<!-- end of benchmark -->)", re.DOTALL
+    )
+    written, marks = marked.subn(lambda _found: f"\n{text}\n\n", readme.read_text())
+    if marks != 1:
+        sys.exit(f"The README has {marks} places for a benchmark, and should have one.")
+    readme.write_text(written)
 
 
 def main() -> int:

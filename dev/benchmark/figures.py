@@ -64,6 +64,10 @@ class Figures:
     others: float
     service_cpu: float
 
+    def late(self, share: float) -> float:
+        """Give the seconds after which so large a share of the ends had been seen, infinite if it never was."""
+        return percentile([*self.delays, *[math.inf] * self.unseen], share)
+
 
 def figures_of(run: Mapping[str, Any], *, scenario: str, budget: int) -> Figures:
     """Work a run out.

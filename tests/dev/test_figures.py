@@ -51,6 +51,7 @@ def test_an_event_counts_only_for_a_batch_that_had_ended():
     figures = figures_of(RUN, scenario="some", budget=60)
     assert figures.delays == [4.0]
     assert (figures.unseen, figures.wrong) == (2, 2)
+    assert (figures.late(1 / 3), figures.late(0.5)) == (4.0, math.inf)
 
 
 def test_a_batch_that_nobody_was_told_of_in_time():
