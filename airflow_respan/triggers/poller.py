@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from airflow_respan.batch import Batch
 from airflow_respan.connection import DEFAULT_REQUESTS_PER_MINUTE, RespanConnection
-from airflow_respan.exceptions import RespanAPIError, RespanError, RespanTransientError
+from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.protocol import LARGEST_PAGE
 from airflow_respan.triggers.budget import Budget
@@ -177,10 +177,10 @@ class Poller:
     async def _read_page(self, sweep: Sweep) -> None:
         try:
             page = await self._hook.alist_batches(limit=LARGEST_PAGE, after=sweep.after, provider_id=sweep.provider_id)
-        except RespanError as error:
+        except Exception as error:  # noqa: BLE001 (nobody waits for the list itself: there are retrieves)
             self._obey(error)
-            if isinstance(error, RespanAPIError):
-                log.info("Retrieving batches one by one, as the list is refused: %s", error)
+            if not isinstance(error, RespanTransientError):
+                log.info("Retrieving batches one by one, as there is no list: %r", error)
             self._schedule.list_failed(sweep, error, time.monotonic())
         else:
             self._schedule.read_page(sweep, page, time.monotonic())

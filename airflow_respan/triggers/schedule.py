@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_respan.exceptions import RespanAPIError, RespanError, RespanTransientError
+from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.page import BatchPage
 from airflow_respan.triggers.sweep import FAR, Sweep, worth_reading
 from airflow_respan.triggers.target import Look, Target
@@ -103,10 +103,11 @@ class Schedule:
         if not reads_on:
             self._end_sweep(sweep, now)
 
-    def list_failed(self, sweep: Sweep, error: RespanError, now: float) -> None:
+    def list_failed(self, sweep: Sweep, error: Exception, now: float) -> None:
         """Go on without the list: for a while, unless it is not the list that the service wants to be spared."""
         if not (isinstance(error, RespanTransientError) and error.retry_after):
-            self._list_from, self._list_is_refused = now + LIST_AGAIN, isinstance(error, RespanAPIError)
+            self._list_from = now + LIST_AGAIN
+            self._list_is_refused = not isinstance(error, RespanTransientError)
         self._end_sweep(sweep, now)
 
     def retrieve_failed(self) -> None:
