@@ -1,0 +1,146 @@
+"""The order in which requests go out; each moment is told, so nothing waits here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_respan.batch import Batch
+from airflow_respan.page import BatchPage
+from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, Schedule
+from airflow_respan.triggers.sweep import FAR, Sweep
+from airflow_respan.triggers.target import Look, Target
+
+NOW = 1000.0
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop for the futures to belong to; nothing runs in it."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+class Asked:
+    """A schedule, and looks put down in it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.schedule = Schedule()
+        # One round has gone by: in the first, no batch is far.
+        first = self.look("first")
+        assert self.chosen() is first
+        self.schedule.forget(first)
+        first.looks.clear()
+
+    def look(
+        self, batch_id: str, *, due: float = NOW, pause: float = 60, is_last: bool = False, **target: Any
+    ) -> Target:
+        found = self.schedule.target(batch_id, target.pop("provider_id", None), None)
+        found.retrieved_at = NOW
+        for name, value in target.items():
+            setattr(found, name, value)
+        self.schedule.add(found, Look(due, pause, is_last, self.loop.create_future()))
+        return found
+
+    def chosen(self, now: float = NOW, *, is_held: bool = False) -> Target | Sweep | None:
+        return self.schedule.choose(now, is_held=is_held)
+
+
+@pytest.fixture
+def asked(loop: asyncio.AbstractEventLoop) -> Asked:
+    """An empty schedule."""
+    return Asked(loop)
+
+
+def test_nothing_is_chosen_before_it_is_due(asked: Asked) -> None:
+    target = asked.look("batch_1", due=NOW + 10)
+
+    assert asked.chosen() is None
+    assert asked.schedule.next_due() == NOW + 10
+    assert asked.chosen(NOW + 10) is target
+
+
+def test_the_longest_due_come_first(asked: Asked) -> None:
+    targets = [asked.look(f"batch_{age}", due=NOW - age, page=FAR) for age in (3, 9, 6)]
+
+    assert [asked.chosen() for _ in range(4)] == [targets[1], targets[2], targets[0], None]
+
+
+def test_a_last_look_comes_first_even_when_the_service_wants_to_be_left_alone(asked: Asked) -> None:
+    asked.look("batch_1", due=NOW - 100, page=FAR)
+    last = asked.look("batch_2", is_last=True)
+
+    assert asked.chosen(is_held=True) is last
+    assert asked.chosen(is_held=True) is None
+    assert asked.chosen() is not None
+
+
+def test_what_will_soon_be_due_is_read_off_the_same_page_but_no_last_look_is(asked: Asked) -> None:
+    due = asked.look("batch_due")
+    soon = asked.look("batch_soon", due=NOW + 15, pause=60)
+    later = asked.look("batch_later", due=NOW + 16, pause=60)
+    last = asked.look("batch_last", due=NOW + 1, pause=60, is_last=True)
+
+    sweep = asked.chosen()
+
+    assert isinstance(sweep, Sweep)
+    assert set(sweep.wanted.values()) == {due, soon}
+    goes_on = [Batch(id=t.batch_id, status="in_progress") for t in (due, soon, later, last)]
+    asked.schedule.read_page(sweep, BatchPage(batches=tuple(goes_on), next_after=None), NOW)
+    assert [len(target.looks) for target in (due, soon, later, last)] == [0, 0, 1, 1]
+
+
+def test_ends_are_confirmed_before_the_round_goes_on_but_others_have_their_turn(asked: Asked) -> None:
+    ending = [asked.look(f"batch_{number}") for number in range(10)]
+    sweep = asked.chosen()
+    assert isinstance(sweep, Sweep)
+    ended = tuple(Batch(id=target.batch_id, status="completed") for target in ending)
+    asked.schedule.read_page(sweep, BatchPage(batches=ended, next_after=None), NOW)
+    others = [asked.look(f"other_{number}", page=FAR) for number in range(3)]
+
+    order = [asked.chosen() for _ in range(13)]
+
+    assert [target in ending for target in order] == ([True] * CONFIRMATIONS_IN_A_ROW + [False]) * 3 + [True]
+    assert [target for target in order if target in others] == others
+    assert all(target.looks for target in ending)
+
+
+def test_each_providers_batches_have_a_list_of_their_own(asked: Asked) -> None:
+    for number in range(5):
+        asked.look(f"batch_{number}", due=NOW - 2, provider_id="openai")
+        asked.look(f"batch_{number}", due=NOW - 1, provider_id="parasail")
+
+    providers = []
+    while sweep := asked.chosen():
+        assert isinstance(sweep, Sweep)
+        providers.append(sweep.provider_id)
+        found = tuple(Batch(id=batch_id, status="in_progress") for batch_id in sweep.wanted)
+        asked.schedule.read_page(sweep, BatchPage(batches=found, next_after=None), NOW)
+
+    assert providers == ["openai", "parasail"]
+
+
+def test_whose_last_retrieve_is_long_ago_is_retrieved_but_never_more_than_there_are_pages(asked: Asked) -> None:
+    targets = [asked.look(f"batch_{number}", retrieved_at=NOW - 10_000 + number) for number in range(5)]
+
+    sweep = asked.chosen()
+    assert isinstance(sweep, Sweep)
+
+    assert asked.chosen() is targets[0]
+    assert asked.chosen() is None
+    assert set(sweep.wanted.values()) == set(targets[1:])
+
+
+def test_nobody_is_asked_about_whom_nobody_waits_for_any_more(asked: Asked) -> None:
+    target = asked.look("batch_1", page=FAR)
+    other = asked.look("batch_2", page=FAR)
+    assert asked.chosen() is target
+    other.looks.clear()
+    asked.schedule.forget(other)
+
+    assert asked.chosen() is None
