@@ -1,7 +1,7 @@
 """Which request goes out next, for all looks of a poller. No I/O, no clock: the moment is told.
 
 In this order: the last look of a wait whose time is over; what seems to have ended, as only a retrieve is believed;
-then, round by round, what is due: pages of the list where they are cheaper, single retrieves where they are not.
+then, by turns, what is due: pages of the list where they are cheaper, single retrieves where they are not.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ class Schedule:
         self._retrieves: deque[Target] = deque()
         self._sweep: Sweep | None = None
         self._in_a_row = 0
+        self._read_last = False
         self._list_from = 0.0
         self._list_is_refused = False
         self._is_down = False
         self._forget_from = 0.0
         self.is_late = False
-        """Whether the longest due at the beginning of this round had been due for longer than a pause."""
+        """Whether what was chosen last had been due for longer than a pause."""
 
     def target(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> Target:
         """Give the target of a batch, the same to all who watch it."""
@@ -75,7 +76,7 @@ class Schedule:
             return target
         if is_held:
             return None
-        if not self._retrieves and not self._sweep:
+        if self._due and not self._sweep:
             self._begin_round(now)
         page = self._sweep if self._sweep and not self._sweep.is_asking else None
         has_a_turn = self._in_a_row < CONFIRMATIONS_IN_A_ROW or not (page or self._retrieves)
@@ -83,10 +84,14 @@ class Schedule:
             self._in_a_row += 1
             return target
         self._in_a_row = 0
-        if page:
-            page.is_asking = True
+        # By turns: neither a long list nor many batches that are not in it may keep the others waiting.
+        if page and not (self._read_last and self._retrieves):
+            self._read_last = page.is_asking = True
             return page
-        return _next(self._retrieves)
+        self._read_last = False
+        target = _next(self._retrieves)
+        self.is_late = target is not None and target.is_late(now)
+        return target
 
     def read_page(self, sweep: Sweep, page: BatchPage, now: float) -> None:
         """Take in a page of the list."""
@@ -135,7 +140,7 @@ class Schedule:
         due = [target for target in self._due if target.is_due(now) and not target.is_taken]
         if not due:
             return
-        self.is_late = any(now - look.due > look.pause for look in due[0].looks)
+        self.is_late = due[0].is_late(now)
         # A list shows one provider's batches; the others have the next round.
         provider_id = due[0].provider_id
         self._due = {target: None for target in due if target.provider_id != provider_id}

@@ -12,7 +12,7 @@ FAR = 10**9
 """The page of a batch that the list is not worth asking for."""
 
 PATIENCE = 2
-"""How many pages more than batches found are read before the rest is given up."""
+"""So many pages on which batches were to be expected, and none was found, are read before those are given up."""
 
 
 def worth_reading(pages: Iterable[int]) -> int:
@@ -37,7 +37,7 @@ class Sweep:
     :param wanted: what is looked for, by batch id
     :param after: the id that the next page comes after, or None for the first
     :param number: the next page (from 0)
-    :param found: how many of the wanted have been found
+    :param misses: the pages that were read in vain
     :param is_asking: whether a page is on its way
     """
 
@@ -45,7 +45,7 @@ class Sweep:
     wanted: dict[str, Target]
     after: str | None = None
     number: int = 0
-    found: int = 0
+    misses: int = 0
     is_asking: bool = False
 
     def read(self, batch_ids: Iterable[str], next_after: str | None) -> bool:
@@ -53,14 +53,14 @@ class Sweep:
 
         :return: whether to read on; if not, what is still wanted has to be retrieved
         """
-        for batch_id in batch_ids:
-            if target := self.wanted.pop(batch_id, None):
-                target.page = self.number
-                self.found += 1
+        was_promising = any(target.page <= self.number for target in self.wanted.values())
+        found = [target for batch_id in batch_ids if (target := self.wanted.pop(batch_id, None))]
+        for target in found:
+            target.page = self.number
+        self.misses += was_promising and not found
         self.number, self.after = self.number + 1, next_after
         for target in self.wanted.values():
-            target.page = max(target.page, self.number)
-        if next_after is None or self.number > self.found + PATIENCE:
-            for target in self.wanted.values():
+            if next_after is None or (self.misses >= PATIENCE and target.page <= self.number):
                 target.page = FAR
+            target.page = max(target.page, self.number)
         return worth_reading(target.page - self.number for target in self.wanted.values()) > 0

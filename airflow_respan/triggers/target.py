@@ -70,6 +70,10 @@ class Target:
         """Say whether somebody wants it looked at."""
         return any(look.due <= now for look in self.looks)
 
+    def is_late(self, now: float) -> bool:
+        """Say whether somebody has waited for longer than a pause beyond what he wanted."""
+        return any(now - look.due > look.pause for look in self.looks)
+
     def needs_retrieve(self, now: float) -> bool:
         """Say whether the list has been believed for long enough, or the batch is about to expire."""
         pause = max(look.pause for look in self.looks)

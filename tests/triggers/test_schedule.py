@@ -110,6 +110,18 @@ def test_ends_are_confirmed_before_the_round_goes_on_but_others_have_their_turn(
     assert all(target.looks for target in ending)
 
 
+def test_many_batches_that_are_not_in_the_list_do_not_keep_it_from_being_read(asked: Asked) -> None:
+    far = [asked.look(f"far_{number}", page=FAR) for number in range(100)]
+    assert asked.chosen() is far[0]
+    for number in range(5):
+        asked.look(f"batch_{number}", due=NOW + 1)
+
+    chosen = [asked.chosen(NOW + 1) for _ in range(3)]
+
+    assert isinstance(chosen[0], Sweep)
+    assert chosen[1:] == far[1:3]
+
+
 def test_each_providers_batches_have_a_list_of_their_own(asked: Asked) -> None:
     for number in range(5):
         asked.look(f"batch_{number}", due=NOW - 2, provider_id="openai")

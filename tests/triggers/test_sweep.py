@@ -60,14 +60,36 @@ def test_a_list_full_of_others_is_given_up() -> None:
     while sweep.read([f"other_{pages}"], f"other_{pages}"):
         pages += 1
 
-    assert pages == PATIENCE
+    assert pages + 1 == PATIENCE
     assert {target.page for target in targets} == {FAR}
+
+
+def test_pages_on_which_nothing_was_expected_are_no_reason_to_give_up() -> None:
+    sweep, targets = sweep_for(30)
+    for position, target in enumerate(targets):
+        target.page = 5 + position % 5
+    pages = [[]] * 5 + [[t.batch_id for t in targets if t.page == page] for page in range(5, 10)]
+
+    read_on = [sweep.read(page, "more") for page in pages]
+
+    assert read_on == [True] * 9 + [False]
+    assert [target.page for target in targets] == [5 + position % 5 for position in range(30)]
+
+
+def test_what_is_expected_later_is_not_given_up_with_what_was_missed() -> None:
+    sweep, targets = sweep_for(20)
+    for target in targets[10:]:
+        target.page = 4
+
+    assert sweep.read([], "more")
+    assert sweep.read([], "more")
+    assert [target.page for target in targets] == [FAR] * 10 + [4] * 10
 
 
 def test_a_list_that_never_ends_is_left_when_it_yields_too_little() -> None:
     sweep, _targets = sweep_for(1000)
     pages = 0
-    while sweep.read([f"batch_{pages * 2}"] if pages % 2 else [], "again"):
+    while sweep.read([f"batch_{pages}"] if pages < 3 else [], "again"):
         pages += 1
 
-    assert pages < 10
+    assert pages < 3 + PATIENCE
