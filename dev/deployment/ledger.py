@@ -64,14 +64,17 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
     """Find the looks at a batch that came sooner after the one before than the interval, or a 429, allows.
 
     One more request at once is right after an answer that was none (the retry within a call) and after a 401 (the
-    key may have been replaced); and each new try of a task looks at once.
+    key may have been replaced); each new try of a task looks at once; and the last look of all may confirm at once the
+    end that a page of the list has shown.
 
     :param requests: those for the list are left out: which waits they were made for is not to be seen
     :param interval: ``poke_interval`` (seconds), of which a look may be a little early
     :param tries: path of a batch -> how many tries its task has had
     """
-    looks = defaultdict(list)
+    looks, pages = defaultdict(list), []
     for request in requests:
+        if request.path == LIST:
+            pages.append(request.at)
         if request.method == "GET" and request.path != LIST:
             looks[request.path].append(request)
     for path, series in looks.items():
@@ -83,6 +86,8 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
                 is_second = False
             elif not is_second and before.status not in (200, 429):
                 is_second = True
+            elif this is series[-1] and any(before.at < page < this.at for page in pages):
+                continue
             elif new_tries:
                 new_tries, is_second = new_tries - 1, False
             else:

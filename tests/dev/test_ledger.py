@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ def test_each_new_try_may_look_at_once() -> None:
 
     assert list(looks_too_soon(looks, interval=15, tries={PATH: 3})) == []
     assert len(list(looks_too_soon(looks, interval=15, tries={PATH: 2}))) == 1
+
+
+def test_the_end_that_the_list_has_shown_may_be_confirmed_at_once() -> None:
+    page = replace(look(17), path="/api/v1/batches/")
+
+    assert list(looks_too_soon([look(0), look(15), page, look(18)], interval=15, tries={})) == []
+    assert len(list(looks_too_soon([look(0), look(15), page, look(18), look(40)], interval=15, tries={}))) == 1
+    assert len(list(looks_too_soon([look(0), look(15), look(18)], interval=15, tries={}))) == 1
 
 
 def test_a_wait_that_was_marked_failed_and_went_on_is_found() -> None:
