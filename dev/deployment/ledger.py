@@ -75,7 +75,7 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
     for request in requests:
         if request.path == LIST:
             pages.append(request.at)
-        if request.method == "GET" and request.path != LIST:
+        elif request.method == "GET":
             looks[request.path].append(request)
     for path, series in looks.items():
         new_tries, is_second = tries.get(path, 1) - 1, False
