@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import tempfile
@@ -63,7 +64,11 @@ BY_HAND = {
     "cleared": {"deferrable": True},
     "cleared_cancelling": {"deferrable": True, "cancel_on_kill": True},
 }
+TROUBLE = re.compile(r"\[(warning|error|critical) |Traceback|deadlock")
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer#1", "triggerer#2")
+LONGEST_END = 900.0
+"""Seconds; Airflow takes five minutes to miss a worker that died, and ten to miss a task that nobody took up."""
+
 LONGEST_STEP = 0.5
 """Seconds of processor time; a garbage collection within a step was seen to take 0.2."""
 
@@ -124,18 +129,14 @@ def endure(deployment: Deployment, faults: list[Callable[[Deployment], None]]) -
         deployment.finish(deployment.waits[number :: len(faults) + 1])
         fault(deployment)
     deployment.finish(deployment.ongoing())
-    deployment.until(
-        lambda: deployment.call("GET", deployment.run_path)["state"] in ("success", "failed"), "the run has ended"
-    )
+    deployment.until(deployment.run_has_ended, "the run has ended", seconds=LONGEST_END)
 
 
 def found(deployment: Deployment, seen: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """Collect what has become of each wait: from Airflow's API, and from what the DAG noted."""
     outcomes: dict[tuple[str, int], dict[str, Any]] = defaultdict(lambda: {"ends": [], "errors": [], "xcoms": {}})
-    for offset in range(0, len(deployment.waits) + 100, 100):
-        page = deployment.call("GET", f"{deployment.run_path}/taskInstances?limit=100&offset={offset}")
-        for ti in page["task_instances"]:
-            outcomes[ti["task_id"], ti["map_index"]].update(state=ti["state"], tries=ti["try_number"])
+    for ti in deployment.task_instances():
+        outcomes[ti["task_id"], ti["map_index"]].update(state=ti["state"], tries=ti["try_number"])
     for line in seen.read_text().splitlines():
         about = json.loads(line)
         outcome = outcomes[about["task_id"], about["map_index"]]
@@ -222,6 +223,20 @@ Losses      {len(amiss)}""")
         print(f"  {line}")
 
 
+def explain(deployment: Deployment, home: Path) -> None:
+    """Print whatever may tell why something was waited for in vain, as nobody may see the logs later."""
+    for log in sorted(home.glob("*.log")):
+        lines = [line for line in log.read_text(errors="replace").splitlines() if TROUBLE.search(line)]
+        for line in lines[-20:]:
+            print(f"{log.stem}: {line[:300]}")
+    for ti in deployment.task_instances():
+        if ti["state"] not in ("success", "failed"):
+            print(f"{ti['task_id']}[{ti['map_index']}] is {ti['state']}, try {ti['try_number']}")
+            for log in home.glob(f"logs/*/*/task_id={ti['task_id']}/map_index={ti['map_index']}/*"):
+                for line in log.read_text(errors="replace").splitlines()[-3:]:
+                    print(f"  {log.name}: {line[:300]}")
+
+
 def main() -> int:
     """Set up, endure, judge, print."""
     parser = argparse.ArgumentParser(prog="make test-deployment", description=__doc__)
@@ -248,7 +263,11 @@ def main() -> int:
             for task_id, mode in modes.items()
         }
         with deployed(home, sandbox, tasks, options.executor) as deployment:
-            endure(deployment, SHORT_FAULTS if options.short else ALL_FAULTS)
+            try:
+                endure(deployment, SHORT_FAULTS if options.short else ALL_FAULTS)
+            except TimeoutError:
+                explain(deployment, home)
+                raise
             amiss = judge(deployment, found(deployment, home / "seen.jsonl"), options.interval)
         logs = list(home.glob("triggerer*.log"))
         amiss += [f"a step of a triggerer took {step:.2f} s" for step in long_steps(logs) if step > LONGEST_STEP]

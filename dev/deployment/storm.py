@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -54,7 +54,7 @@ class Deployment:
     :param call: asks Airflow's API: method, path, body
     :param start: starts a component
     :param end: ends a component by a signal
-    :param until: waits for a condition, in words, and gives the seconds that it took
+    :param until: waits for a condition, in words, at most ``seconds``; gives the seconds that it took
     :param run_path: the path of the DAG run in that API, once there is one
     :param happened: what was done, with figures, for the report
     """
@@ -65,7 +65,7 @@ class Deployment:
     call: Callable[..., Any]
     start: Callable[[str], None]
     end: Callable[[str, signal.Signals], None]
-    until: Callable[[Callable[[], bool], str], float]
+    until: Callable[..., float]
     run_path: str = ""
     happened: list[str] = field(default_factory=list)
 
@@ -114,12 +114,17 @@ class Deployment:
 
     def none_is_left_to_who_died_by(self, moment: str) -> bool:
         """Say whether each deferred task has a triggerer that was heard of since a moment (ISO 8601, UTC)."""
+        jobs = [ti["triggerer_job"] for ti in self.task_instances("state=deferred&")]
+        return all(job is not None and job["latest_heartbeat"] >= moment for job in jobs)
+
+    def task_instances(self, query: str = "") -> Iterator[dict[str, Any]]:
+        """Give the run's task instances as Airflow's API has them, page by page.
+
+        :param query: which of them, and an ``&``
+        """
         for offset in range(0, len(self.waits) + 100, 100):
-            path = f"{self.run_path}/taskInstances?state=deferred&limit=100&offset={offset}"
-            jobs = [ti["triggerer_job"] for ti in self.call("GET", path)["task_instances"]]
-            if any(job is None or job["latest_heartbeat"] < moment for job in jobs):
-                return False
-        return True
+            path = f"{self.run_path}/taskInstances?{query}limit=100&offset={offset}"
+            yield from self.call("GET", path)["task_instances"]
 
     def run_has_ended(self) -> bool:
         """Say whether the DAG run is over, well or badly."""
