@@ -12,9 +12,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import pendulum
 
 from airflow_respan import failures
-from airflow_respan.connection import RespanConnection
 from airflow_respan.exceptions import RespanError
-from airflow_respan.plain import plain
 from airflow_respan.request import Request
 
 T = TypeVar("T")
@@ -56,9 +54,7 @@ def read_answer(request: Request[T], answer: Answer) -> T:
     """
     if not 200 <= answer.status < 300:
         raise failure(request, answer)
-    # A service that echoes the key must not get it into a batch's errors, and so into XCom and logs. Not before
-    # it is decoded: JSON has many spellings of one text.
-    data = _redacted(request.connection, plain(failures.decode(answer.body)))
+    data = failures.decode(answer.body)
     try:
         return request.read(data)
     except ValueError as error:
@@ -132,14 +128,6 @@ def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
         if math.isfinite(seconds):
             return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
     return None
-
-
-def _redacted(connection: RespanConnection, value: Any) -> Any:
-    if isinstance(value, str):
-        return connection.redact(value)
-    if isinstance(value, dict):
-        return {connection.redact(key): _redacted(connection, item) for key, item in value.items()}
-    return [_redacted(connection, item) for item in value] if isinstance(value, list) else value
 
 
 def _origin(url: str) -> str:

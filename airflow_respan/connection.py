@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_respan.exceptions import RespanConfigurationError
+from airflow_respan.plain import plain
 
 DEFAULT_BASE_URL = "https://api.respan.ai"
 DEFAULT_TIMEOUT = 30.0
@@ -102,6 +103,21 @@ class RespanConnection:
                 text = text.replace(secret, "***")
         # Proxies have passwords too, those that only the environment knows among them.
         return _URL_CREDENTIALS.sub("//***@", text) if "@" in text else text
+
+    def clean(self, data: Any) -> Any:
+        """Take out of decoded JSON what Airflow cannot keep (see :mod:`airflow_respan.plain`), and the secrets.
+
+        A service that echoes the key must not get it into a batch's errors, and so into XCom and logs. Not before
+        it is decoded: JSON has many spellings of one text.
+        """
+        return self._redacted(plain(data))
+
+    def _redacted(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {self.redact(key): self._redacted(item) for key, item in value.items()}
+        return [self._redacted(item) for item in value] if isinstance(value, list) else value
 
 
 class _Fields:

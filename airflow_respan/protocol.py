@@ -7,6 +7,8 @@ to :func:`airflow_respan.answers.read_answer`. So workers and triggerers cannot 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import IO, Any, TypeVar
 
 from airflow_respan.batch import Batch
@@ -53,7 +55,9 @@ def list_batches(
     if not 1 <= limit <= LARGEST_PAGE:
         raise ValueError(f"limit is {limit}; a page of the list holds 1 to {LARGEST_PAGE} batches")
     query = {"limit": limit, "after": after, "provider_id": provider_id or connection.provider_id}
-    return make_request(connection, "list batches", "GET", BATCHES, BatchPage.from_dict, query=query)
+    request = make_request(connection, "list batches", "GET", BATCHES, BatchPage.from_dict, query=query)
+    # Cleaning a hundred batches is most of the work that a page makes, and few of them may be of interest.
+    return replace(request, read=partial(BatchPage.from_dict, clean=connection.clean))
 
 
 def create_batch(

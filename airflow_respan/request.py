@@ -37,7 +37,7 @@ class Request(Generic[T]):
     :param what: the call in words, for error messages: ``retrieve batch 'batch_abc123'``
     :param method: the HTTP method
     :param url: absolute, with query
-    :param read: makes the result of the decoded answer; raises ValueError if the answer is none
+    :param read: makes the result of the decoded answer, as it came; raises ValueError if the answer is none
     :param headers: all of them but ``Authorization``, which the carrier adds
     :param json: the body, or None
     :param upload: the file that is the body, or None
@@ -71,6 +71,7 @@ def make_request(
     """Make a request: address, headers and tracking parameters, the same for every endpoint.
 
     :param path: below the connection's base URL, ids already quoted by :func:`segment`
+    :param read: makes the result of the decoded answer, of which nothing is left that must not be kept
     :param query: what is None is left out
     :param respan_params: on top of the connection's
     :raises ValueError: if something of it cannot be sent; names it
@@ -95,7 +96,7 @@ def make_request(
         what=what,
         method=method,
         url=f"{connection.base_url}{path}{'?' if asked else ''}{urlencode(asked)}",
-        read=read,
+        read=lambda data: read(connection.clean(data)),
         headers=headers,
         json=json_body,
         upload=upload,

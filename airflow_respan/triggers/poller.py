@@ -188,8 +188,8 @@ class Poller:
 
     def _obey(self, error: Exception) -> None:
         """Leave the service alone for as long as it asks for; it means all of us."""
-        if isinstance(error, RespanTransientError) and error.retry_after:
-            self._budget.hold(time.monotonic() + error.retry_after)
+        if isinstance(error, RespanTransientError):
+            self._budget.hold(time.monotonic() + (error.retry_after or 0))
 
     def _warn(self) -> None:
         self._has_warned = True

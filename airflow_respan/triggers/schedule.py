@@ -95,11 +95,14 @@ class Schedule:
 
     def read_page(self, sweep: Sweep, page: BatchPage, now: float) -> None:
         """Take in a page of the list."""
-        reads_on = sweep.read([batch.id for batch in page.batches], page.next_after)
-        for batch in page.batches:
-            target = self.targets.get((batch.id, sweep.provider_id))
-            if target is None:
-                continue
+        found = []
+        for item in page.items:
+            target = self.targets.get((item.id, sweep.provider_id)) if item.id else None
+            batch = target.read(item) if target else None
+            if target and batch:
+                found.append((target, batch))
+        reads_on = sweep.read([target.batch_id for target, _batch in found], page.next_after)
+        for target, batch in found:
             if not batch.is_terminal:
                 target.listed(batch, now)
             elif not target.seems_ended:

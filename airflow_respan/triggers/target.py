@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_respan.batch import Batch
+from airflow_respan.page import PageItem
 
 EARLY = 0.25
 """The share of its pause (ratio 0-1) that a look may be early, where a request that serves it is made anyway."""
@@ -46,6 +47,7 @@ class Target:
     :param looks: what they have asked for, and not been given yet
     :param page: the page of the list (from 0) on which the batch is to be expected at the earliest
     :param batch: what is known of it, or None
+    :param digest: of what the list said of it last, while it went on
     :param retrieved_at: when it was retrieved last (seconds of ``time.monotonic``)
     :param is_taken: whether a request that serves it has been decided on
     :param seems_ended: whether that is the retrieve which is to confirm an end
@@ -58,6 +60,7 @@ class Target:
     looks: list[Look] = field(default_factory=list)
     page: int = 0
     batch: Batch | None = None
+    digest: int | None = None
     retrieved_at: float = field(default_factory=time.monotonic)
     is_taken: bool = False
     seems_ended: bool = False
@@ -86,12 +89,30 @@ class Target:
         self.batch, self.retrieved_at = batch, now
         self.answer(batch, until=float("inf") if batch.is_terminal else now)
 
-    def listed(self, batch: Batch, now: float) -> None:
-        """Take in what the list says of a batch that goes on; what it leaves out is filled in from what is known."""
+    def read(self, item: PageItem) -> Batch | None:
+        """Read what the list says of the batch; None if that makes no sense.
+
+        Where it says what it has said before of a batch that goes on, what is known by now stands: that may be from
+        a retrieve. What it leaves out is filled in from there, too.
+        """
+        digest = item.digest()
+        if self.batch and digest == self.digest:
+            return self.batch
+        try:
+            batch = item.read()
+        except ValueError:
+            return None
+        if batch.is_terminal:
+            return batch
+        self.digest = digest
         if self.batch:
             names = ("request_counts", "created_at", "in_progress_at", "expires_at")
             gaps = {name: getattr(self.batch, name) for name in names if getattr(batch, name) is None}
             batch = replace(batch, **gaps) if gaps else batch
+        return batch
+
+    def listed(self, batch: Batch, now: float) -> None:
+        """Take in a batch that goes on, says the list."""
         self.batch = batch
         self.answer(batch, until=now)
 

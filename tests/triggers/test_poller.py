@@ -236,6 +236,20 @@ def test_with_too_small_a_budget_the_longest_due_come_first_and_the_log_says_so_
     )
 
 
+def test_in_an_outage_the_log_does_not_blame_the_budget(
+    sandbox: RespanSandbox, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 60})
+    sandbox.inject(Fault.error(503), times=None)
+    batch_ids = [sandbox.add_batch() for _ in range(12)]
+
+    asyncio.run(watch_until(batch_ids, lambda: asked(sandbox)["retrieve"] >= 20))
+
+    said = [(record.name, record.getMessage()) for record in caplog.records]
+    assert not [message for name, message in said if name == "airflow_respan.triggers.poller"]
+    assert [message for name, message in said if name == "airflow_respan.wait"]
+
+
 async def watch_until(batch_ids: list[str], is_true: Callable[[], bool]) -> None:
     """Let waits look until a condition comes true."""
     waiting = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers_for(batch_ids, poke_interval=0.1)]

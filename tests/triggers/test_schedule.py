@@ -25,6 +25,11 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
+def page_of(*batches: Batch) -> BatchPage:
+    """The last page of a list."""
+    return BatchPage.from_dict({"data": [batch.to_dict() for batch in batches], "has_more": False})
+
+
 class Asked:
     """A schedule, and looks put down in it."""
 
@@ -91,7 +96,7 @@ def test_what_will_soon_be_due_is_read_off_the_same_page_but_no_last_look_is(ask
     assert isinstance(sweep, Sweep)
     assert set(sweep.wanted.values()) == {due, soon}
     goes_on = [Batch(id=t.batch_id, status="in_progress") for t in (due, soon, later, last)]
-    asked.schedule.read_page(sweep, BatchPage(batches=tuple(goes_on), next_after=None), NOW)
+    asked.schedule.read_page(sweep, page_of(*goes_on), NOW)
     assert [len(target.looks) for target in (due, soon, later, last)] == [0, 0, 1, 1]
 
 
@@ -100,7 +105,7 @@ def test_ends_are_confirmed_before_the_round_goes_on_but_others_have_their_turn(
     sweep = asked.chosen()
     assert isinstance(sweep, Sweep)
     ended = tuple(Batch(id=target.batch_id, status="completed") for target in ending)
-    asked.schedule.read_page(sweep, BatchPage(batches=ended, next_after=None), NOW)
+    asked.schedule.read_page(sweep, page_of(*ended), NOW)
     others = [asked.look(f"other_{number}", page=FAR) for number in range(3)]
 
     order = [asked.chosen() for _ in range(13)]
@@ -132,7 +137,7 @@ def test_each_providers_batches_have_a_list_of_their_own(asked: Asked) -> None:
         assert isinstance(sweep, Sweep)
         providers.append(sweep.provider_id)
         found = tuple(Batch(id=batch_id, status="in_progress") for batch_id in sweep.wanted)
-        asked.schedule.read_page(sweep, BatchPage(batches=found, next_after=None), NOW)
+        asked.schedule.read_page(sweep, page_of(*found), NOW)
 
     assert providers == ["openai", "parasail"]
 
