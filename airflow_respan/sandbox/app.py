@@ -203,15 +203,13 @@ class Service:
         """Answer ``DELETE /api/files/{id}/``."""
         file_id = request.match_info["id"]
         if not self.files.delete(file_id):
-            return refusals.no_file(request.match_info["id"])
+            return refusals.no_file(file_id)
         return web.json_response({"id": file_id, "object": "file", "deleted": True})
 
     async def file_content(self, request: web.Request) -> web.StreamResponse:
         """Answer ``GET /api/files/{id}/content/``, from disk."""
         file = self.files.get(request.match_info["id"])
-        if file is None:
-            return refusals.no_file(request.match_info["id"])
-        return Content(file.path)
+        return Content(file.path) if file else refusals.no_file(request.match_info["id"])
 
     def _batch(self, request: web.Request, answer: dict[str, Any] | None) -> web.Response:
         if answer is None:

@@ -112,7 +112,8 @@ class SandboxBatch:
         """Let be found what the batch has come to: all of it, or the first part."""
         outcome = task.outcome.result()
         progress = outcome.whole if self.answer["status"] == "completed" else outcome.partial
-        self.answer["request_counts"].update(completed=progress.completed, failed=progress.failed)
+        counts = {"total": outcome.total, "completed": progress.completed, "failed": progress.failed}
+        self.answer["request_counts"] = counts
         for key, file, size in (
             ("output_file_id", task.output, progress.output_size),
             ("error_file_id", task.error, progress.error_size),

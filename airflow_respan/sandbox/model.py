@@ -22,7 +22,7 @@ def problem(line: bytes, endpoint: str, seen: set[str]) -> tuple[str, str, str |
     """
     try:
         request = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
     if not isinstance(request, Mapping):
         return "invalid_request", "This line is no JSON object.", None
@@ -69,7 +69,7 @@ def _answer(url: str, body: Mapping[str, Any], position: int) -> dict[str, Any]:
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens, "total_tokens": 2 * tokens}
     common = {"model": body.get("model"), "usage": usage}
     if url == "/v1/embeddings":
-        digest = hashlib.sha256(said.encode()).digest()
+        digest = hashlib.sha256(said.encode(errors="surrogatepass")).digest()
         vector = [byte / 255 for byte in digest[:8]]
         return {
             "object": "list",

@@ -86,6 +86,7 @@ def test_an_outcome_can_be_asked_for(
     ("lines", "code", "number"),
     [
         (["no json"], "invalid_json_line", 1),
+        (["[" * 100_000], "invalid_json_line", 1),
         ([LINE, LINE], "duplicate_custom_id", 2),
         ([LINE, {**LINE, "custom_id": "x", "url": "/v1/embeddings"}], "url_mismatch", 2),
         ([{**LINE, "method": "GET"}], "invalid_method", 1),
@@ -120,13 +121,14 @@ def test_all_bad_lines_are_named_up_to_twenty(sandbox: RespanSandbox) -> None:
     }
 
 
-def test_an_input_file_that_is_deleted_before_its_turn_fails(sandbox: RespanSandbox) -> None:
-    many = [{**LINE, "custom_id": f"request-{number}"} for number in range(20_000)]
-    first, second = create(sandbox, *many), create(sandbox, LINE)
-    call(sandbox, "DELETE", f"/api/files/{second['input_file_id']}/")
+def test_an_input_file_that_is_gone_fails(sandbox: RespanSandbox) -> None:
+    sandbox.service.files.get(upload(sandbox, LINE)).path.unlink()
+    body = {"input_file_id": "file-00000001", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
-    assert (sandbox.advance(first["id"]), sandbox.advance(second["id"])) == ("in_progress", "failed")
-    [error] = sandbox.batches[-1]["errors"]["data"]
+    batch_id = call(sandbox, "POST", "/api/v1/batches/", json=body).json()["id"]
+
+    assert sandbox.advance(batch_id) == "failed"
+    [error] = sandbox.batches[0]["errors"]["data"]
     assert (error["code"], error["message"]) == (
         "file_unreadable",
         "The input file cannot be read: No such file or directory.",
@@ -329,6 +331,13 @@ def test_cancelling_what_has_ended_changes_nothing(sandbox: RespanSandbox) -> No
             {},
             422,
             {"detail": "Validation failed", "errors": {"file": ["This field is required."]}},
+        ),
+        (
+            "GET",
+            "/api/files/file-none/content/",
+            {},
+            404,
+            {"error": {"message": "No such file: file-none", "type": "invalid_request_error"}},
         ),
         ("GET", "/nowhere", {}, 404, {"detail": "Not Found"}),
     ],
