@@ -12,7 +12,8 @@ As a program: ``python -m airflow_respan.sandbox``. In a test::
 
 from __future__ import annotations
 
+from airflow_respan.sandbox.downloads import Download
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.server import RespanSandbox
 
-__all__ = ["Fault", "RespanSandbox"]
+__all__ = ["Download", "Fault", "RespanSandbox"]

@@ -7,41 +7,21 @@ import binascii
 import json
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from airflow_respan.sandbox import model
+from airflow_respan.sandbox import model, refusals
 from airflow_respan.sandbox.batches import Batches
+from airflow_respan.sandbox.content import Content
 from airflow_respan.sandbox.control import CONTROL, Control, Injected, json_object
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
+from airflow_respan.sandbox.received import ReceivedRequest
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(kw_only=True)
-class ReceivedRequest:
-    """A request that the sandbox has seen, its key aside.
-
-    :param params: what ``X-Data-Respan-Params`` held, whichever way it was encoded
-    :param body: what was sent as JSON; empty for everything else
-    :param peer: the connection that it came over
-    :param at: when it came (seconds of ``time.monotonic``)
-    :param status: the HTTP status that it was answered; None before that, and if the connection was cut
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    params: Mapping[str, Any]
-    body: bytes
-    peer: str
-    at: float
-    status: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -78,6 +58,7 @@ class Service:
         for method, path, handler in routes:
             app.router.add_route(method, path, handler)
             app.router.add_route(method, f"{path}/", handler)
+        app.on_response_prepare.append(self._note_status)
         control = Control(batches=self.batches, faults=self.faults)
         app.router.add_post(f"{CONTROL}faults", control.post_faults)
         app.router.add_post(f"{CONTROL}batches", control.post_batches)
@@ -101,45 +82,56 @@ class Service:
             at=time.monotonic(),
         )
         self.requests.append(received)
-        response = await self._answer(request, handler, params)
+        response = await self._answer(request, handler, params, received)
         if request.transport is not None and not request.transport.is_closing():
             received.status = response.status
         return response
 
+    async def _note_status(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Note the status of a file's content, which aiohttp settles only now, when it is about to be sent."""
+        if isinstance(response, Content) and request.transport is not None and not request.transport.is_closing():
+            response.note(response.status)
+
     async def _answer(
-        self, request: web.Request, handler: Handler, params: dict[str, Any] | None
+        self, request: web.Request, handler: Handler, params: dict[str, Any] | None, received: ReceivedRequest
     ) -> web.StreamResponse:
-        for fault in self._due(request):
+        due = self._due(request)
+        for fault in due:
             response = await fault.play(request)
             if response is not None:
                 return response
         if refusal := self._refusal(request, params):
             return refusal
         try:
-            return await handler(request)
+            response = await handler(request)
         except web.HTTPException as error:
-            return web.json_response({"detail": error.reason}, status=error.status)
+            response = web.json_response({"detail": error.reason}, status=error.status)
+        if isinstance(response, Content):
+            response.received = received
+        for fault in due:
+            response = await fault.spoil(request, response)
+        return response
 
     def _refusal(self, request: web.Request, params: object) -> web.Response | None:
         scheme, _space, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
-            return _error(401, "Authentication credentials were not provided.")
+            return refusals.error(401, "Authentication credentials were not provided.")
         if key not in self.api_keys:
-            return _error(401, "Invalid API key.")
+            return refusals.error(401, "Invalid API key.")
         if params is None:
-            return _invalid("X-Data-Respan-Params", "Neither a JSON object nor one in Base64.")
+            return refusals.invalid("X-Data-Respan-Params", "Neither a JSON object nor one in Base64.")
         return None
 
     def _due(self, request: web.Request) -> list[Fault]:
         due = []
         for injected in list(self.faults):
-            if injected.path in f"{request.path}$" and injected.method in (None, request.method):
+            if injected.hits(request):
                 due.append(injected.fault)
                 if injected.times is not None:
                     injected.times -= 1
                     if injected.times <= 0:
                         self.faults.remove(injected)
-                if injected.fault.status is not None:
+                if injected.fault.status is not None or injected.fault.download is not None:
                     break
         return due
 
@@ -147,7 +139,7 @@ class Service:
         """Answer ``GET /api/v1/batches/``."""
         limit = request.query.get("limit", "20")
         if not limit.isdecimal() or not 1 <= int(limit) <= 100:
-            return _invalid("limit", "Ensure this value is between 1 and 100.")
+            return refusals.invalid("limit", "Ensure this value is between 1 and 100.")
         return web.json_response(self.batches.page(limit=int(limit), after=request.query.get("after")))
 
     async def create_batch(self, request: web.Request) -> web.Response:
@@ -155,12 +147,14 @@ class Service:
         fields = await json_object(request)
         for name in ("input_file_id", "endpoint", "completion_window"):
             if not isinstance(fields.get(name), str):
-                return _invalid(name, "This field is required.")
+                return refusals.invalid(name, "This field is required.")
         file = self.files.get(fields["input_file_id"])
         if file is None:
-            return _error(400, f"No such file: {fields['input_file_id']}")
+            return refusals.error(400, f"No such file: {fields['input_file_id']}")
         if fields["endpoint"] not in model.ENDPOINTS:
-            return _error(400, f"Invalid endpoint: {fields['endpoint']}")
+            return refusals.error(400, f"Invalid endpoint: {fields['endpoint']}")
+        if refusal := refusals.of_metadata(fields.get("metadata")):
+            return refusal
         kept = {name: fields.get(name) for name in ("endpoint", "completion_window", "metadata")}
         return web.json_response(self.batches.create(file, kept))
 
@@ -181,41 +175,45 @@ class Service:
     async def upload_file(self, request: web.Request) -> web.Response:
         """Answer ``POST /api/files/``, writing to disk what comes."""
         if not request.content_type.startswith("multipart/"):
-            return _invalid("file", "This field is required.")
+            return refusals.invalid("file", "This field is required.")
         file, purpose = None, None
-        async for part in await request.multipart():
-            if isinstance(part, BodyPartReader) and part.name == "purpose":
-                purpose = await part.text()
-            elif isinstance(part, BodyPartReader) and part.name == "file":
-                file = self.files.new(filename=part.filename or "file", purpose="batch")
-                with file.path.open("wb") as target:
-                    while piece := await part.read_chunk(2**16):
-                        target.write(piece)
-        if file is None or purpose is None:
-            return _invalid("purpose" if file else "file", "This field is required.")
-        self.files.add(file)
-        return web.json_response(file.to_dict())
+        try:
+            async for part in await request.multipart():
+                if isinstance(part, BodyPartReader) and part.name == "purpose":
+                    purpose = await part.text()
+                elif isinstance(part, BodyPartReader) and part.name == "file":
+                    file = self.files.new(filename=part.filename or "file", purpose="batch")
+                    with file.path.open("wb") as target:
+                        while piece := await part.read_chunk(2**16):
+                            target.write(piece)
+            if file is None or purpose is None:
+                return refusals.invalid("purpose" if file else "file", "This field is required.")
+            self.files.add(file)
+            return web.json_response(file.to_dict())
+        finally:
+            if file is not None and self.files.get(file.id) is None:
+                file.path.unlink()  # the upload broke off
 
     async def get_file(self, request: web.Request) -> web.Response:
         """Answer ``GET /api/files/{id}/``."""
         file = self.files.get(request.match_info["id"])
-        return web.json_response(file.to_dict()) if file else _no_file(request)
+        return web.json_response(file.to_dict()) if file else refusals.no_file(request.match_info["id"])
 
     async def delete_file(self, request: web.Request) -> web.Response:
         """Answer ``DELETE /api/files/{id}/``."""
         file_id = request.match_info["id"]
         if not self.files.delete(file_id):
-            return _no_file(request)
+            return refusals.no_file(file_id)
         return web.json_response({"id": file_id, "object": "file", "deleted": True})
 
     async def file_content(self, request: web.Request) -> web.StreamResponse:
         """Answer ``GET /api/files/{id}/content/``, from disk."""
         file = self.files.get(request.match_info["id"])
-        return web.FileResponse(file.path) if file else _no_file(request)
+        return Content(file.path) if file else refusals.no_file(request.match_info["id"])
 
     def _batch(self, request: web.Request, answer: dict[str, Any] | None) -> web.Response:
         if answer is None:
-            return _error(404, f"No such batch: {request.match_info['id']}")
+            return refusals.error(404, f"No such batch: {request.match_info['id']}")
         return web.json_response(answer)
 
 
@@ -229,17 +227,3 @@ def _respan_params(header: str | None) -> dict[str, Any] | None:
     except (ValueError, binascii.Error):
         return None
     return params if isinstance(params, dict) else None
-
-
-def _no_file(request: web.Request) -> web.Response:
-    return _error(404, f"No such file: {request.match_info['id']}")
-
-
-def _error(status: int, message: str) -> web.Response:
-    """Make an error in the shape that the service gives this status."""
-    error: Any = message if status == 401 else {"message": message, "type": "invalid_request_error"}
-    return web.json_response({"error": error}, status=status)
-
-
-def _invalid(name: str, message: str) -> web.Response:
-    return web.json_response({"detail": "Validation failed", "errors": {name: [message]}}, status=422)

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from airflow_respan.sandbox.batches import Batches
+from airflow_respan.sandbox.downloads import Download
 from airflow_respan.sandbox.faults import Fault
 
 CONTROL = "/_sandbox/"
@@ -26,6 +27,14 @@ class Injected:
     path: str
     method: str | None
 
+    def hits(self, request: web.Request) -> bool:
+        """Say whether a request meets it; what spoils a file's content lies in wait for downloads alone."""
+        return (
+            self.path in f"{request.path}$"
+            and self.method in (None, request.method)
+            and (self.fault.download is None or request.path.rstrip("/").endswith("/content"))
+        )
+
 
 @dataclass(kw_only=True)
 class Control:
@@ -41,15 +50,18 @@ class Control:
     async def post_faults(self, request: web.Request) -> web.Response:
         """Inject a fault from another process: ``{"fault": {"status": 503}, "times": 3, "path": "/batches/"}``.
 
-        An empty object heals all.
+        What spoils a download is ``{"fault": {"download": {"missing_row": 3}}}``. An empty object heals all.
         """
         wanted = await json_object(request)
         if not wanted:
             self.faults.clear()
             return web.json_response({"faults": 0})
+        fault = dict(wanted["fault"])
+        if "download" in fault:
+            fault["download"] = Download(**fault["download"])
         self.faults.append(
             Injected(
-                fault=Fault(**wanted["fault"]),
+                fault=Fault(**fault),
                 times=wanted.get("times", 1),
                 path=wanted.get("path", ""),
                 method=wanted.get("method"),

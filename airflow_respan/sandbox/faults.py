@@ -6,18 +6,22 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
+
+from airflow_respan.sandbox.content import Content
+from airflow_respan.sandbox.downloads import Download
 
 HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One way to misbehave, instead of answering.
+    """One way to misbehave, instead of answering or in doing so.
 
-    Make it by the class methods; ``Fault(status=..., body=...)`` is any other answer.
+    Make it by the class methods; ``Fault(status=..., body=...)`` is any other answer, ``Fault(download=...)`` any other
+    way to send a file's content.
 
     :param status: the HTTP status
     :param body: the body; a mapping is sent as JSON
@@ -25,6 +29,9 @@ class Fault:
     :param delay: seconds before anything is sent; alone, the true answer follows
     :param cut_after: close the connection after so many bytes of the body; 0 sends nothing at all
     :param pause: seconds between two bytes of the body
+    :param late: seconds between a request's being carried out and its true answer
+    :param lost: carry the request out, and close the connection instead of answering
+    :param download: how a file's content is sent; only downloads meet it
     """
 
     status: int | None = None
@@ -33,6 +40,9 @@ class Fault:
     delay: float = 0.0
     cut_after: int | None = None
     pause: float = 0.0
+    late: float = 0.0
+    lost: bool = False
+    download: Download | None = None
 
     @classmethod
     def rate_limit(cls, *, retry_after: float | None = 30, header: str | None = None) -> Fault:
@@ -72,8 +82,48 @@ class Fault:
         """Make a redirect."""
         return cls(status=status, headers={"Location": location})
 
+    @classmethod
+    def late_answer(cls, seconds: float) -> Fault:
+        """Make a true answer that comes long after the request has been carried out."""
+        return cls(late=seconds)
+
+    @classmethod
+    def lost_answer(cls) -> Fault:
+        """Make a connection that breaks when the request has been carried out: a batch is made, and nobody told."""
+        return cls(lost=True)
+
+    @classmethod
+    def cut_download(cls, after: int, *, framing: Literal["length", "chunked", "close"] = "length") -> Fault:
+        """Make a content that ends after so many bytes; framed by ``close``, nothing tells that it was cut."""
+        return cls(download=Download(cut_after=after, framing=framing))
+
+    @classmethod
+    def slow_download(cls, bytes_per_second: float) -> Fault:
+        """Make a content that comes no faster than this."""
+        return cls(download=Download(bytes_per_second=bytes_per_second))
+
+    @classmethod
+    def no_ranges(cls) -> Fault:
+        """Make a download whole, with 200, though a part was asked for."""
+        return cls(download=Download(ranges=False))
+
+    @classmethod
+    def missing_row(cls, number: int) -> Fault:
+        """Make a content without this row."""
+        return cls(download=Download(missing_row=number))
+
+    @classmethod
+    def doubled_row(cls, number: int) -> Fault:
+        """Make a content that has this row twice."""
+        return cls(download=Download(doubled_row=number))
+
+    @classmethod
+    def broken_row(cls, number: int) -> Fault:
+        """Make a content in which this row is no JSON."""
+        return cls(download=Download(broken_row=number))
+
     async def play(self, request: web.Request) -> web.StreamResponse | None:
-        """Misbehave; None if the true answer is to follow."""
+        """Misbehave before the request is carried out; None if it is to be."""
         await asyncio.sleep(self.delay)
         if self.status is None:
             return None
@@ -89,4 +139,13 @@ class Fault:
                 await asyncio.sleep(self.pause)
         if self.cut_after is not None and request.transport is not None:
             request.transport.abort()
+        return response
+
+    async def spoil(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+        """Misbehave after the request has been carried out; gives what is to be sent."""
+        await asyncio.sleep(self.late)
+        if self.lost and request.transport is not None:
+            request.transport.abort()
+        if self.download and isinstance(response, Content):
+            return await self.download.send(request, response)
         return response

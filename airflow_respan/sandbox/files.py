@@ -44,14 +44,14 @@ class Files:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._files: dict[str, SandboxFile] = {}
         self._numbers = itertools.count(1)
 
     def new(self, *, filename: str, purpose: str) -> SandboxFile:
         """Make an empty file, to be written at its path and then added."""
         file_id = f"file-{next(self._numbers):08d}"
-        path = self._directory / file_id
+        path = self.directory / file_id
         path.touch()
         return SandboxFile(id=file_id, path=path, filename=filename, purpose=purpose, created_at=int(time.time()))
 

@@ -1,11 +1,10 @@
-"""The sandbox's language model: deterministic, instant, free. Runs the lines of a batch's input file."""
+"""The sandbox's language model: deterministic, instant, free. Checks and answers the lines of a batch's input file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
@@ -14,24 +13,30 @@ FAILING_MODEL = "sandbox-fails"
 """A request for this model fails, so that a DAG's handling of the error file can be tried."""
 
 
-def problems(path: Path, endpoint: str) -> Iterator[dict[str, Any]]:
-    """Find what a provider would refuse in an input file, as items of a batch's ``errors.data``."""
-    seen: set[str] = set()
-    number = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            problem = _problem(line, endpoint, seen)
-            if problem:
-                code, message, param = problem
-                yield {"code": code, "line": number, "message": message, "param": param}
-    if number == 0:
-        yield {"code": "empty_file", "line": None, "message": "The input file is empty.", "param": None}
+def problem(line: bytes, endpoint: str, seen: set[str]) -> tuple[str, str, str | None] | None:
+    """Find what a provider would refuse in one line of an input file: code, message, and the key at fault.
 
-
-def count(path: Path) -> int:
-    """Count the requests of an input file."""
-    with path.open("rb") as file:
-        return sum(1 for _line in file)
+    :param line: the line
+    :param endpoint: the batch's
+    :param seen: the ``custom_id`` of the lines before; this one's is added
+    """
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        return "invalid_json_line", "This line is not parseable as valid JSON.", None
+    if not isinstance(request, Mapping):
+        return "invalid_request", "This line is no JSON object.", None
+    for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", Mapping)):
+        if not isinstance(request.get(name), kind):
+            return "missing_required_parameter", f"Missing required parameter: '{name}'.", name
+    custom_id = request["custom_id"]
+    if custom_id in seen:
+        return "duplicate_custom_id", f"The custom_id {custom_id!r} is used by another line.", "custom_id"
+    seen.add(custom_id)
+    for name, code, right in (("method", "invalid_method", "POST"), ("url", "url_mismatch", endpoint)):
+        if request[name] != right:
+            return code, f"The {name} {request[name]!r} is not the batch's {right!r}.", name
+    return None
 
 
 def run(line: bytes, position: int) -> tuple[bool, dict[str, Any]]:
@@ -58,31 +63,13 @@ def run(line: bytes, position: int) -> tuple[bool, dict[str, Any]]:
     }
 
 
-def _problem(line: bytes, endpoint: str, seen: set[str]) -> tuple[str, str, str | None] | None:
-    try:
-        request = json.loads(line)
-    except ValueError:
-        return "invalid_json_line", "This line is not parseable as valid JSON.", None
-    if not isinstance(request, Mapping) or not isinstance(request.get("body"), Mapping):
-        return "invalid_request", "This line is no request with a body.", "body"
-    custom_id = request.get("custom_id")
-    if not isinstance(custom_id, str):
-        return "missing_required_parameter", "Missing required parameter: 'custom_id'.", "custom_id"
-    if custom_id in seen:
-        return "duplicate_custom_id", f"The custom_id {custom_id!r} is used by another line.", "custom_id"
-    seen.add(custom_id)
-    if request.get("url") != endpoint:
-        return "mismatched_url", f"The url {request.get('url')!r} is not the batch's {endpoint!r}.", "url"
-    return None
-
-
 def _answer(url: str, body: Mapping[str, Any], position: int) -> dict[str, Any]:
     said = _last_words(body)
     tokens = len(said.split())
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens, "total_tokens": 2 * tokens}
     common = {"model": body.get("model"), "usage": usage}
     if url == "/v1/embeddings":
-        digest = hashlib.sha256(said.encode()).digest()
+        digest = hashlib.sha256(said.encode(errors="surrogatepass")).digest()
         vector = [byte / 255 for byte in digest[:8]]
         return {
             "object": "list",

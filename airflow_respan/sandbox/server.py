@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
 
-from airflow_respan.sandbox.app import ReceivedRequest, Service
+from airflow_respan.sandbox.app import Service
 from airflow_respan.sandbox.batches import Batches
 from airflow_respan.sandbox.control import Injected
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
+from airflow_respan.sandbox.received import ReceivedRequest
 
 DEFAULT_KEY = "sandbox-key"
 
@@ -25,6 +27,8 @@ class RespanSandbox:
 
     :param pace: seconds that a batch stays in each status; None lets batches move by :meth:`advance` alone
     :param not_found_for: seconds during which a new batch is not found, as the service was seen to do
+    :param not_listed_for: seconds during which a new batch is not in the list, which may be stale
+    :param list_lacks: the fields that a batch in a list does not have, such as ``metadata``
     :param api_key: the key to accept
     :param host: the address to listen on; loopback, unless you mean it
     :param port: the port; 0 chooses a free one, which is then kept
@@ -35,14 +39,20 @@ class RespanSandbox:
         *,
         pace: float | None = 1.0,
         not_found_for: float = 0.0,
+        not_listed_for: float = 0.0,
+        list_lacks: Collection[str] = (),
         api_key: str = DEFAULT_KEY,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.host = host
         self.port = port
-        self._pace = pace
-        self._not_found_for = not_found_for
+        self._of_batches: dict[str, Any] = {
+            "pace": pace,
+            "not_found_for": not_found_for,
+            "not_listed_for": not_listed_for,
+            "list_lacks": list_lacks,
+        }
         self._keys = {api_key}
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,6 +80,11 @@ class RespanSandbox:
         return list(self.service.requests)
 
     @property
+    def batches(self) -> list[dict[str, Any]]:
+        """What batches there are, oldest first, as a retrieve would show them."""
+        return self.service.batches.all()
+
+    @property
     def service(self) -> Service:
         """The state behind the server."""
         if self._service is None:
@@ -80,7 +95,7 @@ class RespanSandbox:
         """Start."""
         self._directory = tempfile.TemporaryDirectory(prefix="respan-sandbox-")
         files = Files(Path(self._directory.name))
-        batches = Batches(files, pace=self._pace, not_found_for=self._not_found_for)
+        batches = Batches(files, **self._of_batches)
         self._service = Service(api_keys=self._keys, files=files, batches=batches)
         self.start()
         return self
@@ -93,6 +108,8 @@ class RespanSandbox:
     ) -> None:
         """Stop, and forget everything."""
         self.stop()
+        if self._service is not None:
+            self._service.batches.close()
         if self._directory is not None:
             self._directory.cleanup()
 

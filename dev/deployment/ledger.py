@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow_respan.sandbox.app import ReceivedRequest
+from airflow_respan.sandbox.received import ReceivedRequest
 from airflow_respan.triggers.target import EARLY
 from dev.deployment.storm import LIST, RETRY_AFTER, Wait
 

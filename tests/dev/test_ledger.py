@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_respan.sandbox.app import ReceivedRequest
+from airflow_respan.sandbox.received import ReceivedRequest
 from dev.deployment.ledger import blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
 from dev.deployment.storm import Wait
 

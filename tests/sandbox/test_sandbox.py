@@ -6,6 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -83,10 +86,14 @@ def test_an_outcome_can_be_asked_for(
     ("lines", "code", "number"),
     [
         (["no json"], "invalid_json_line", 1),
+        (["[" * 100_000], "invalid_json_line", 1),
         ([LINE, LINE], "duplicate_custom_id", 2),
-        ([{**LINE, "url": "/v1/embeddings"}], "mismatched_url", 1),
-        ([{"body": {}}], "missing_required_parameter", 1),
-        ([{"custom_id": "x"}], "invalid_request", 1),
+        ([LINE, {**LINE, "custom_id": "x", "url": "/v1/embeddings"}], "url_mismatch", 2),
+        ([{**LINE, "method": "GET"}], "invalid_method", 1),
+        ([{key: value for key, value in LINE.items() if key != "custom_id"}], "missing_required_parameter", 1),
+        ([{key: value for key, value in LINE.items() if key != "method"}], "missing_required_parameter", 1),
+        ([{**LINE, "body": "text"}], "missing_required_parameter", 1),
+        (["[]"], "invalid_request", 1),
         ([], "empty_file", None),
     ],
 )
@@ -98,6 +105,142 @@ def test_a_bad_input_file_fails_with_code_and_line(
     assert sandbox.advance(batch_id) == "failed"
     [error] = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json()["errors"]["data"]
     assert (error["code"], error["line"]) == (code, number)
+
+
+def test_all_bad_lines_are_named_up_to_twenty(sandbox: RespanSandbox) -> None:
+    batch_id = create(sandbox, *["no json"] * 30, LINE)["id"]
+
+    sandbox.advance(batch_id)
+    [batch] = sandbox.batches
+    assert [error["line"] for error in batch["errors"]["data"]] == list(range(1, 21))
+    assert batch["errors"]["data"][0] == {
+        "code": "invalid_json_line",
+        "line": 1,
+        "message": "This line is not parseable as valid JSON.",
+        "param": None,
+    }
+
+
+def test_an_input_file_that_is_gone_fails(sandbox: RespanSandbox) -> None:
+    sandbox.service.files.get(upload(sandbox, LINE)).path.unlink()
+    body = {"input_file_id": "file-00000001", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+
+    batch_id = call(sandbox, "POST", "/api/v1/batches/", json=body).json()["id"]
+
+    assert sandbox.advance(batch_id) == "failed"
+    [error] = sandbox.batches[0]["errors"]["data"]
+    assert (error["code"], error["message"]) == (
+        "file_unreadable",
+        "The input file cannot be read: No such file or directory.",
+    )
+
+
+def test_a_batch_that_is_cancelled_half_way_gives_out_what_it_has_done(sandbox: RespanSandbox) -> None:
+    batch_id = create(sandbox, *({**LINE, "custom_id": f"request-{number}"} for number in range(4)))["id"]
+    sandbox.advance(batch_id)
+    call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel/")
+    sandbox.advance(batch_id)
+
+    batch = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json()
+    rows = call(sandbox, "GET", f"/api/files/{batch['output_file_id']}/content/").text.splitlines()
+    assert (batch["status"], batch["request_counts"]) == ("cancelled", {"total": 4, "completed": 2, "failed": 0})
+    assert [json.loads(row)["custom_id"] for row in rows] == ["request-0", "request-1"]
+
+
+def test_a_batch_that_is_cancelled_before_it_began_gives_out_nothing(sandbox: RespanSandbox) -> None:
+    batch_id = create(sandbox, LINE)["id"]
+    call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel/")
+
+    assert sandbox.advance(batch_id) == "cancelled"
+    [batch] = sandbox.batches
+    assert (batch["output_file_id"], batch["request_counts"]["completed"]) == (None, 0)
+
+
+def test_metadata_is_kept_and_shown_wherever_the_batch_is(sandbox: RespanSandbox) -> None:
+    metadata = {"key": "a" * 512}
+    created = create(sandbox, LINE, metadata=metadata)
+
+    retrieved = call(sandbox, "GET", f"/api/v1/batches/{created['id']}/").json()
+    [listed] = call(sandbox, "GET", "/api/v1/batches/").json()["data"]
+    [counted] = sandbox.batches
+    assert [batch["metadata"] for batch in (created, retrieved, listed, counted)] == [metadata] * 4
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("text", "Invalid type for 'metadata': expected an object with strings as its values."),
+        ({"number": 1}, "Invalid type for 'metadata': expected an object with strings as its values."),
+        ({str(number): "" for number in range(17)}, "Invalid 'metadata': at most 16 keys are allowed, got 17."),
+        (
+            {"key": "a" * 513},
+            "Invalid 'metadata.key': at most 64 characters in a key and 512 in a value are allowed.",
+        ),
+    ],
+)
+def test_metadata_that_a_provider_would_not_take_is_refused(
+    sandbox: RespanSandbox, metadata: object, message: str
+) -> None:
+    refused = create(sandbox, LINE, metadata=metadata)
+
+    assert refused == {"error": {"message": message, "type": "invalid_request_error"}}
+    assert sandbox.batches == []
+
+
+def test_a_list_may_lack_fields_and_new_batches() -> None:
+    with RespanSandbox(pace=None, not_listed_for=3600, list_lacks=("metadata", "output_file_id")) as sandbox:
+        old, new = sandbox.add_batch(), create(sandbox, LINE, metadata={"key": "value"})["id"]
+        stale = call(sandbox, "GET", "/api/v1/batches/").json()
+        sandbox.service.batches.not_listed_for = 0
+        fresh = call(sandbox, "GET", "/api/v1/batches/").json()
+        retrieved = call(sandbox, "GET", f"/api/v1/batches/{new}/").json()
+
+    assert [batch["id"] for batch in stale["data"]] == [old]
+    assert (stale["first_id"], stale["last_id"], stale["has_more"]) == (old, old, False)
+    assert [batch["id"] for batch in fresh["data"]] == [new, old]
+    assert retrieved.keys() - fresh["data"][0].keys() == {"metadata", "output_file_id"}
+
+
+def test_an_answer_may_be_lost_when_the_batch_is_made(sandbox: RespanSandbox) -> None:
+    file_id = upload(sandbox, LINE)
+    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    sandbox.inject(Fault.lost_answer(), method="POST")
+
+    with pytest.raises(requests.ConnectionError):
+        call(sandbox, "POST", "/api/v1/batches/", json=body)
+
+    assert [batch["input_file_id"] for batch in sandbox.batches] == [file_id]
+    assert sandbox.requests[-1].status is None
+
+
+def test_an_answer_may_be_late_when_the_batch_is_made(sandbox: RespanSandbox) -> None:
+    sandbox.inject(Fault.late_answer(3600), method="POST", path="/batches/")
+
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(create, sandbox, LINE)
+        while not sandbox.batches:
+            assert not waiting.done()
+        sandbox.stop()
+
+        with pytest.raises(requests.ConnectionError):
+            waiting.result()
+
+
+def test_an_upload_that_breaks_off_leaves_no_file(sandbox: RespanSandbox) -> None:
+    before = set(sandbox.service.files.directory.iterdir())
+
+    def body() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n' + b" " * 2**20
+        while set(sandbox.service.files.directory.iterdir()) == before:
+            time.sleep(0.01)
+        raise RuntimeError("The line went dead")
+
+    with pytest.raises(RuntimeError):
+        call(sandbox, "POST", "/api/files/", data=body(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+    while set(sandbox.service.files.directory.iterdir()) != before:
+        time.sleep(0.01)
+
+    assert sandbox.service.files.all() == []
 
 
 def test_embeddings_are_made_too(sandbox: RespanSandbox) -> None:
@@ -188,6 +331,13 @@ def test_cancelling_what_has_ended_changes_nothing(sandbox: RespanSandbox) -> No
             {},
             422,
             {"detail": "Validation failed", "errors": {"file": ["This field is required."]}},
+        ),
+        (
+            "GET",
+            "/api/files/file-none/content/",
+            {},
+            404,
+            {"error": {"message": "No such file: file-none", "type": "invalid_request_error"}},
         ),
         ("GET", "/nowhere", {}, 404, {"detail": "Not Found"}),
     ],
