@@ -23,14 +23,14 @@ from airflow_respan.hooks.respan import RespanHook
 PACKAGE = Path(airflow_respan.__file__).parent
 
 LAYERS = [
-    {"exceptions", "plain", "file", "xcom", "get_provider_info", "adapter"},
+    {"exceptions", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
     {"batch"},
     {"verdict", "page"},
     {"connection"},
     {"request"},
     {"protocol", "failures", "multipart"},
     {"answers"},
-    {"carrying"},
+    {"carrying", "download"},
     {"client", "async_client"},
     {"hooks.lookup"},
     {"hooks.respan"},
