@@ -23,9 +23,10 @@ from airflow_respan.hooks.respan import RespanHook
 PACKAGE = Path(airflow_respan.__file__).parent
 
 LAYERS = [
-    {"exceptions", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
+    {"exceptions", "rows", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
     {"batch"},
-    {"verdict", "page"},
+    {"verdict", "page", "columns", "landing", "results"},
+    {"manifest"},
     {"connection"},
     {"request"},
     {"protocol", "failures", "multipart"},
@@ -39,7 +40,7 @@ LAYERS = [
     {"triggers.schedule"},
     {"triggers.poller"},
     {"triggers.batch", "sensors.rules"},
-    {"sensors.batch"},
+    {"sensors.batch", "operators.results"},
 ]
 RANK = {f"airflow_respan.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
 MODULES = [
