@@ -122,7 +122,8 @@ class Tally:
         counts = batch.request_counts if batch else None
         if counts is None:
             return None
-        return max(counts.total or 0, counts.done) - self.rows
+        missing = max(counts.total or 0, counts.done) - self.rows
+        return missing if missing >= 0 else None  # counts that are too low know nothing
 
     def missing_named(self) -> str:
         """Name the first few requests without a row, by their lines in the input."""

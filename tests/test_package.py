@@ -26,7 +26,7 @@ LAYERS = [
     {"exceptions", "rows", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
     {"batch"},
     {"verdict", "page", "columns", "landing", "results"},
-    {"manifest"},
+    {"manifest", "spool"},
     {"connection"},
     {"request"},
     {"protocol", "failures", "multipart"},

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -20,6 +18,7 @@ from airflow_respan.landing import Folder, opened
 from airflow_respan.manifest import FILES, LARGEST_MANIFEST, MANIFEST, Landing, make_manifest, read_manifest
 from airflow_respan.progress import megabytes
 from airflow_respan.results import ON_MISSING, Key, Tally, judge, name_of, requested_ids
+from airflow_respan.spool import Spool
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -186,15 +185,20 @@ class RespanBatchResultsOperator(BaseOperator):
         return None
 
     def _land(self, landing: Landing, batch: Batch | None, folder: Folder) -> dict[str, Any]:
-        with ExitStack() as stack:
-            with _spooling():
-                spools, tally = self._fetch(landing, stack)
+        connection = self.hook.get_conn().connection
+        with Spool(partial(self.hook.download_into, provider_id=self.provider_id)) as spool:
+            tally = Tally(shown=partial(failures.shown, connection), requested=self._requested(landing, spool))
+            spool.fill(
+                {"output": landing.output_file_id, "errors": landing.error_file_id},
+                tally,
+                columns=partial(Columns, redact=connection.redact) if landing.parquet else None,
+            )
             warnings = judge(tally, batch, on_missing=self.on_missing)
             folder.sweep(*FILES.values(), MANIFEST)
             # From here on the folder is not complete, until its manifest is there again.
             folder.remove(MANIFEST)
-            sizes = {name: folder.write(FILES[name], spool) for name, spool in spools.items()}
-            for name in FILES.keys() - spools.keys():
+            sizes = {name: folder.write(FILES[name], file) for name, file in spool.files.items()}
+            for name in FILES.keys() - sizes.keys():
                 folder.remove(FILES[name])
         manifest = make_manifest(landing, batch=batch, tally=tally, path=folder.uri, sizes=sizes, warnings=warnings)
         folder.write(MANIFEST, io.BytesIO(json.dumps(manifest, indent=2).encode()))
@@ -212,44 +216,11 @@ class RespanBatchResultsOperator(BaseOperator):
         )
         return manifest
 
-    def _fetch(self, landing: Landing, stack: ExitStack) -> tuple[dict[str, IO[bytes]], Tally]:
-        """Download and count everything, into files without a name: they are gone with the process."""
-
-        def spool() -> IO[bytes]:
-            return stack.enter_context(tempfile.TemporaryFile())
-
-        connection = self.hook.get_conn().connection
-        tally = Tally(shown=partial(failures.shown, connection), requested=self._requested(landing))
-        spools: dict[str, IO[bytes]] = {}
-        files = [("output", "output", landing.output_file_id), ("errors", "error", landing.error_file_id)]
-        for name, _kind, file_id in files:
-            if file_id:
-                spools[name] = spool()
-                self.hook.download_into(file_id, spools[name], provider_id=self.provider_id)
-        columns = None
-        if landing.parquet:
-            spools["parquet"] = spool()
-            columns = Columns(spools["parquet"], redact=connection.redact)
-        for name, kind, file_id in files:
-            if file_id:
-                spools[name].seek(0)
-                for row in tally.read(f"{kind} file {file_id!r}", spools[name].read):
-                    if columns:
-                        columns.add(row)
-        if columns:
-            columns.close()
-        return spools, tally
-
-    def _requested(self, landing: Landing) -> dict[Key, int] | None:
+    def _requested(self, landing: Landing, spool: Spool) -> dict[Key, int] | None:
         if self.input_path:
             with opened(self.input_path) as file:
                 return requested_ids(file.read, repr(self.input_path))
-        if landing.input:
-            with tempfile.TemporaryFile() as file:
-                self.hook.download_into(landing.input, file, provider_id=self.provider_id)
-                file.seek(0)
-                return requested_ids(file.read, repr(landing.input))
-        return None
+        return spool.requested(landing.input) if landing.input else None
 
     def _delete_files(self, landing: Landing, batch: Batch | None) -> None:
         ids = {
@@ -268,18 +239,6 @@ class RespanBatchResultsOperator(BaseOperator):
                 self.log.info("The %s file %s was deleted already.", kind, file_id)
             except RespanError as error:
                 self.log.warning("The %s file %s is landed, but was not deleted: %s", kind, file_id, error)
-
-
-@contextmanager
-def _spooling() -> Iterator[None]:
-    """Say where it was that a disk was full, which it does not."""
-    try:
-        yield
-    except OSError as error:
-        raise RespanResultsError(
-            f"The results could not be kept in {tempfile.gettempdir()} until they are checked: {error}. Make room for "
-            "all of them there, or name a larger place by the worker's variable TMPDIR, and clear the task."
-        ) from error
 
 
 def _perhaps(file_id: str | None) -> str | None:
