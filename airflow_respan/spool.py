@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from airflow_respan.columns import Columns
@@ -31,7 +31,8 @@ class Spool:
 
     def __exit__(self, *_error: object) -> None:
         """Forget all files."""
-        self._stack.close()
+        with suppress(OSError):  # a disk that is full says so once more
+            self._stack.close()
 
     def fill(
         self, ids: Mapping[str, str | None], tally: Tally, *, columns: Callable[[IO[bytes]], Columns] | None
