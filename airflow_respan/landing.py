@@ -87,6 +87,8 @@ class Folder:
 
     def sweep(self, *names: str) -> None:
         """Remove the parts of files of these names that a process which was killed has left."""
+        if "s3" in self._protocols:
+            self._sweep_uploads(*names)
         if self._protocols & APPEARS_AT_CLOSE:
             return
         is_part = re.compile("|".join(_PART.format(re.escape(name)) for name in names))
@@ -127,6 +129,16 @@ class Folder:
             with suppress(Exception):
                 self._fs.rm_file(part)
             raise
+
+    def _sweep_uploads(self, *names: str) -> None:
+        """Give up what was uploaded of an object that never came to be: S3 bills it, and shows it to nobody."""
+        bucket, folder, _version = self._fs.split_path(self._path)
+        keys = {f"{folder.rstrip('/')}/{name}".lstrip("/") for name in names}
+        with suppress(Exception):  # not every key may do that, and the results do not depend on it
+            for upload in self._fs.list_multipart_uploads(bucket):
+                if upload["Key"] in keys:
+                    which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    self._fs.call_s3("abort_multipart_upload", **which)
 
     @contextmanager
     def _errors(self, verb: str, name: str) -> Iterator[None]:
