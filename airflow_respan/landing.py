@@ -148,7 +148,7 @@ class Folder:
         except Exception as error:
             raise RespanResultsError(
                 f"Could not {verb} {self.uri_of(name)}: {type(error).__name__}: {error}. See that there is room and "
-                "the right to write, and clear the task; whatever has no manifest.json beside it is not whole."
+                "the right to do so, and clear the task; whatever has no manifest.json beside it is not whole."
             ) from error
 
 

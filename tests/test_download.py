@@ -108,6 +108,10 @@ def test_what_is_not_the_rest_is_not_appended(download: Callable[[Script], bytes
     assert script.ranges == [None, "bytes=1000-", None]
 
 
+def test_a_part_that_nobody_asked_for_is_not_the_whole(download: Callable[[Script], bytes]) -> None:
+    assert download(Script(rest(0, cut=1000), whole())) == CONTENT
+
+
 def test_a_service_that_ignores_the_range_is_read_from_the_start(download: Callable[[Script], bytes]) -> None:
     script = Script(whole(cut=1000), whole())
 

@@ -136,7 +136,7 @@ def test_a_folder_without_room_holds_no_half_file_and_no_manifest(
 
     assert str(failed.value) == (
         f"Could not write {disk}/{fails}: OSError: [Errno 28] No space left on device. See that there is room and the "
-        "right to write, and clear the task; whatever has no manifest.json beside it is not whole."
+        "right to do so, and clear the task; whatever has no manifest.json beside it is not whole."
     )
     assert names(disk) == left
     subprocess.run(["mount", "-o", f"remount,size={20 * PAGE}", str(disk)], check=True)

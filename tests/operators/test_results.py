@@ -272,6 +272,17 @@ def test_a_completed_batch_owes_a_row_for_each_request(connected: RespanSandbox,
     assert names(tmp_path) == set()
 
 
+def test_a_service_that_does_not_count_proves_nothing(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, request_counts={"total": 0, "completed": 0, "failed": 0})
+
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+
+    assert manifest["counts"]["missing"] is None
+    assert manifest["warnings"] == [
+        "The service counts 0 of 0 requests completed, 0 failed, but 2 rows succeeded, 0 failed"
+    ]
+
+
 @pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
 def test_a_batch_that_ended_early_may_owe_rows_but_none_that_it_counts(
     connected: RespanSandbox, tmp_path: Path, status: str, said: Callable[[], str]
@@ -469,6 +480,14 @@ def test_a_file_that_cannot_be_deleted_is_a_warning(
 
     assert "The output file file-00000001 is landed, but was not deleted: Asked to delete file" in said()
     assert "manifest.json" in names(tmp_path)
+
+
+def test_what_is_not_known_is_not_deleted(connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]) -> None:
+    xcoms = land(tmp_path, batch_id=add_batch(connected, GOOD), delete_files=["input", "error"], do_xcom_push=False)
+
+    assert "There is no input file to delete, or its id is not known." in said()
+    assert set(xcoms) == {"return_value"}
+    assert [request.method for request in connected.requests].count("DELETE") == 0
 
 
 def test_nothing_is_deleted_of_what_was_not_landed(connected: RespanSandbox, tmp_path: Path) -> None:
