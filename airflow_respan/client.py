@@ -136,7 +136,7 @@ class RespanClient:
         try:
             with self._content(download.next_request()) as (head, pieces):
                 download.begin(head)
-                if not has_an_end(head):
+                if download.total is None and not has_an_end(head):
                     download.total = size() or None
                 file.seek(download.received)
                 file.truncate()

@@ -152,6 +152,14 @@ def test_a_content_that_ends_with_the_connection_is_measured_against_the_files_s
         assert RespanHook().download_file("file-1", tmp_path / "out").read_bytes() == CONTENT
 
 
+def test_a_rest_that_ends_with_the_connection_is_measured_against_the_whole(
+    download: Callable[[Script], bytes],
+) -> None:
+    endless = head("206 Partial Content", Content_Range=f"bytes 1000-{TOTAL - 1}/{TOTAL}") + CONTENT[1000:2000]
+
+    assert download(Script(whole(cut=1000), endless, rest(2000))) == CONTENT
+
+
 def test_where_nobody_knows_the_size_the_end_of_the_connection_is_the_end(
     download: Callable[[Script], bytes],
 ) -> None:

@@ -92,6 +92,10 @@ class RespanBatchResultsOperator(BaseOperator):
             raise ValueError("Name the input by input_path or by input_file_id, and not by both")
         if on_missing not in ON_MISSING:
             raise ValueError(f"on_missing is {on_missing!r}; choose among {', '.join(ON_MISSING)}")
+        # What was named here and is rendered to nothing later is an error; what was not is not wanted.
+        self._names_batch = batch_id is not None
+        self._names_input_path = input_path is not None
+        self._names_input_file = input_file_id is not None
         self.delete_files = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
         if not set(self.delete_files) <= set(DELETABLE):
             raise ValueError(f"delete_files is {delete_files!r}; choose among {', '.join(DELETABLE)}")
@@ -132,7 +136,7 @@ class RespanBatchResultsOperator(BaseOperator):
         return manifest
 
     def _batch(self) -> Batch | None:
-        if self.batch_id is None:
+        if not self._names_batch:
             return None
         batch = self.hook.get_batch(_named("batch_id", self.batch_id), provider_id=self.provider_id)
         if not batch.is_terminal:
@@ -155,12 +159,16 @@ class RespanBatchResultsOperator(BaseOperator):
                 f"output_file_id is {self.output_file_id!r} and error_file_id is {self.error_file_id!r}, so there is "
                 "nothing to land. Check that the upstream task ran and pushed the ids of a batch's files."
             )
-        name, source = ("input_path", self.input_path) if self.input_path else ("input_file_id", self.input_file_id)
+        source = None
+        if self._names_input_path:
+            source = _named("input_path", self.input_path)
+        elif self._names_input_file:
+            source = _named("input_file_id", self.input_file_id)
         return Landing(
             batch_id=batch.id if batch else None,
             output_file_id=output,
             error_file_id=error,
-            input=None if source is None else _named(name, source),
+            input=source,
             on_missing=self.on_missing,
             parquet=self.parquet,
         )
@@ -217,10 +225,10 @@ class RespanBatchResultsOperator(BaseOperator):
         return manifest
 
     def _requested(self, landing: Landing, spool: Spool) -> dict[Key, int] | None:
-        if self.input_path:
-            with opened(self.input_path) as file:
-                return requested_ids(file.read, repr(self.input_path))
-        return spool.requested(landing.input) if landing.input else None
+        if landing.input is None or not self._names_input_path:
+            return spool.requested(landing.input) if landing.input else None
+        with opened(landing.input) as file:
+            return requested_ids(file.read, repr(landing.input))
 
     def _delete_files(self, landing: Landing, batch: Batch | None) -> None:
         ids = {

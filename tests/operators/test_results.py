@@ -152,6 +152,21 @@ def test_what_was_rendered_to_nothing_is_named(
     assert connected.requests == []
 
 
+@pytest.mark.parametrize("argument", ["batch_id", "input_path", "input_file_id"])
+@pytest.mark.parametrize("value", [None, "", "None"])
+def test_an_xcom_that_is_not_there_is_not_taken_for_an_argument_left_out(
+    connected: RespanSandbox, tmp_path: Path, argument: str, value: str | None
+) -> None:
+    files = {} if argument == "batch_id" else {"output_file_id": upload(GOOD)}
+    operator = RespanBatchResultsOperator(
+        task_id="land", path=str(tmp_path), **files, **{argument: "{{ ti.xcom_pull('before') }}"}
+    )
+    setattr(operator, argument, value)  # as Airflow renders it
+
+    with pytest.raises(ValueError, match=f"{argument} is {value!r}. Check the argument"):
+        operator.execute({})  # type: ignore[typeddict-item]
+
+
 def test_everything_that_names_something_is_a_template() -> None:
     assert set(RespanBatchResultsOperator.template_fields) == {
         "batch_id",
