@@ -225,8 +225,10 @@ class RespanBatchResultsOperator(BaseOperator):
         return manifest
 
     def _requested(self, landing: Landing, spool: Spool) -> dict[Key, int] | None:
-        if landing.input is None or not self._names_input_path:
-            return spool.requested(landing.input) if landing.input else None
+        if landing.input is None:
+            return None
+        if not self._names_input_path:
+            return spool.requested(landing.input)
         with opened(landing.input) as file:
             return requested_ids(file.read, repr(landing.input))
 
