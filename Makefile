@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo airflow check lint package test test-matrix test-deployment test-deployment-short test-form benchmark \
+.PHONY: demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
   benchmark-triggerer clean
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
@@ -31,9 +31,12 @@ package: $(VENV)/build ## build it, look into what was built, and try the lowest
 
 test: $(VENV)/tests ## run the whole test suite, and see that it reaches the code
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m 'not built'
+	$(BIN)/python -m coverage run -m pytest -m 'not built and not store'
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+test-store: $(VENV)/store ## landing in S3, against a local one
+	$(BIN)/python -m pytest -m store
 
 test-matrix: $(VENV)/build ## try the wheel on each supported Airflow, or on some: make test-matrix AIRFLOW='2.11 3.0'
 	$(BIN)/python -m dev.matrix $(AIRFLOW)
@@ -68,6 +71,10 @@ $(VENV)/package: $(VENV)/pip pyproject.toml
 
 $(VENV)/tests: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/store: $(VENV)/tests
+	$(BIN)/python -m pip install --quiet --group store
 	@touch $@
 
 $(VENV)/build: $(VENV)/tests

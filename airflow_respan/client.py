@@ -5,26 +5,35 @@
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_respan import answers, carrying, failures
 from airflow_respan.answers import Answer
 from airflow_respan.connection import RespanConnection
+from airflow_respan.download import Download, has_an_end
+from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.multipart import CHUNK, FileBody
+from airflow_respan.progress import Progress
 from airflow_respan.request import Request
 
 if TYPE_CHECKING:
     import requests
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+Size = Callable[[], int | None]
 
 UPLOAD_TIMEOUT = 600.0
+LONGEST_PAUSE_IN_DOWNLOAD = 2.0
 
 
 class RespanClient:
@@ -68,11 +77,38 @@ class RespanClient:
         result: T = Retrying(**carrying.retry_options(request))(self._send_once, request)
         return result
 
-    def download(self, request: Request[Any], target: Path) -> Path:
-        """Carry a request and write the answer's body to a file, whole or not at all; raises as :meth:`send`."""
-        from tenacity import Retrying
+    def download(self, request: Request[Any], target: Path, *, size: Size = lambda: None) -> Path:
+        """Carry a request and write the answer's body to a file, whole or not at all; else :meth:`download_into`."""
+        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+        try:
+            with part.open("xb") as file:
+                self.download_into(request, file, size=size)
+            return part.replace(target)
+        except OSError as error:
+            # A disk that is full does not say where.
+            error.filename = error.filename or str(target)
+            raise
+        finally:
+            part.unlink(missing_ok=True)
 
-        return Retrying(**carrying.retry_options(request))(self._download_once, request, target)
+    def download_into(self, request: Request[Any], file: IO[bytes], *, size: Size = lambda: None) -> None:
+        """Carry a request and write the answer's body into a file, going on where it was cut off.
+
+        :param file: open for writing, able to seek; what is in it is lost
+        :param size: gives the length of the content; called only if the answer does not say where its body ends
+        :raises RespanTransientError: if it stays cut off; the file then holds a part. Else as :meth:`send`
+        """
+        from tenacity import Retrying, wait_random_exponential
+
+        download = Download(request)
+        options = {
+            **carrying.retry_options(request),
+            "stop": lambda _state: download.is_hopeless,
+            "wait": wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_IN_DOWNLOAD),
+        }
+        progress = Progress(what=request.what, now=time.monotonic())
+        Retrying(**options)(self._download_on, download, file, size, progress)
+        _tell(progress.last_line(download.received, now=time.monotonic()))
 
     @contextmanager
     def stream(self, request: Request[Any]) -> Iterator[Iterator[bytes]]:
@@ -80,38 +116,55 @@ class RespanClient:
 
         :raises RespanTransientError: also while reading, if the body is cut off
         """
+        with self._content(request) as (head, pieces):
+            Download(request).begin(head)
+            yield pieces
+
+    @contextmanager
+    def _content(self, request: Request[Any]) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+        """Carry a request and hand over the head of its answer, and the body as it comes."""
         from airflow_respan.adapter import read_on
 
         timeout = request.connection.timeout
         with self._exchange(request, timeout=timeout) as response:
-            if response.status_code != 200:
+            if response.status_code not in (200, 206, 416):
                 raise answers.failure(request, _whole(request, response, timeout))
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise failures.unusable(request, "sent the content in an encoding that was not asked for")
-            yield _translated(request, read_on(response.raw, timeout, CHUNK))
+            head = carrying.head(response.status_code, response.headers)
+            yield head, _translated(request, read_on(response.raw, timeout, CHUNK))
+
+    def _download_on(self, download: Download, file: IO[bytes], size: Size, progress: Progress) -> None:
+        try:
+            with self._content(download.next_request()) as (head, pieces):
+                download.begin(head)
+                if download.total is None and not has_an_end(head):
+                    download.total = size() or None
+                file.seek(download.received)
+                file.truncate()
+                for piece in pieces:
+                    file.write(piece)
+                    download.received += len(piece)
+                    _tell(progress.line(download.received, download.total, now=time.monotonic()))
+            download.end()
+        except RespanTransientError:
+            download.note_failure()
+            raise
 
     def _send_once(self, request: Request[T]) -> T:
         timeout = request.connection.timeout
         if request.upload is None:
             with self._exchange(request, timeout=timeout, json=request.json) as response:
                 return answers.read_answer(request, _whole(request, response, timeout))
-        body = FileBody(request.upload)
+        progress = Progress(what=request.what, now=time.monotonic())
+        body = FileBody(request.upload, watch=lambda sent: _tell(progress.line(sent, len(body), now=time.monotonic())))
         # The service passes the file on to the provider before it answers.
         timeout = max(timeout, UPLOAD_TIMEOUT)
         try:
             with self._exchange(request, timeout=timeout, data=body, headers=body.headers) as response:
-                return answers.read_answer(request, _whole(request, response, timeout))
+                result = answers.read_answer(request, _whole(request, response, timeout))
         finally:
             body.rewind()
-
-    def _download_once(self, request: Request[Any], target: Path) -> Path:
-        part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-        try:
-            with self.stream(request) as pieces, part.open("xb") as file:
-                file.writelines(pieces)
-            return part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        _tell(progress.last_line(len(body), now=time.monotonic()))
+        return result
 
     @contextmanager
     def _exchange(
@@ -159,6 +212,11 @@ def _whole(request: Request[Any], response: requests.Response, timeout: float) -
         for piece in read_within(response.raw, timeout, CHUNK):
             carrying.grow(body, piece, request)
     return carrying.head(response.status_code, response.headers, bytes(body))
+
+
+def _tell(line: str | None) -> None:
+    if line:
+        log.info(line)
 
 
 def _translated(request: Request[Any], pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -9,7 +9,8 @@
     │   ├── RespanAPIError                   the service said no: asking again gives the same
     │   │   ├── RespanAuthenticationError    401 and 403
     │   │   └── RespanNotFoundError          404
-    │   └── RespanTransientError             no usable answer this time: a wait goes on
+    │   ├── RespanTransientError             no usable answer this time: a wait goes on
+    │   └── RespanResultsError               results are not whole, or cannot be landed
     └── airflow AirflowException
         ├── AirflowFailException
         │   └── RespanBatchFailed            the batch ended badly: not retried, skipped with soft_fail
@@ -69,6 +70,10 @@ class RespanTransientError(RespanError):
         super().__init__(message)
         self.status_code = status_code
         self.retry_after = retry_after
+
+
+class RespanResultsError(RespanError):
+    """The results of a batch are not what it should have left, or they could not be landed."""
 
 
 class RespanBatchFailed(AirflowFailException):

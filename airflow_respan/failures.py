@@ -87,7 +87,7 @@ def unsendable(request: Request[Any], error: Exception) -> RespanConfigurationEr
     connection = request.connection
     return RespanConfigurationError(
         f"Airflow connection {connection.conn_id!r} cannot be used to {request.what}: "
-        f"{_shown(connection, str(error))}. Check its host and proxies."
+        f"{shown(connection, str(error))}. Check its host and proxies."
     )
 
 
@@ -138,11 +138,11 @@ def _message(request: Request[Any], what_happened: str, advice: str) -> str:
     """Say who, what and what to do next, without the secrets that the service or a library may have echoed."""
     connection = request.connection
     who = f"Asked to {request.what}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
-    return f"{who} {_shown(connection, what_happened)}. {advice}."
+    return f"{who} {shown(connection, what_happened)}. {advice}."
 
 
-def _shown(connection: RespanConnection, text: str) -> str:
-    """Make foreign words fit for a log line, a trigger's event and every database."""
+def shown(connection: RespanConnection, text: str) -> str:
+    """Make foreign words fit for a log line, a trigger's event and every database, without the secrets in them."""
     text = connection.redact(text)
     # Shortened after that: half a secret is not recognised any more.
     text = " ".join((text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} ...").split())

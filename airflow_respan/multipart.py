@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from airflow_respan.request import Upload
 
@@ -15,14 +15,16 @@ class FileBody:
     """An iterable of bytes whose length is known, so that it need not be sent chunked.
 
     :param upload: the file, its name and the form's other fields
+    :param watch: told, whenever a piece has gone, how many bytes of the body have
     """
 
-    def __init__(self, upload: Upload) -> None:
+    def __init__(self, upload: Upload, *, watch: Callable[[int], object] = lambda _sent: None) -> None:
         boundary = uuid.uuid4().hex
         self.headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         self._head = _head(upload, boundary)
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = upload.file
+        self._watch = watch
         if not isinstance(self._file.read(0), bytes):
             raise ValueError(f"{upload.filename!r} is open as text; open it in binary mode ('rb') to upload it")
         self._start = self._file.tell()
@@ -48,6 +50,7 @@ class FileBody:
                 raise ValueError(f"The file became {left} bytes shorter while it was uploaded")
             left -= len(piece)
             yield piece
+            self._watch(len(self._head) + self._size - left)
         yield self._tail
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
 @contextmanager
 def raw_server(
-    begin: bytes,
+    begin: bytes | Callable[[bytes], bytes],
     drop: bytes = b"",
     *,
     pause: float = 0.0,
     seen: list[bytes] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
-    """Answer each connection with bytes: the beginning once, then the drop again and again; without a drop, hang up."""
+    """Answer each connection with bytes: the beginning once, then the drop again and again; without a drop, hang up.
+
+    A beginning may be a function of the request.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
     over = threading.Event()
 
@@ -27,7 +30,7 @@ def raw_server(
             request = peer.recv(65536)
             if request and seen is not None:
                 seen.append(request)
-            peer.sendall(begin)
+            peer.sendall(begin if isinstance(begin, bytes) else begin(request))
             while drop and not over.wait(pause):
                 peer.sendall(drop)
 

@@ -28,10 +28,12 @@ DIST_INFO = f"airflow_provider_respan-{VERSION}.dist-info"
 SOURCES = ("airflow_respan", "dev", "example_dags", "tests")
 FAST_TESTS = (
     "hooks",
+    "operators/test_results.py",
     "sandbox/test_sandbox.py",
     "sensors/test_batch.py",
     "test_clients.py",
     "test_connection.py",
+    "test_download.py",
     "test_wait.py",
     "triggers",
 )

@@ -23,14 +23,15 @@ from airflow_respan.hooks.respan import RespanHook
 PACKAGE = Path(airflow_respan.__file__).parent
 
 LAYERS = [
-    {"exceptions", "plain", "file", "xcom", "get_provider_info", "adapter"},
+    {"exceptions", "rows", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
     {"batch"},
-    {"verdict", "page"},
+    {"verdict", "page", "columns", "landing", "results"},
+    {"manifest", "spool"},
     {"connection"},
     {"request"},
     {"protocol", "failures", "multipart"},
     {"answers"},
-    {"carrying"},
+    {"carrying", "download"},
     {"client", "async_client"},
     {"hooks.lookup"},
     {"hooks.respan"},
@@ -39,7 +40,7 @@ LAYERS = [
     {"triggers.schedule"},
     {"triggers.poller"},
     {"triggers.batch", "sensors.rules"},
-    {"sensors.batch"},
+    {"sensors.batch", "operators.results"},
 ]
 RANK = {f"airflow_respan.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
 MODULES = [
@@ -76,16 +77,19 @@ def run_python(code: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("module", ["airflow_respan.sensors.batch", "airflow_respan.hooks.respan"])
+@pytest.mark.parametrize(
+    "module", ["airflow_respan.sensors.batch", "airflow_respan.operators.results", "airflow_respan.hooks.respan"]
+)
 def test_parsing_a_dag_loads_no_http_library_of_ours(module: str) -> None:
     code = f"""
 import sys
 before = set()
 import airflow.sdk
-from airflow.providers.common.compat.sdk import BaseSensorOperator, BaseHook
+from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator, BaseHook
 before = set(sys.modules)
 import {module}
-print(sorted({{name.split('.')[0] for name in set(sys.modules) - before}} & {{'aiohttp', 'yarl', 'certifi'}}))
+foreign = {{'aiohttp', 'yarl', 'certifi', 'pyarrow', 'fsspec', 'upath'}}
+print(sorted({{name.split('.')[0] for name in set(sys.modules) - before}} & foreign))
 """
     assert run_python(code) == "[]"
 
@@ -108,6 +112,7 @@ for loaded in [name for name in sys.modules if name.split('.')[0] in ('requests'
     del sys.modules[loaded]
 sys.meta_path.insert(0, Refuse())
 import airflow_respan.sensors.batch
+import airflow_respan.operators.results
 print('clean')
 """
     assert run_python(code) == "clean"

@@ -198,20 +198,31 @@ class RespanHook(BaseHook):
         """
         with ExitStack() as stack:
             yield from self._call(
-                lambda client: stack.enter_context(
-                    client.stream(protocol.file_content(client.connection, file_id, provider_id=provider_id))
-                )
+                lambda client: stack.enter_context(client.stream(self._content(client, file_id, provider_id)))
             )
 
     def download_file(self, file_id: str, target: str | PathLike[str], *, provider_id: str | None = None) -> Path:
         """Download the content of a file, in constant memory; the target is written whole or not at all.
+
+        A download that is cut off goes on where it was, if the service can do that, or begins anew.
 
         :param target: the path to write to, replaced if it exists
         :return: the target
         """
         return self._call(
             lambda client: client.download(
-                protocol.file_content(client.connection, file_id, provider_id=provider_id), Path(target)
+                self._content(client, file_id, provider_id), Path(target), size=self._size(file_id, provider_id)
+            )
+        )
+
+    def download_into(self, file_id: str, file: IO[bytes], *, provider_id: str | None = None) -> None:
+        """Download the content of a file into an open one; if this raises, it may hold a part.
+
+        :param file: open for writing, able to seek; what is in it is lost
+        """
+        self._call(
+            lambda client: client.download_into(
+                self._content(client, file_id, provider_id), file, size=self._size(file_id, provider_id)
             )
         )
 
@@ -286,6 +297,19 @@ class RespanHook(BaseHook):
             return client
         self._async_clients.append(opened)
         return opened
+
+    @staticmethod
+    def _content(client: RespanClient, file_id: str, provider_id: str | None) -> Request[None]:
+        return protocol.file_content(client.connection, file_id, provider_id=provider_id)
+
+    def _size(self, file_id: str, provider_id: str | None) -> Callable[[], int | None]:
+        def ask() -> int | None:
+            try:
+                return self.get_file(file_id, provider_id=provider_id).size
+            except RespanError:  # not every service says, and the content may be whole all the same
+                return None
+
+        return ask
 
     @staticmethod
     def _new_client(settings: RespanConnection) -> RespanClient:

@@ -1,0 +1,565 @@
+"""Landing the results of a batch in a local folder: what comes there, what does not, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError
+from airflow_respan.operators.results import RespanBatchResultsOperator
+from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
+
+GOOD, BAD = jsonl(good("a"), good("b")), jsonl(bad("c"))
+COUNTS = {"total": 3, "completed": 2, "failed": 1}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def downloads(sandbox: RespanSandbox) -> int:
+    return sum("/content/" in request.path for request in sandbox.requests)
+
+
+def test_the_results_of_a_batch_are_landed_and_counted(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, BAD, request_counts=COUNTS)
+
+    xcoms = land(f"{tmp_path}/results/", batch_id=batch_id)
+
+    folder = tmp_path / "results"
+    assert names(folder) == {"output.jsonl", "errors.jsonl", "manifest.json"}
+    assert (folder / "output.jsonl").read_bytes() == GOOD
+    assert (folder / "errors.jsonl").read_bytes() == BAD
+    manifest = xcoms.pop("return_value")
+    assert manifest == json.loads((folder / "manifest.json").read_text())
+    assert xcoms == {key: value for key, value in manifest.items() if value is not None}
+    assert manifest == {
+        "batch_id": batch_id,
+        "status": "completed",
+        "path": str(folder),
+        "manifest_path": f"{folder}/manifest.json",
+        "output_path": f"{folder}/output.jsonl",
+        "errors_path": f"{folder}/errors.jsonl",
+        "parquet_path": None,
+        "counts": {"rows": 3, "succeeded": 2, "failed": 1, "missing": 0},
+        "request_counts": COUNTS,
+        "usage": {
+            "rows": 2,
+            "prompt_tokens": 6,
+            "completion_tokens": 8,
+            "total_tokens": 14,
+            "cached_tokens": 4,
+            "reasoning_tokens": 2,
+        },
+        "errors": [{"code": "context_length_exceeded", "message": "Too long.", "count": 1}],
+        "bytes": {"output": len(GOOD), "errors": len(BAD)},
+        "warnings": [],
+        "landing": {
+            "batch_id": batch_id,
+            "output_file_id": "file-00000001",
+            "error_file_id": "file-00000002",
+            "input": None,
+            "on_missing": "by_status",
+            "parquet": False,
+        },
+    }
+
+
+@pytest.mark.parametrize("empty", [None, "", "None", " "])
+def test_files_are_landed_by_their_ids_where_the_batch_is_not_known(
+    connected: RespanSandbox, tmp_path: Path, empty: str | None
+) -> None:
+    manifest = land(tmp_path, output_file_id=upload(GOOD), error_file_id=empty)["return_value"]
+
+    assert names(tmp_path) == {"output.jsonl", "manifest.json"}
+    assert manifest["counts"] == {"rows": 2, "succeeded": 2, "failed": 0, "missing": None}
+    assert (manifest["batch_id"], manifest["status"], manifest["request_counts"]) == (None, None, None)
+
+
+def test_a_batch_of_which_every_request_failed_is_landed(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, None, BAD, request_counts={"total": 1, "failed": 1})
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+
+    assert names(tmp_path) == {"errors.jsonl", "manifest.json"}
+    assert manifest["counts"] == {"rows": 1, "succeeded": 0, "failed": 1, "missing": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "Name the results by batch_id, or by output_file_id and error_file_id, and not by both"),
+        (
+            {"batch_id": "batch_1", "output_file_id": "file-1"},
+            "Name the results by batch_id, or by output_file_id and error_file_id, and not by both",
+        ),
+        (
+            {"batch_id": "batch_1", "input_path": "/a", "input_file_id": "file-1"},
+            "Name the input by input_path or by input_file_id, and not by both",
+        ),
+        (
+            {"batch_id": "batch_1", "on_missing": "ignore"},
+            "on_missing is 'ignore'; choose among by_status, fail, warn",
+        ),
+        (
+            {"batch_id": "batch_1", "delete_files": ["inputs"]},
+            "delete_files is ['inputs']; choose among input, output, error",
+        ),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_when_the_dag_is_parsed(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        RespanBatchResultsOperator(task_id="land", path="/nowhere", **options)
+
+    assert str(refused.value) == complaint
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            {"batch_id": "None"},
+            "batch_id is 'None'. Check the argument, and that the upstream task ran and pushed what is asked of it.",
+        ),
+        (
+            {"output_file_id": "", "error_file_id": "None"},
+            "output_file_id is '' and error_file_id is 'None', so there is nothing to land. Check that the upstream "
+            "task ran and pushed the ids of a batch's files.",
+        ),
+        (
+            {"output_file_id": "file-1", "input_path": "None"},
+            "input_path is 'None'. Check the argument, and that the upstream task ran and pushed what is asked of it.",
+        ),
+        (
+            {"output_file_id": "file-1", "path": " "},
+            "path is ' '. Check the argument, and that the upstream task ran and pushed what is asked of it.",
+        ),
+    ],
+)
+def test_what_was_rendered_to_nothing_is_named(
+    connected: RespanSandbox, tmp_path: Path, options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        land(**{"path": tmp_path, **options})
+
+    assert str(refused.value) == complaint
+    assert connected.requests == []
+
+
+@pytest.mark.parametrize("argument", ["batch_id", "input_path", "input_file_id"])
+@pytest.mark.parametrize("value", [None, "", "None"])
+def test_an_xcom_that_is_not_there_is_not_taken_for_an_argument_left_out(
+    connected: RespanSandbox, tmp_path: Path, argument: str, value: str | None
+) -> None:
+    files = {} if argument == "batch_id" else {"output_file_id": upload(GOOD)}
+    operator = RespanBatchResultsOperator(
+        task_id="land", path=str(tmp_path), **files, **{argument: "{{ ti.xcom_pull('before') }}"}
+    )
+    setattr(operator, argument, value)  # as Airflow renders it
+
+    with pytest.raises(ValueError, match=f"{argument} is {value!r}. Check the argument"):
+        operator.execute({})  # type: ignore[typeddict-item]
+
+
+def test_everything_that_names_something_is_a_template() -> None:
+    assert set(RespanBatchResultsOperator.template_fields) == {
+        "batch_id",
+        "output_file_id",
+        "error_file_id",
+        "path",
+        "input_path",
+        "input_file_id",
+        "respan_conn_id",
+        "provider_id",
+    }
+    assert issubclass(RespanBatchResultsOperator, BaseOperator)
+
+
+def test_a_batch_that_has_not_ended_has_no_results(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = connected.add_batch(output_file_id="file-1")
+
+    with pytest.raises(RespanResultsError) as refused:
+        land(tmp_path, batch_id=batch_id)
+
+    assert str(refused.value) == (
+        f"Batch {batch_id} is in_progress, so its results are not whole yet. Wait for it by RespanBatchSensor before "
+        "they are landed."
+    )
+
+
+def test_a_batch_without_files_has_nothing_to_land(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = connected.add_batch(status="failed")
+
+    with pytest.raises(RespanResultsError, match=f"Batch {batch_id} is failed and has left no files to land."):
+        land(tmp_path, batch_id=batch_id)
+
+
+FAULTS = {
+    "not JSON": (b"{no}\n", r"line 3 of file 'file-00000001' is not JSON \(.*column 2\)"),
+    "cut row": (jsonl(good("x"))[:-20], r"line 3 of file 'file-00000001' is not JSON \(.*\)"),
+    "not UTF-8": (b'{"custom_id": "\xff"}\n', "line 3 of file 'file-00000001' is not UTF-8"),
+    "UTF-16": ('{"custom_id": "x"}'.encode("utf-16"), "line 3 of file 'file-00000001' is not UTF-8"),
+    "NaN": (b'{"custom_id": "x", "n": NaN}\n', r"is not JSON \(NaN is no JSON\)"),
+    "two keys": (b'{"custom_id": "x", "custom_id": "y"}\n', r"is not JSON \(a key is there twice\)"),
+    "deep": (b"[" * 100_000 + b"\n", "line 3 of file 'file-00000001' is nested too deeply"),
+    "no object": (b'["custom_id"]\n', "line 3 of file 'file-00000001' is no JSON object"),
+    "no id": (b'{"response": {}}\n', "line 3 of file 'file-00000001' has no custom_id"),
+    "id that is no text": (b'{"custom_id": 7}\n', "line 3 of file 'file-00000001' has no custom_id"),
+    "same id": (
+        jsonl(good("b", "another answer")),
+        "line 3 of file 'file-00000001' has the custom_id of line 2 of file 'file-00000001'",
+    ),
+    "endless line": (b"x" * (40 * 2**20), "in file 'file-00000001', line 3 is longer than 33554432 bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_row_that_is_none_keeps_everything_from_landing(connected: RespanSandbox, tmp_path: Path, fault: str) -> None:
+    content, reason = FAULTS[fault]
+    batch_id = add_batch(connected, GOOD + content)
+
+    with pytest.raises(RespanResultsError, match=reason) as refused:
+        land(tmp_path, batch_id=batch_id, on_missing="warn")
+
+    assert str(refused.value).startswith(
+        f"The results of batch {batch_id} (completed) are not what it should have left, and nothing of them was "
+        "landed: "
+    )
+    assert "another answer" not in str(refused.value)
+    assert names(tmp_path) == set()
+
+
+def test_an_id_may_not_be_in_both_files(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, jsonl(bad("b")))
+
+    with pytest.raises(
+        RespanResultsError, match="line 1 of file 'file-00000002' has the custom_id of line 2 of file 'file-00000001'"
+    ):
+        land(tmp_path, batch_id=batch_id)
+
+
+def test_many_faults_are_counted_and_some_told(connected: RespanSandbox, tmp_path: Path) -> None:
+    with pytest.raises(RespanResultsError, match=r"line 5 of .*; and 995 more\.$") as refused:
+        land(tmp_path, batch_id=add_batch(connected, b"{\n" * 1000))
+
+    assert str(refused.value).count("is not JSON") == 5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GOOD.replace(b"\n", b"\r\n"),
+        b"\xef\xbb\xbf" + GOOD,
+        b"\n" + GOOD.replace(b"\n", b"\n \n") + b"\n",
+        GOOD.rstrip(),
+        jsonl(good("a\ud83d", "a lone \ud83d"), good("b" * 100_000)),
+        jsonl(good("a", number=10**400), good("b")).replace(b"4,", b"1e999,"),
+    ],
+    ids=["CRLF", "byte order mark", "blank lines", "no last line end", "odd ids", "odd numbers"],
+)
+def test_what_is_odd_but_right_is_landed_byte_for_byte(
+    connected: RespanSandbox, tmp_path: Path, content: bytes
+) -> None:
+    manifest = land(tmp_path, batch_id=add_batch(connected, content), parquet=True)["return_value"]
+
+    assert (tmp_path / "output.jsonl").read_bytes() == content
+    assert manifest["counts"] == {"rows": 2, "succeeded": 2, "failed": 0, "missing": None}
+
+
+def test_an_empty_file_is_landed_if_that_is_all(connected: RespanSandbox, tmp_path: Path) -> None:
+    land(tmp_path, batch_id=add_batch(connected, b"", request_counts={"total": 0}))
+
+    assert (tmp_path / "output.jsonl").read_bytes() == b""
+
+
+def test_a_completed_batch_owes_a_row_for_each_request(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 3, "failed": 0})
+
+    with pytest.raises(RespanResultsError, match=r"nothing of them was landed: 1 of 3 requests have no row."):
+        land(tmp_path, batch_id=batch_id)
+
+    assert names(tmp_path) == set()
+
+
+def test_a_service_that_does_not_count_proves_nothing(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, request_counts={"total": 0, "completed": 0, "failed": 0})
+
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+
+    assert manifest["counts"]["missing"] is None
+    assert manifest["warnings"] == [
+        "The service counts 0 of 0 requests completed, 0 failed, but 2 rows succeeded, 0 failed"
+    ]
+
+
+@pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
+def test_a_batch_that_ended_early_may_owe_rows_but_none_that_it_counts(
+    connected: RespanSandbox, tmp_path: Path, status: str, said: Callable[[], str]
+) -> None:
+    batch_id = add_batch(connected, GOOD, request_counts={"total": 9, "completed": 2, "failed": 0}, status=status)
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+
+    assert manifest["counts"]["missing"] == 7
+    assert manifest["warnings"] == ["7 of 9 requests have no row"]
+    assert "7 of 9 requests have no row" in said()
+    connected.change_batch(batch_id, request_counts={"total": 9, "completed": 3, "failed": 0})
+    with pytest.raises(RespanResultsError, match="7 of 9 requests have no row"):
+        land(tmp_path / "again", batch_id=batch_id)
+
+
+def test_missing_rows_are_as_bad_as_the_dag_says(connected: RespanSandbox, tmp_path: Path) -> None:
+    completed = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 3, "failed": 0})
+    expired = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 2}, status="expired")
+
+    manifest = land(tmp_path / "completed", batch_id=completed, on_missing="warn")["return_value"]
+    with pytest.raises(RespanResultsError, match="1 of 3 requests have no row"):
+        land(tmp_path / "expired", batch_id=expired, on_missing="fail")
+
+    assert manifest["warnings"] == [
+        "1 of 3 requests have no row",
+        "The service counts 3 of 3 requests completed, 0 failed, but 2 rows succeeded, 0 failed",
+    ]
+
+
+def input_of(*custom_ids: str) -> bytes:
+    return jsonl(*({"custom_id": custom_id, "method": "POST", "body": {}} for custom_id in custom_ids))
+
+
+@pytest.mark.parametrize("kind", ["input_path", "input_file_id"])
+def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Path, kind: str) -> None:
+    def given(*custom_ids: str) -> str:
+        path = tmp_path / "input.jsonl"
+        path.write_bytes(input_of(*custom_ids))
+        return str(path) if kind == "input_path" else upload(path.read_bytes())
+
+    batch_id = add_batch(connected, GOOD, BAD)
+
+    manifest = land(tmp_path / "results", batch_id=batch_id, **{kind: given("a", "b", "c")})["return_value"]
+    with pytest.raises(RespanResultsError, match=r"2 of 5 requests have no row \(lines 1, 5 of the input\)"):
+        land(tmp_path / "missing", batch_id=batch_id, **{kind: given("d", "c", "b", "a", "e" * 1000)})
+    with pytest.raises(
+        RespanResultsError, match="1 rows answer requests that are not in the input: line 1 of file 'file-00000002'"
+    ):
+        land(tmp_path / "unexpected", batch_id=batch_id, on_missing="warn", **{kind: given("a", "b")})
+
+    assert manifest["counts"] == {"rows": 3, "succeeded": 2, "failed": 1, "missing": 0}
+    assert names(tmp_path) == {"input.jsonl", "results"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (input_of("a", "b", "a"), "its line 3 has the custom_id of line 1"),
+        (b"\n{}\n", "its line 2 has no custom_id"),
+        (b"[\n", r"its line 1 is not JSON \(.*\)"),
+    ],
+)
+def test_an_input_that_is_none_is_told(connected: RespanSandbox, tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "input.jsonl").write_bytes(content)
+
+    with pytest.raises(RespanResultsError, match=f"cannot be compared with the input '.*input.jsonl': {reason}"):
+        land(tmp_path / "results", batch_id=add_batch(connected, GOOD), input_path=str(tmp_path / "input.jsonl"))
+
+
+def test_an_input_that_is_not_there_is_told(connected: RespanSandbox, tmp_path: Path) -> None:
+    with pytest.raises(RespanResultsError, match=f"Could not read {tmp_path}/none.jsonl: FileNotFoundError"):
+        land(tmp_path / "results", batch_id=add_batch(connected, GOOD), input_path=f"{tmp_path}/none.jsonl")
+
+
+def test_errors_are_counted_the_most_frequent_first_and_hold_no_secret(
+    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
+) -> None:
+    rows = [bad(f"r{number}", f"Key {connected.api_key} is\n\x1b[31m {'too ' * 100} long") for number in range(3)]
+    rows += [bad(f"s{number}", f"number {number}", code="unique") for number in range(5000)]
+    rows += [{"custom_id": "t", "error": {"code": "batch_expired", "message": "It expired."}, "response": None}]
+    rows += [{"custom_id": f"u{number}", "error": "plain words"} for number in range(4)]
+    xcoms = land(tmp_path, batch_id=add_batch(connected, None, jsonl(*rows)))
+
+    manifest = xcoms["return_value"]
+    assert manifest["counts"]["failed"] == 5008
+    assert manifest["errors"][0] == {"code": "unique", "message": "(various messages)", "count": 5000 - 999}
+    assert {"code": "error", "message": "plain words", "count": 4} not in manifest["errors"][10:]
+    [of_the_key] = [error for error in manifest["errors"] if error["count"] == 3]
+    assert of_the_key["message"].startswith("Key *** is ?[31m too too")
+    assert len(of_the_key["message"]) < 210
+    assert connected.api_key not in json.dumps(xcoms) + (tmp_path / "manifest.json").read_text()
+    assert "too too" not in said()
+
+
+def test_the_log_has_no_row_and_says_what_was_landed(
+    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
+) -> None:
+    batch_id = add_batch(connected, GOOD, BAD, request_counts=COUNTS)
+    land(tmp_path, batch_id=batch_id)
+
+    log = said()
+    assert (
+        f"Landed 3 rows of batch {batch_id} (completed) in {tmp_path} (0.0 MB): 2 succeeded, 1 failed, 0 missing."
+    ) in log
+    assert "Hello" not in log
+    assert "Too long" not in log
+
+
+def test_a_second_clear_takes_what_the_first_has_landed(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, BAD)
+
+    first, second = (land(tmp_path, batch_id=batch_id) for _ in range(2))
+
+    assert first == second
+    assert downloads(connected) == 2
+
+
+def test_what_was_landed_and_then_spoilt_is_landed_again(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, BAD)
+    land(tmp_path, batch_id=batch_id)
+    (tmp_path / "output.jsonl").write_bytes(b"spoilt")
+    (tmp_path / "errors.jsonl").unlink()
+
+    land(tmp_path, batch_id=batch_id)
+
+    assert (tmp_path / "output.jsonl").read_bytes() == GOOD
+    assert (tmp_path / "errors.jsonl").read_bytes() == BAD
+
+
+def test_other_options_land_again_and_leave_nothing_of_the_old(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, BAD)
+    land(tmp_path, batch_id=batch_id, parquet=True)
+    assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "results.parquet", "manifest.json"}
+
+    land(tmp_path, batch_id=batch_id)
+
+    assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "manifest.json"}
+
+
+def test_the_results_of_another_batch_are_not_overwritten_unasked(connected: RespanSandbox, tmp_path: Path) -> None:
+    first, second = add_batch(connected, GOOD, BAD), add_batch(connected, jsonl(good("z")))
+    land(tmp_path, batch_id=first)
+
+    with pytest.raises(RespanResultsError) as refused:
+        land(tmp_path, batch_id=second)
+
+    assert str(refused.value) == (
+        f"{tmp_path}/manifest.json is the manifest of batch {first}, which would be overwritten. Give each batch a "
+        "folder of its own, such as one with {{ run_id }} and {{ ti.map_index }} in its path, or set overwrite=True."
+    )
+    assert (tmp_path / "output.jsonl").read_bytes() == GOOD
+    land(tmp_path, batch_id=second, overwrite=True)
+    assert names(tmp_path) == {"output.jsonl", "manifest.json"}
+    assert (tmp_path / "output.jsonl").read_bytes() == jsonl(good("z"))
+
+
+@pytest.mark.parametrize("content", [b"{}", b"no JSON", b"[]", b"[" * 100_000])
+def test_a_manifest_of_something_else_is_not_overwritten_unasked(
+    connected: RespanSandbox, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+
+    with pytest.raises(RespanResultsError, match=r"manifest.json is the manifest of something else, which would be"):
+        land(tmp_path, batch_id=add_batch(connected, GOOD))
+
+    assert (tmp_path / "manifest.json").read_bytes() == content
+
+
+def test_files_are_deleted_after_the_landing_if_asked(
+    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
+) -> None:
+    files = [upload(content) for content in (input_of("a", "b", "c"), GOOD, BAD)]
+    ids = dict(zip(("input_file_id", "output_file_id", "error_file_id"), files, strict=True))
+    batch_id = connected.add_batch(status="completed", **ids)
+
+    first = land(tmp_path, batch_id=batch_id, delete_files=["input", "output", "error"])
+
+    assert connected.service.files.all() == []
+    log = said()
+    for kind, file_id in zip(("input", "output", "error"), files, strict=True):
+        assert f"Deleted the {kind} file {file_id} at the service." in log
+    # A clear finds nothing at the service any more, but all of it in the folder.
+    assert land(tmp_path, batch_id=batch_id, delete_files=["input", "output", "error"]) == first
+    with pytest.raises(RespanNotFoundError):
+        land(tmp_path / "elsewhere", batch_id=batch_id)
+
+
+def test_a_file_that_cannot_be_deleted_is_a_warning(
+    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
+) -> None:
+    batch_id = add_batch(connected, GOOD)
+    connected.inject(Fault.error(403), method="DELETE", times=None)
+
+    land(tmp_path, batch_id=batch_id, delete_files="output")
+
+    assert "The output file file-00000001 is landed, but was not deleted: Asked to delete file" in said()
+    assert "manifest.json" in names(tmp_path)
+
+
+def test_what_is_not_known_is_not_deleted(connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]) -> None:
+    xcoms = land(tmp_path, batch_id=add_batch(connected, GOOD), delete_files=["input", "error"], do_xcom_push=False)
+
+    assert "There is no input file to delete, or its id is not known." in said()
+    assert set(xcoms) == {"return_value"}
+    assert [request.method for request in connected.requests].count("DELETE") == 0
+
+
+def test_nothing_is_deleted_of_what_was_not_landed(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, b"{no}\n")
+
+    with pytest.raises(RespanResultsError):
+        land(tmp_path, batch_id=batch_id, delete_files=["input", "output", "error"])
+
+    assert [request.method for request in connected.requests].count("DELETE") == 0
+
+
+def test_a_cut_download_is_landed_whole(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD)
+    connected.inject(Fault.cut(5), path="/content/")
+
+    land(tmp_path, batch_id=batch_id)
+
+    assert (tmp_path / "output.jsonl").read_bytes() == GOOD
+
+
+def test_the_provider_is_named_in_each_call(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = add_batch(connected, GOOD, BAD)
+    before = len(connected.requests)
+
+    land(tmp_path, batch_id=batch_id, provider_id="openai", delete_files="error")
+
+    asked = connected.requests[before:]
+    assert len(asked) == 4
+    assert all(request.query == {"provider_id": "openai"} for request in asked)
+
+
+def test_a_store_that_airflow_does_not_know_is_named_before_anything_is_fetched(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    with pytest.raises(RespanResultsError, match=r"Airflow cannot open 'nope://bucket/folder': .*nope.*\. Install the"):
+        land("nope://bucket/folder", batch_id=add_batch(connected, GOOD))
+
+    assert downloads(connected) == 0
+
+
+def test_a_path_that_is_a_file_is_named(connected: RespanSandbox, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(RespanResultsError, match=re.escape(f"{tmp_path}/file/")):
+        land(tmp_path / "file", batch_id=add_batch(connected, GOOD))
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_without_pyarrow_parquet_is_refused_before_anything_is_fetched(
+    connected: RespanSandbox, tmp_path: Path, run_without: Callable[..., str]
+) -> None:
+    batch_id = add_batch(connected, GOOD)
+    said = run_without("pyarrow", batch_id=batch_id, path=str(tmp_path / "results"), parquet=True)
+
+    assert said == (
+        "Results as Parquet need pyarrow, which cannot be imported (No module named 'pyarrow'). Install it where the "
+        "task runs: pip install 'airflow-provider-respan[parquet]'"
+    )
+    assert downloads(connected) == 0
+    assert names(tmp_path) == set()

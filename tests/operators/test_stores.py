@@ -1,0 +1,155 @@
+"""Landing where there is no rename, or no folder: a store in memory, and S3."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+from fsspec.implementations.memory import MemoryFileSystem
+
+try:
+    from airflow.sdk.io import attach
+except ImportError:  # its home in Airflow 2
+    from airflow.io import attach
+
+from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.landing import BLOCK
+from airflow_respan.sandbox import RespanSandbox
+from tests.operators.landings import add_batch, bad, good, jsonl, land
+
+GOOD, BAD = jsonl(good("a"), good("b")), jsonl(bad("c"))
+LARGE = jsonl(*(good(f"request-{number}", "word " * 2000) for number in range(2500)))
+FILES = {"output.jsonl", "errors.jsonl", "manifest.json", "results.parquet"}
+
+
+class Memory(MemoryFileSystem):
+    """A store in memory with a full disk: writing breaks off after so many bytes."""
+
+    room: int | None = None
+
+    def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        file = super().open(path, mode, **options)
+        if "w" in mode and self.room is not None:
+            write = file.write
+
+            def write_a_little(piece: bytes) -> int:
+                assert self.room is not None
+                if len(piece) > self.room:
+                    write(piece[: self.room])
+                    raise OSError(28, "No space left on device")
+                return write(piece)
+
+            file.write = write_a_little
+        return file
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    """A store that Airflow knows by ``memory://``."""
+    store = Memory()
+    attach(protocol="memory", fs=store)
+    yield store
+    Memory.room = None
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]
+
+
+def test_results_are_landed_in_a_store_of_any_kind(connected: RespanSandbox, memory: Memory) -> None:
+    memory.pipe_file(f"/bucket/results/.output.jsonl.{'0' * 32}.part", b"of a process that was killed")
+    memory.pipe_file("/bucket/results/notes.part", b"of somebody else")
+    batch_id = add_batch(connected, GOOD, BAD)
+
+    manifest = land("memory://bucket/results", batch_id=batch_id, parquet=True)["return_value"]
+
+    assert {path.rsplit("/", 1)[-1] for path in memory.store} == FILES | {"notes.part"}
+    assert memory.cat_file("/bucket/results/output.jsonl") == GOOD
+    assert json.loads(memory.cat_file(ObjectStoragePath(manifest["manifest_path"]).path)) == manifest
+    land("memory://bucket/results", batch_id=batch_id)
+    assert "/bucket/results/results.parquet" not in memory.store
+
+
+def test_a_store_without_room_holds_no_half_file(connected: RespanSandbox, memory: Memory) -> None:
+    Memory.room = 100
+
+    with pytest.raises(RespanResultsError, match=re.escape("Could not write memory://bucket/results/output.jsonl: ")):
+        land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
+
+    assert list(memory.store) == []
+
+
+@pytest.mark.store
+class TestS3:
+    """Against an S3 of its own on this machine."""
+
+    @pytest.fixture
+    def s3(self) -> Iterator[Any]:
+        """A store that Airflow knows by ``s3://``, with one bucket."""
+        from moto.server import ThreadedMotoServer
+        from s3fs import S3FileSystem
+
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+        server.start()
+        _host, port = server.get_host_and_port()
+        url = f"http://127.0.0.1:{port}"
+        requests.post(f"{url}/moto-api/reset", timeout=10).raise_for_status()  # all servers of a process share a state
+        store = S3FileSystem(key="a", secret="b", endpoint_url=url, skip_instance_cache=True, use_listings_cache=False)
+        store.mkdir("bucket")
+        attach(protocol="s3", conn_id="minio", fs=store)
+        attach(protocol="s3", fs=store).fs = store
+        yield store
+        server.stop()
+
+    @staticmethod
+    def remains(s3: Any) -> list[Any]:
+        """Uploads that have neither been completed nor given up; they are billed."""
+        return s3.list_multipart_uploads("bucket")
+
+    def test_results_are_landed(self, connected: RespanSandbox, s3: Any) -> None:
+        batch_id = add_batch(connected, LARGE, BAD)
+        assert len(LARGE) > 3 * BLOCK
+
+        manifest = land("s3://bucket/some/results", batch_id=batch_id, parquet=True)["return_value"]
+
+        assert {path.rsplit("/", 1)[-1] for path in s3.ls("bucket/some/results", detail=False)} == FILES
+        assert s3.cat_file("bucket/some/results/output.jsonl") == LARGE
+        assert json.loads(s3.cat_file(manifest["manifest_path"])) == manifest
+        assert self.remains(s3) == []
+        assert land("s3://bucket/some/results", batch_id=batch_id, parquet=True)["return_value"] == manifest
+
+    @pytest.mark.parametrize("when", ["upload_part", "complete_multipart_upload"])
+    def test_an_upload_that_breaks_leaves_what_was_there(self, connected: RespanSandbox, s3: Any, when: str) -> None:
+        class FullError(Exception):
+            pass
+
+        def refuse(**_event: Any) -> None:
+            raise FullError("the store is full")
+
+        land("s3://bucket/results", batch_id=add_batch(connected, GOOD))
+        events = s3.s3.meta.events
+        events.register(f"before-call.s3.{''.join(word.title() for word in when.split('_'))}", refuse)
+
+        with pytest.raises(RespanResultsError, match=r"Could not write s3://bucket/results/output.jsonl: .*is full"):
+            land("s3://bucket/results", batch_id=add_batch(connected, LARGE), overwrite=True)
+
+        assert s3.ls("bucket/results", detail=False) == ["bucket/results/output.jsonl"]
+        assert s3.cat_file("bucket/results/output.jsonl") == GOOD
+        assert self.remains(s3) == []
+
+    def test_uploads_of_a_process_that_was_killed_are_given_up(self, connected: RespanSandbox, s3: Any) -> None:
+        for key in ("results/output.jsonl", "results/notes.jsonl"):
+            s3.call_s3("create_multipart_upload", Bucket="bucket", Key=key)
+
+        land("s3://bucket/results", batch_id=add_batch(connected, GOOD))
+
+        assert [upload["Key"] for upload in self.remains(s3)] == ["results/notes.jsonl"]
+
+    def test_a_bucket_that_is_not_there_is_not_made(self, connected: RespanSandbox, s3: Any) -> None:
+        with pytest.raises(RespanResultsError, match=r"Could not write s3://elsewhere/results/output.jsonl"):
+            land("s3://elsewhere/results", batch_id=add_batch(connected, GOOD))
+
+        assert s3.ls("", detail=False) == ["bucket"]
