@@ -63,7 +63,9 @@ class Schedule:
         return self._calendar[0][2] is look
 
     def next_due(self) -> float | None:
-        """Give the moment at which the next look is due."""
+        """Give the moment at which the next look is due that has not been served early."""
+        while self._calendar and self._calendar[0][2].seen.done():
+            heapq.heappop(self._calendar)
         return self._calendar[0][0] if self._calendar else None
 
     def choose(self, now: float, *, is_held: bool) -> Target | Sweep | None:

@@ -70,6 +70,14 @@ def test_nothing_is_chosen_before_it_is_due(asked: Asked) -> None:
     assert asked.chosen(NOW + 10) is target
 
 
+def test_nobody_is_woken_for_what_was_served_early(asked: Asked) -> None:
+    served = asked.look("batch_1", due=NOW + 10)
+    asked.look("batch_2", due=NOW + 20)
+    served.answer(Batch(id="batch_1", status="in_progress"), until=NOW + 10)
+
+    assert asked.schedule.next_due() == NOW + 20
+
+
 def test_the_longest_due_come_first(asked: Asked) -> None:
     targets = [asked.look(f"batch_{age}", due=NOW - age, page=FAR) for age in (3, 9, 6)]
 
