@@ -38,7 +38,7 @@ LAYERS = [
     {"triggers.sweep"},
     {"triggers.schedule"},
     {"triggers.poller"},
-    {"triggers.batch", "sensors.rules"},
+    {"triggers.batch", "sensors.rules", "waiting"},
     {"sensors.batch"},
 ]
 RANK = {f"airflow_respan.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
