@@ -177,7 +177,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     def on_kill(self) -> None:
         """Cancel the batch, if ``cancel_on_kill`` says so, also one whose id is still on its way."""
         if self.cancel_on_kill and self.batch_id is None and self._asking is not None:
-            del self.hook  # that one is in the middle of the call
+            self.__dict__.pop("hook", None)  # that one may be in the middle of the call
             try:
                 found = self._asking.listed()
             except RespanError as error:
