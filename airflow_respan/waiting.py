@@ -156,9 +156,13 @@ class BatchWaitingOperator(BaseOperator):
                 **wait.options(),
             ),
             method_name="execute_complete",
-            kwargs={"begun_at": wait.started_at, "batch_id": wait.batch_id},
+            kwargs=self._noted(wait),
             timeout=timedelta(seconds=wait.seconds_left()) + DEFERRAL_MARGIN,
         )
+
+    def _noted(self, wait: BatchWait) -> dict[str, Any]:
+        """Give what :meth:`execute_complete` is to be told."""
+        return {"begun_at": wait.started_at}
 
     def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
         """Look a last time: the triggerer's end is not the batch's."""

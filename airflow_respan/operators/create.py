@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_respan.batch import Batch
+    from airflow_respan.wait import BatchWait
 
 POLICIES = ("fail", "resubmit")
 
@@ -283,6 +284,9 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             batch.id,
         )
         return batch
+
+    def _noted(self, wait: BatchWait) -> dict[str, Any]:
+        return {**super()._noted(wait), "batch_id": wait.batch_id}
 
     def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
         # Airflow forgets what was noted for the resume: the batch has to be found as another attempt would.
