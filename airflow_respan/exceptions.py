@@ -13,7 +13,9 @@
     │   └── RespanResultsError               results are not whole, or cannot be landed
     └── airflow AirflowException
         ├── AirflowFailException
-        │   └── RespanBatchFailed            the batch ended badly: not retried, skipped with soft_fail
+        │   ├── RespanBatchFailed            the batch ended badly: not retried, skipped with soft_fail
+        │   ├── RespanInputError             no batch can be made of this input: not retried
+        │   └── RespanInputChangedError      an earlier attempt made a batch of another input: not retried
         └── AirflowSensorTimeout
             └── RespanBatchTimeout           the wait's time is over: not retried, skipped with soft_fail
 
@@ -78,6 +80,14 @@ class RespanResultsError(RespanError):
 
 class RespanBatchFailed(AirflowFailException):
     """The batch has ended and the verdict does not accept it; waiting again would change nothing."""
+
+
+class RespanInputError(AirflowFailException):
+    """The input is not what a batch can be made of; nothing was uploaded or created."""
+
+
+class RespanInputChangedError(AirflowFailException):
+    """An earlier attempt of this task made a batch of another input, and that batch goes on or is complete."""
 
 
 class RespanBatchTimeout(AirflowSensorTimeout):

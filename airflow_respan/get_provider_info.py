@@ -97,6 +97,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": "Respan", "python-modules": ["airflow_respan.hooks.respan"]}],
         "sensors": [{"integration-name": "Respan", "python-modules": ["airflow_respan.sensors.batch"]}],
+        "operators": [{"integration-name": "Respan", "python-modules": ["airflow_respan.operators.batch"]}],
         "triggers": [{"integration-name": "Respan", "python-modules": ["airflow_respan.triggers.batch"]}],
         "hook-class-names": [HOOK_CLASS],
         "connection-types": [

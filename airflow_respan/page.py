@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -69,20 +68,32 @@ class BatchPage:
         more = data.get("has_more") is True and isinstance(last, str) and last.strip()
         return cls(items=tuple(PageItem(data=item, clean=clean) for item in items), next_after=last if more else None)
 
-    @cached_property
+    @property
     def batches(self) -> tuple[Batch, ...]:
         """The batches of the page; fields may be missing in them that retrieving would give."""
-        batches = []
-        for item in self.items:
-            # One bad item must not hide the other 99, nor the pages behind it.
-            with suppress(ValueError):
-                batches.append(item.read())
-        return tuple(batches)
+        return self._read[0]
 
     @property
     def unreadable(self) -> int:
         """How many items of the page are no batches, and are left out."""
         return len(self.items) - len(self.batches)
+
+    @property
+    def unreadable_ids(self) -> tuple[str, ...]:
+        """The ids of those that have one: retrieving may give what the list has left out."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[tuple[Batch, ...], tuple[str, ...]]:
+        batches, unreadable_ids = [], []
+        for item in self.items:
+            # One bad item must not hide the other 99, nor the pages behind it.
+            try:
+                batches.append(item.read())
+            except ValueError:
+                if item.id and item.id.strip():
+                    unreadable_ids.append(item.id)
+        return tuple(batches), tuple(unreadable_ids)
 
 
 def items_of(data: object) -> list[Any]:

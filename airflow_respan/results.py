@@ -12,8 +12,6 @@ from airflow_respan.batch import Batch
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.rows import Row, Usage, custom_id_of, decode_line, lines_of, read_row
 
-ON_MISSING = ("by_status", "fail", "warn")
-
 PARTIAL_STATUSES = frozenset({"expired", "cancelled", "failed"})
 """The ends at which a batch may owe answers."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from airflow_respan.batch import Batch
+from airflow_respan.batch import TERMINAL_STATUSES, Batch
 
 QUEUE_FULL_CODE = "token_limit_exceeded"
 
@@ -55,6 +55,27 @@ def judge(
             worth_a_warning=bool(failed or batch.error_file_id or not batch.output_file_id),
         )
     return Verdict(accepted=False, message=f"{describe(batch)} The wait fails because {reason}.{_hint(batch)}")
+
+
+def checked_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
+    """Take the ``success_statuses`` that somebody wrote into a DAG.
+
+    :raises ValueError: if they are none, or not terminal
+    """
+    chosen = (statuses,) if isinstance(statuses, str) else tuple(statuses)
+    if not chosen or not TERMINAL_STATUSES.issuperset(chosen):
+        raise ValueError(f"success_statuses is {statuses!r}; choose among {', '.join(sorted(TERMINAL_STATUSES))}")
+    return chosen
+
+
+def checked_ratio(ratio: float) -> float:
+    """Take the ``max_failed_ratio`` that somebody wrote into a DAG.
+
+    :raises ValueError: if it is no ratio
+    """
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"max_failed_ratio is {ratio!r}; it is a ratio from 0 to 1")
+    return ratio
 
 
 def describe(batch: Batch) -> str:

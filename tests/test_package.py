@@ -23,9 +23,9 @@ from airflow_respan.hooks.respan import RespanHook
 PACKAGE = Path(airflow_respan.__file__).parent
 
 LAYERS = [
-    {"exceptions", "rows", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
-    {"batch"},
-    {"verdict", "page", "columns", "landing", "results"},
+    {"exceptions", "rows", "mark", "memory", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
+    {"batch", "batch_input"},
+    {"verdict", "page", "search", "columns", "landing", "results"},
     {"manifest", "spool"},
     {"connection"},
     {"request"},
@@ -39,8 +39,10 @@ LAYERS = [
     {"triggers.sweep"},
     {"triggers.schedule"},
     {"triggers.poller"},
-    {"triggers.batch", "sensors.rules"},
-    {"sensors.batch", "operators.results"},
+    {"triggers.batch", "sensors.rules", "waiting"},
+    {"sensors.batch", "operators.earlier", "operators.cancel", "operators.results"},
+    {"operators.create", "operators.delivery"},
+    {"operators.batch"},
 ]
 RANK = {f"airflow_respan.{name}": rank for rank, names in enumerate(LAYERS) for name in names}
 MODULES = [
@@ -78,7 +80,7 @@ def run_python(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["airflow_respan.sensors.batch", "airflow_respan.operators.results", "airflow_respan.hooks.respan"]
+    "module", ["airflow_respan.sensors.batch", "airflow_respan.operators.batch", "airflow_respan.hooks.respan"]
 )
 def test_parsing_a_dag_loads_no_http_library_of_ours(module: str) -> None:
     code = f"""
@@ -111,16 +113,16 @@ class Refuse:
 for loaded in [name for name in sys.modules if name.split('.')[0] in ('requests', 'aiohttp')]:
     del sys.modules[loaded]
 sys.meta_path.insert(0, Refuse())
-import airflow_respan.sensors.batch
-import airflow_respan.operators.results
+import airflow_respan.sensors.batch, airflow_respan.operators.batch
 print('clean')
 """
     assert run_python(code) == "clean"
 
 
-def test_importing_the_sensor_costs_less_than_a_quarter_of_importing_requests() -> None:
+@pytest.mark.parametrize("module", ["airflow_respan.sensors.batch", "airflow_respan.operators.batch"])
+def test_importing_tasks_costs_less_than_a_quarter_of_importing_requests(module: str) -> None:
     timed = "; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
-    ours = "import airflow.sdk, time" + timed.format("airflow_respan.sensors.batch")
+    ours = "import airflow.sdk, time" + timed.format(module)
     theirs = "import time" + timed.format("requests")
 
     # The best of several: the machine may be busy with something else.
@@ -143,7 +145,7 @@ def test_the_provider_info_is_what_airflow_wants() -> None:
 def test_everything_that_the_provider_info_names_is_there() -> None:
     info = get_provider_info()
 
-    for kind in ("hooks", "sensors", "triggers"):
+    for kind in ("hooks", "operators", "sensors", "triggers"):
         for entry in info[kind]:
             for module in entry["python-modules"]:
                 importlib.import_module(module)

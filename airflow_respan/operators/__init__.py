@@ -1,1 +1,1 @@
-"""The operators."""
+"""The operators of the Respan provider."""

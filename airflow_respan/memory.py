@@ -1,0 +1,52 @@
+"""What a task notes for its next attempt, in Airflow's own store: ``context["task_state_store"]``, from 3.3 on."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+NAME = "respan_batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """How far an attempt has come.
+
+    :param made_of: the fingerprint of the input
+    :param input_file_id: the input at the service
+    :param sent_at: when it began to ask for the batch (Unix seconds)
+    :param batch_id: the batch, once it is known
+    """
+
+    made_of: str
+    input_file_id: str
+    sent_at: float
+    batch_id: str | None = None
+
+
+def recall(context: Any) -> Note | None:
+    """Read what an earlier attempt has noted; None if there is nothing, or nothing that can be read.
+
+    Then the service is asked, which knows too: so no trouble of the store is one of the task.
+    """
+    try:
+        noted = context["task_state_store"].get(NAME)
+        return Note(**noted) if noted else None
+    except KeyError:  # Airflow before 3.3
+        return None
+    except Exception as error:  # noqa: BLE001 (whatever the store's backend raises)
+        log.warning("What an earlier attempt has noted cannot be read (%s); asking Respan.", type(error).__name__)
+        return None
+
+
+def note(context: Any, what: Note) -> None:
+    """Write down how far this attempt has come; nothing where Airflow has no store.
+
+    :raises Exception: what the store raises. Before a batch is created that has to end the attempt: an older note that
+        stays would lead the next attempt to an older batch.
+    """
+    if "task_state_store" in context:
+        context["task_state_store"].set(NAME, asdict(what))

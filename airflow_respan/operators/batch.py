@@ -1,0 +1,9 @@
+"""The operators of a batch's life, under one name."""
+
+from __future__ import annotations
+
+from airflow_respan.operators.cancel import RespanCancelBatchOperator
+from airflow_respan.operators.create import RespanCreateBatchOperator
+from airflow_respan.operators.results import RespanBatchResultsOperator
+
+__all__ = ["RespanBatchResultsOperator", "RespanCancelBatchOperator", "RespanCreateBatchOperator"]

@@ -1,0 +1,106 @@
+"""The operator that cancels a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_respan.exceptions import RespanError
+from airflow_respan.get_provider_info import DEFAULT_CONN_ID
+from airflow_respan.verdict import describe
+from airflow_respan.waiting import BatchWaitingOperator, in_seconds
+from airflow_respan.xcom import batch_xcoms
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_respan.batch import Batch
+
+
+class RespanCancelBatchOperator(BatchWaitingOperator):
+    """Cancels a Respan batch, and waits until that is done if asked to.
+
+    A batch that has already ended is no error, nor is one that completes while it is being cancelled: the task
+    succeeds, and returns the status that the batch has then: ``cancelling``, ``cancelled``, ``completed`` ... Pushes
+    ``batch_id``, ``status``, ``output_file_id``, ``error_file_id`` and ``request_counts`` as the sensor does; a batch
+    that was cancelled may have an output, which is billed.
+
+    :param batch_id: the batch to cancel (templated)
+    :param respan_conn_id: the Airflow connection (templated)
+    :param provider_id: the provider that the batch went to, or None for the connection's (templated)
+    :param wait_for_completion: wait until the batch has ended; ``cancelling`` takes up to ten minutes
+    :param deferrable: wait in the triggerer; ``[operators] default_deferrable`` by default
+    :param poke_interval: seconds between two looks
+    :param timeout: seconds, or a timedelta, that the wait may take
+    :param not_found_grace: seconds from the start during which a 404 may pass while waiting
+
+    :raises RespanBatchTimeout: if ``timeout`` is over; not retried
+    :raises RespanError: if the batch can be neither cancelled nor seen to have ended; retried by Airflow
+    :raises ValueError: if ``batch_id`` is empty
+    """
+
+    template_fields: Sequence[str] = ("batch_id", "respan_conn_id", "provider_id")
+    ui_color = "#e4e0f5"
+
+    def __init__(
+        self,
+        *,
+        batch_id: str,
+        respan_conn_id: str = DEFAULT_CONN_ID,
+        provider_id: str | None = None,
+        wait_for_completion: bool = False,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poke_interval: timedelta | float = 30,
+        timeout: timedelta | float = 30 * 60,
+        not_found_grace: timedelta | float = 60,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.batch_id = batch_id
+        self.respan_conn_id = respan_conn_id
+        self.respan_params = None
+        self.provider_id = provider_id
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poke_interval = in_seconds(poke_interval)
+        self.timeout = in_seconds(timeout)
+        self.not_found_grace = in_seconds(not_found_grace)
+        self.cancel_on_kill = False
+        self._unrendered = batch_id
+
+    def execute(self, context: Context) -> Any:
+        """Cancel, and perhaps wait."""
+        wait = self._begin(self._started_at(context))
+        batch = self._cancelled(wait.batch_id)
+        if batch.is_terminal:
+            return self._conclude(context, batch)
+        self.log.info("Batch %s is %s.", batch.id, batch.status)
+        if self.wait_for_completion:
+            wait.saw(batch)
+            self._let_time_pass(wait)
+            return self._go_on(context, wait)
+        self._push(context, **batch_xcoms(batch))
+        return batch.status
+
+    def _cancelled(self, batch_id: str) -> Batch:
+        try:
+            return self.hook.cancel_batch(batch_id, provider_id=self.provider_id)
+        except RespanError as error:
+            # Services refuse to cancel what has ended, each with a status of its own.
+            batch = self.hook.get_batch(batch_id, provider_id=self.provider_id)
+            if batch.is_terminal or batch.status == "cancelling":
+                return batch
+            raise error from None
+
+    def _template(self) -> object:
+        return self._unrendered
+
+    def _conclude(self, context: Context, batch: Batch) -> Any:
+        """Take every end for what it is: none is an error here."""
+        self._push(context, **batch_xcoms(batch))
+        level = self.log.info if batch.status == "cancelled" else self.log.warning
+        level("%s", describe(batch))
+        return batch.status

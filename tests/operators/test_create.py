@@ -1,0 +1,595 @@
+"""What the operator that creates a batch does; where it may wait, in every mode by the same test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_respan.exceptions import (
+    RespanBatchFailed,
+    RespanError,
+    RespanInputChangedError,
+    RespanInputError,
+    RespanTransientError,
+)
+from airflow_respan.operators.batch import RespanCreateBatchOperator
+from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.conftest import CHECKOUT
+from tests.operators.holding import Hold, holding_proxy
+from tests.operators.modes import ENDED, MODES, Outcome, Store, TaskInstance, attempt, context_of, create, request
+from tests.sensors.modes import through_the_database
+
+every_mode = pytest.mark.parametrize("mode", MODES)
+BATCHES = "/api/v1/batches/"
+
+
+def batches(sandbox: RespanSandbox) -> list[dict[str, Any]]:
+    """All batches there are, newest first."""
+    return sandbox.service.batches.page(limit=100, after=None)["data"]
+
+
+def first_attempt(sandbox: RespanSandbox, status: str = "in_progress", **options: Any) -> str:
+    """Let a first attempt create a batch, which then has a status."""
+    outcome = attempt(lambda: create("plain", **options))
+    assert outcome.error is None
+    sandbox.change_batch(outcome.value, status=status)
+    return outcome.value
+
+
+def again(mode: str = "plain", *, cleared: bool = False, **options: Any) -> Outcome:
+    """Run a second attempt: a retry, or after a clear."""
+    retries = 0 if cleared else 1
+    ti = TaskInstance(try_number=2, max_tries=1)
+    return attempt(lambda: create(mode, retries=retries, **options), ti)
+
+
+def ending_next(sandbox: RespanSandbox, **fields: Any) -> None:
+    """Let the batch that comes next end as soon as it is there."""
+    known = len(batches(sandbox))
+
+    def watch() -> None:
+        while len(batches(sandbox)) == known:
+            threading.Event().wait(0.005)
+        sandbox.change_batch(batches(sandbox)[0]["id"], **{**ENDED, **fields})
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@every_mode
+def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, mode: str) -> None:
+    ending_next(connected)
+
+    outcome = attempt(lambda: create(mode, metadata={"team": "data"}, customer_identifier="me", provider_id="openai"))
+
+    [batch] = batches(connected)
+    assert outcome.error is None
+    assert outcome.value == outcome.ti.xcoms["batch_id"] == batch["id"]
+    assert outcome.ti.xcoms["input_file_id"] == batch["input_file_id"]
+    assert outcome.ti.xcoms.get("output_file_id") == (None if mode == "plain" else "file-out")
+    [sent] = [json.loads(seen.body) for seen in connected.requests if (seen.method, seen.path) == ("POST", BATCHES)]
+    assert re.fullmatch("[0-9a-f]{64}", sent["metadata"].pop("airflow_input"))
+    assert sent == {
+        "input_file_id": batch["input_file_id"],
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "provider_id": "openai",
+        "customer_identifier": "me",
+        "metadata": {"team": "data", "airflow_task": '["dag","create","manual__2026-01-01",-1]'},
+    }
+    assert [seen.path for seen in connected.requests if seen.method == "GET" and seen.path == BATCHES] == []
+
+
+@every_mode
+@pytest.mark.parametrize("uri", [str, lambda path: f"file://{path}"], ids=["path", "uri"])
+def test_a_file_is_uploaded_as_it_is(
+    connected: RespanSandbox, tmp_path: Path, mode: str, uri: Callable[[Path], str]
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(f"{json.dumps(request(1))}\r\n\n  {json.dumps(request(2))}")
+    ending_next(connected)
+
+    outcome = attempt(lambda: create(mode, input_path=uri(path)))
+
+    uploaded = connected.service.files.get(outcome.ti.xcoms["input_file_id"])
+    assert uploaded is not None
+    assert uploaded.path.read_bytes() == f"{json.dumps(request(1))}\r\n  {json.dumps(request(2))}".encode()
+
+
+@every_mode
+def test_a_file_that_was_uploaded_before_is_used(connected: RespanSandbox, tmp_path: Path, mode: str) -> None:
+    uploaded = attempt(lambda: create("plain")).ti.xcoms["input_file_id"]
+    ending_next(connected)
+
+    outcome = attempt(lambda: create(mode, input_file_id=uploaded))
+
+    assert outcome.ti.xcoms["input_file_id"] == uploaded
+    assert len(connected.service.files.all()) == 1
+
+
+@every_mode
+def test_nothing_is_pushed_if_nothing_is_to_be(connected: RespanSandbox, mode: str) -> None:
+    ending_next(connected)
+
+    outcome = attempt(lambda: create(mode, do_xcom_push=False))
+
+    assert (outcome.value, outcome.ti.xcoms) == (batches(connected)[0]["id"], {})
+
+
+@pytest.mark.parametrize("mode", ["waiting", "deferrable"])
+def test_a_bad_end_is_pushed_and_fails_without_a_retry(connected: RespanSandbox, mode: str) -> None:
+    ending_next(connected, status="expired", output_file_id="file-part")
+
+    outcome = attempt(lambda: create(mode))
+
+    assert isinstance(outcome.error, RespanBatchFailed)
+    assert isinstance(outcome.error, AirflowFailException)
+    assert (outcome.ti.xcoms["status"], outcome.ti.xcoms["output_file_id"]) == ("expired", "file-part")
+
+
+def test_an_input_that_is_wrong_is_told_before_anything_is_sent(connected: RespanSandbox) -> None:
+    outcome = attempt(lambda: create("plain", requests=[request(1), request(1, method="GET")]))
+
+    assert isinstance(outcome.error, RespanInputError)
+    assert str(outcome.error) == (
+        "The input is not what a batch for /v1/chat/completions can be made of, so nothing was uploaded or created: "
+        "line 2: custom_id 'r-1' is also that of line 1; line 2: 'method' is not 'POST'."
+    )
+    assert connected.requests == []
+
+
+@every_mode
+@pytest.mark.parametrize("status", ["validating", "in_progress", "finalizing", "rescheduled", "completed"])
+def test_an_attempt_goes_on_with_a_batch_that_goes_on_or_is_complete(
+    connected: RespanSandbox, mode: str, status: str
+) -> None:
+    batch_id = first_attempt(connected, status)
+    uploads = len(connected.service.files.all())
+
+    def end_it() -> None:
+        while not any(seen.path == f"{BATCHES}{batch_id}/" for seen in connected.requests):
+            threading.Event().wait(0.005)
+        connected.change_batch(batch_id, **ENDED)
+
+    threading.Thread(target=end_it, daemon=True).start()
+
+    outcome = again(mode, cleared=True)
+
+    assert outcome.error is None
+    assert outcome.value == outcome.ti.xcoms["batch_id"] == batch_id
+    assert outcome.ti.xcoms["input_file_id"] == batches(connected)[0]["input_file_id"]
+    assert (len(batches(connected)), len(connected.service.files.all())) == (1, uploads)
+
+
+@every_mode
+@pytest.mark.parametrize("status", ["failed", "cancelled", "expired", "cancelling"])
+def test_an_attempt_submits_anew_what_came_to_nothing_and_uploads_nothing_twice(
+    connected: RespanSandbox, mode: str, status: str
+) -> None:
+    batch_id = first_attempt(connected, status)
+    ending_next(connected)
+
+    outcome = again(mode)
+
+    assert outcome.error is None
+    assert outcome.value not in (None, batch_id)
+    assert len(batches(connected)) == 2
+    assert len(connected.service.files.all()) == 1
+
+
+def test_two_clears_in_a_row_pay_once(connected: RespanSandbox) -> None:
+    batch_id = first_attempt(connected)
+
+    for try_number in (2, 3):
+        outcome = attempt(lambda: create("plain"), TaskInstance(try_number=try_number, max_tries=try_number - 1))
+        assert outcome.value == batch_id
+
+    assert len(batches(connected)) == 1
+
+
+def test_after_a_second_submission_the_newest_counts(connected: RespanSandbox) -> None:
+    first_attempt(connected, "failed")
+    second = again().value
+
+    assert again().value == second
+    assert len(batches(connected)) == 2
+
+
+def test_a_welcome_expired_batch_is_kept(connected: RespanSandbox) -> None:
+    batch_id = first_attempt(connected, "expired")
+
+    assert again(success_statuses=["completed", "expired"]).value == batch_id
+
+
+@pytest.mark.parametrize("mode", ["waiting", "deferrable"])
+def test_a_batch_that_completed_badly_is_paid_again_only_if_somebody_clears(
+    connected: RespanSandbox, mode: str
+) -> None:
+    batch_id = first_attempt(connected)
+    connected.change_batch(batch_id, **{**ENDED, "request_counts": {"total": 2, "completed": 1, "failed": 1}})
+    ending_next(connected)
+
+    retried = again(mode, max_failed_ratio=0.1)
+    assert isinstance(retried.error, RespanBatchFailed)
+    assert retried.ti.xcoms["batch_id"] == batch_id
+    assert len(batches(connected)) == 1
+
+    cleared = again(mode, max_failed_ratio=0.1, cleared=True)
+    assert cleared.error is None
+    assert cleared.value != batch_id
+
+
+def test_map_indexes_and_other_runs_have_batches_of_their_own(connected: RespanSandbox) -> None:
+    others = [{"map_index": 0}, {"map_index": 1}, {"run_id": "other"}, {"task_id": "other"}, {"dag_id": "other"}]
+    first = [attempt(lambda: create("plain"), TaskInstance(**other)).value for other in others]
+
+    second = [attempt(lambda: create("plain"), TaskInstance(try_number=2, **other)).value for other in others]
+
+    assert first == second
+    assert len(set(first)) == len(batches(connected)) == 5
+
+
+def test_spaces_and_the_order_of_keys_are_no_change_of_the_input(connected: RespanSandbox, tmp_path: Path) -> None:
+    batch_id = first_attempt(connected, requests=[request(1)])
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(dict(reversed(request(1).items())), separators=(" , ", " : ")))
+
+    assert again(requests=None, input_path=str(path)).value == batch_id
+    assert again(requests=[request(1)], metadata={"team": "data"}, completion_window="48h").value == batch_id
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"requests": [request(2), request(1)]},
+        {"requests": [request(1)]},
+        {"provider_id": "openai"},
+        {"endpoint": "/v1/responses", "requests": [request(1, url="/v1/responses")]},
+    ],
+    ids=["order", "less", "provider", "endpoint"],
+)
+@pytest.mark.parametrize("status", ["in_progress", "completed"])
+def test_a_changed_input_fails_without_a_retry(connected: RespanSandbox, changed: dict[str, Any], status: str) -> None:
+    batch_id = first_attempt(connected, status)
+
+    outcome = again(**changed)
+
+    assert isinstance(outcome.error, RespanInputChangedError)
+    assert str(outcome.error) == (
+        f"An earlier attempt of this task made batch {batch_id}, which is {status}, of another input. Restore the "
+        "input to go on with that batch, or set on_changed_input='resubmit' to pay for another, or trigger a new run."
+    )
+    assert len(batches(connected)) == 1
+
+
+@pytest.mark.parametrize(("status", "left"), [("in_progress", "cancelling"), ("completed", "completed")])
+def test_a_changed_input_is_resubmitted_if_told_to_and_the_old_batch_cancelled(
+    connected: RespanSandbox, status: str, left: str
+) -> None:
+    batch_id = first_attempt(connected, status)
+
+    outcome = again(requests=[request(3)], on_changed_input="resubmit")
+
+    assert outcome.value != batch_id
+    assert {batch["id"]: batch["status"] for batch in batches(connected)} == {
+        batch_id: left,
+        outcome.value: "validating",
+    }
+
+
+def test_a_create_whose_answer_was_lost_says_so_and_the_next_attempt_finds_it(connected: RespanSandbox) -> None:
+    with lost_answers(connected) as conn_id:
+        lost = attempt(lambda: create("plain", respan_conn_id=conn_id))
+
+    assert isinstance(lost.error, RespanTransientError)
+    assert str(lost.error).endswith(
+        "The service may have done it all the same: look there before you send it again. The next attempt of this "
+        "task, a retry or after a clear, does look there."
+    )
+    assert again().value == batches(connected)[0]["id"]
+    assert len(batches(connected)) == 1
+
+
+def test_a_batch_that_the_list_does_not_show_yet_is_waited_for(connected: RespanSandbox) -> None:
+    batch_id = first_attempt(connected)
+    connected.inject(Fault(status=200, body={"object": "list", "data": [], "has_more": False}), path=f"{BATCHES}$")
+
+    assert again(not_found_grace=0.3).value == batch_id
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.error(503), Fault.rate_limit(retry_after=0), Fault.html(), Fault.error(403), Fault.error(404)]
+)
+@pytest.mark.parametrize("path", [f"{BATCHES}$", "/batch_"])
+def test_nothing_is_created_while_the_service_cannot_be_asked(
+    connected: RespanSandbox, fault: Fault, path: str
+) -> None:
+    batch_id = first_attempt(connected)
+    connected.inject(fault, path=path, method="GET", times=None)
+
+    outcome = again()
+    connected.heal()
+
+    assert isinstance(outcome.error, RespanError)
+    assert str(outcome.error).startswith(
+        "Whether an earlier attempt of this task made a batch could not be found out, so none is created: Asked to "
+    )
+    assert len(batches(connected)) == 1
+    assert batches(connected)[0]["status"] == "in_progress"
+    assert again().value == batch_id
+
+
+@pytest.mark.parametrize("left_out", [("metadata",), ("metadata", "created_at", "input_file_id"), ("status",)])
+def test_what_the_list_leaves_out_is_retrieved(connected: RespanSandbox, left_out: tuple[str, ...]) -> None:
+    connected.add_batch()
+    batch_id = first_attempt(connected)
+    connected.add_batch(metadata={"airflow_task": "another"})
+    items = [{name: value for name, value in item.items() if name not in left_out} for item in batches(connected)]
+    connected.inject(Fault(status=200, body={"object": "list", "data": items, "has_more": False}), path=f"{BATCHES}$")
+
+    assert again().value == batch_id
+
+
+def test_the_search_ends_with_the_batches_from_before_the_run(connected: RespanSandbox) -> None:
+    long_ago = pendulum.now("UTC").subtract(days=3).int_timestamp
+    for _ in range(150):
+        connected.add_batch(created_at=long_ago)  # without metadata: each would have to be retrieved
+    batch_id = first_attempt(connected, requests=[request(1)])
+
+    assert again(requests=[request(1)]).value == batch_id
+    other = attempt(lambda: create("plain"), TaskInstance(try_number=2, task_id="other"))
+
+    assert other.value not in (None, batch_id)
+    assert sum(seen.method == "GET" and seen.path == BATCHES for seen in connected.requests) == 2
+
+
+def test_the_search_gives_up_loudly(connected: RespanSandbox) -> None:
+    first_attempt(connected)
+    for _ in range(100):
+        connected.add_batch(metadata={"airflow_task": "x"})
+
+    outcome = again(search_pages=1)
+
+    assert re.fullmatch(
+        r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: None of the "
+        r"newest 100 batches was made by this task, and there are more since [\d: -]+ UTC\. Let it look further "
+        r"\(search_pages\)",
+        str(outcome.error),
+    )
+    assert again(search_pages=2).error is None
+
+
+def test_a_clear_of_a_run_that_has_ended_looks_before_its_new_start(connected: RespanSandbox) -> None:
+    batch_id = first_attempt(connected)
+    long_ago = pendulum.now("UTC").subtract(days=2)
+    connected.change_batch(batch_id, created_at=long_ago.int_timestamp)
+
+    def cleared(**run: Any) -> Outcome:
+        return attempt(lambda: create("plain"), TaskInstance(try_number=2, max_tries=1), **run)
+
+    assert cleared(start_date=pendulum.now("UTC"), run_after=long_ago).value == batch_id
+
+
+def test_a_store_of_airflow_is_asked_first(connected: RespanSandbox, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.json")
+    batch_id = attempt(lambda: create("plain"), store=store).value
+    asked = len(connected.requests)
+
+    outcome = attempt(lambda: create("plain"), TaskInstance(try_number=2), store=store)
+
+    assert outcome.value == batch_id
+    assert [seen.path for seen in connected.requests[asked:]] == [f"{BATCHES}{batch_id}/"]
+
+
+def test_a_store_that_cannot_be_read_is_no_trouble_of_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.json")
+    batch_id = attempt(lambda: create("plain"), store=store).value
+    store.path.write_text("no JSON")
+
+    assert attempt(lambda: create("plain"), TaskInstance(try_number=2), store=store).value == batch_id
+
+
+def test_a_store_that_cannot_be_written_ends_the_attempt_before_it_pays(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    outcome = attempt(lambda: create("plain"), store=Store(tmp_path / "nowhere" / "store.json"))
+
+    assert isinstance(outcome.error, FileNotFoundError)
+    assert batches(connected) == []
+
+
+@pytest.mark.parametrize(("cancel", "status"), [(True, "cancelling"), (False, "in_progress")])
+def test_killing_cancels_unless_told_not_to(connected: RespanSandbox, cancel: bool, status: str) -> None:
+    operators: list[RespanCreateBatchOperator] = []
+
+    def kill(key: str) -> None:
+        if key == "batch_id":
+            connected.change_batch(batches(connected)[0]["id"], status="in_progress")
+            operators[-1].on_kill()
+
+    def make() -> RespanCreateBatchOperator:
+        operators.append(create("plain", cancel_on_kill=cancel))
+        return operators[-1]
+
+    outcome = attempt(make, TaskInstance(pushed=kill))
+
+    assert {batch["id"]: batch["status"] for batch in batches(connected)} == {outcome.value: status}
+
+
+def test_killing_cancels_a_batch_whose_id_is_still_on_its_way(connected: RespanSandbox) -> None:
+    operator = create("plain")
+    with lost_answers(connected) as conn_id:
+        operator.respan_conn_id = conn_id
+        outcome = attempt(lambda: operator)
+    assert isinstance(outcome.error, RespanTransientError)
+    operator.respan_conn_id = "respan_default"
+
+    operator.on_kill()
+
+    assert [batch["status"] for batch in batches(connected)] == ["cancelling"]
+
+
+def test_killing_before_there_is_a_batch_asks_nothing(connected: RespanSandbox) -> None:
+    create("plain").on_kill()
+
+    assert connected.requests == []
+
+
+def test_a_deferral_takes_the_batch_and_the_wish_to_cancel_along(connected: RespanSandbox) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        create("deferrable").execute(context_of(TaskInstance()))
+    [batch] = batches(connected)
+
+    asyncio.run(through_the_database(deferred.value.trigger).on_kill())
+
+    assert deferred.value.kwargs is not None
+    assert deferred.value.kwargs["batch_id"] == batch["id"]
+    assert batches(connected)[0]["status"] == "cancelling"
+
+
+def test_an_outage_while_waiting_cancels_nothing(connected: RespanSandbox) -> None:
+    ti = TaskInstance(pushed=lambda key: connected.inject(Fault.error(503), method="GET", times=None))
+
+    outcome = attempt(lambda: create("waiting", timeout=0.5), ti)
+
+    assert "The last look failed" in str(outcome.error)
+    assert [batch["status"] for batch in batches(connected)] == ["validating"]
+
+
+@pytest.mark.parametrize("push", [True, False])
+def test_a_lost_trigger_is_no_lost_batch(connected: RespanSandbox, push: bool) -> None:
+    ti = TaskInstance()
+    with pytest.raises(TaskDeferred):
+        create("deferrable", do_xcom_push=push).execute(context_of(ti))
+    [batch] = batches(connected)
+    connected.change_batch(batch["id"], **ENDED)
+
+    value = create("deferrable", do_xcom_push=push).resume_execution(
+        "__fail__", {"error": "Trigger timeout"}, context_of(ti)
+    )
+
+    assert value == batch["id"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "complaint"),
+    [
+        ({"airflow_task": "x"}, "metadata has 'airflow_task', by which retries find the batch: choose another name"),
+        ({"airflow_input": "x"}, "metadata has 'airflow_input', by which retries find the batch: choose another name"),
+        ({"n" * 65: "x"}, f"metadata has the name {'n' * 65!r}: names are texts of 1 to 64 characters"),
+        ({"n": "x" * 513}, "metadata['n'] has to be a text of at most 512 characters"),
+        ({"n": 3}, "metadata['n'] has to be a text of at most 512 characters"),
+        (
+            {f"n{i}": "x" for i in range(15)},
+            "metadata has 15 pairs: the service keeps 16, of which 2 are for finding the batch again",
+        ),
+    ],
+)
+def test_metadata_that_the_service_would_not_keep_is_refused(
+    connected: RespanSandbox, metadata: Any, complaint: str
+) -> None:
+    assert str(attempt(lambda: create("plain", metadata=metadata)).error) == complaint
+    assert connected.requests == []
+
+
+def test_as_much_metadata_as_there_is_room_for_is_kept_beside_a_long_key(connected: RespanSandbox) -> None:
+    metadata = {f"{number:064}": "x" * 512 for number in range(14)}
+    ti = TaskInstance(run_id="r" * 600)
+
+    batch_id = attempt(lambda: create("plain", metadata=metadata), ti).value
+
+    kept = batches(connected)[0]["metadata"]
+    assert len(kept) == 16
+    assert re.fullmatch("sha256:[0-9a-f]{64}", kept["airflow_task"])
+    assert attempt(lambda: create("plain"), TaskInstance(run_id="r" * 600, try_number=2)).value == batch_id
+
+
+def test_metadata_that_the_service_dropped_is_warned_of(
+    connected: RespanSandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = {"id": "batch_1", "object": "batch", "status": "validating"}
+    connected.inject(Fault(status=200, body=body), path=f"{BATCHES}$", method="POST")
+
+    assert attempt(lambda: create("plain")).value == "batch_1"
+    assert "does not show the metadata of batch batch_1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({}, "task 'create' has to be given exactly one of input_file_id, input_path and requests, not none"),
+        (
+            {"input_file_id": "file-1", "input_path": "in.jsonl"},
+            "task 'create' has to be given exactly one of input_file_id, input_path and requests, not input_file_id "
+            "and input_path",
+        ),
+        ({"requests": [], "on_changed_input": "ask"}, "on_changed_input is 'ask'; choose among fail, resubmit"),
+        ({"requests": [], "search_pages": 0}, "search_pages is 0; it is a number of pages, 1 or more"),
+        ({"requests": [], "max_failed_ratio": 2}, "max_failed_ratio is 2; it is a ratio from 0 to 1"),
+    ],
+)
+def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        RespanCreateBatchOperator(task_id="create", **options)
+
+    assert str(refused.value) == complaint
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"input_path": "None"}, "input_path of task 'create' is 'None': its template gave nothing"),
+        (
+            {"requests": "[{'custom_id': ...}]"},
+            "requests of task 'create' is a str, not a list: pass the output of the task that makes it, or set "
+            "render_template_as_native_obj on the DAG",
+        ),
+    ],
+)
+def test_a_template_that_gave_nothing_useful_is_told(
+    connected: RespanSandbox, options: dict[str, Any], complaint: str
+) -> None:
+    assert str(attempt(lambda: create("plain", **options)).error) == complaint
+    assert connected.requests == []
+
+
+def test_no_body_of_a_request_is_logged(connected: RespanSandbox, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret = {"messages": [{"role": "user", "content": "of-a-customer"}]}
+
+    good = attempt(lambda: create("plain", requests=[request(1, body=secret)]))
+    bad = attempt(lambda: create("plain", requests=[request(1, body=secret, method="PUT"), [secret]]))
+
+    assert "of-a-customer" not in f"{caplog.text} {good} {bad}"
+
+
+def test_the_readmes_dag_is_one() -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+    [code] = re.findall(r"^## RespanCreateBatchOperator\n\n```python\n(.*?)```", readme, re.DOTALL | re.MULTILINE)
+    namespace: dict[str, Any] = {"__name__": "pasted"}
+
+    exec(compile(f"{code.rstrip().removesuffix('ask_daily()')}made = ask_daily()", "README.md", "exec"), namespace)
+
+    assert namespace["made"].task_ids == ["create"]
+
+
+@contextmanager
+def lost_answers(sandbox: RespanSandbox) -> Iterator[str]:
+    """Give the name of a connection by which the answer to a create is lost, though the batch is made."""
+    with (
+        holding_proxy(sandbox.url, Hold("POST", BATCHES, after=True)) as host,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        connection = {"conn_type": "respan", "host": host, "password": sandbox.api_key, "extra": {"timeout": 1}}
+        patch.setenv("AIRFLOW_CONN_LOSING", json.dumps(connection))
+        yield "losing"
