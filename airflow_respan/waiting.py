@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
+from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, PokeReturnValue
 
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
 from airflow_respan.triggers.event import end_of
@@ -118,19 +118,21 @@ class BatchWaitingOperator(BaseOperator):
         """Give the further fields of the wait."""
         return {}
 
-    def _look(self, context: Context, wait: BatchWait) -> Any:
-        """Look once; None if the wait goes on, else what the task returns."""
+    def _look(self, context: Context, wait: BatchWait) -> PokeReturnValue:
+        """Look once; true when the wait is over, with what the task returns as its XCom value."""
         try:
             batch = self.hook.get_batch(wait.batch_id, respan_params=self.respan_params, provider_id=self.provider_id)
         except RespanError as error:
             wait.missed(error)
-            return None
-        return self._conclude(context, batch) if wait.saw(batch) else None
+            return PokeReturnValue(is_done=False)
+        if not wait.saw(batch):
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, batch))
 
     def _go_on(self, context: Context, wait: BatchWait) -> Any:
-        while (result := self._look(context, wait)) is None:
+        while not (looked := self._look(context, wait)):
             self._let_time_pass(wait)
-        return result
+        return getattr(looked, "xcom_value", None)
 
     def _let_time_pass(self, wait: BatchWait) -> None:
         """Pause before the next look, wherever that will be."""
@@ -167,8 +169,8 @@ class BatchWaitingOperator(BaseOperator):
     def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
         """Look a last time: the triggerer's end is not the batch's."""
         wait = self._begin(self._started_at(context))
-        if (result := self._look(context, wait)) is not None:
-            return result
+        if looked := self._look(context, wait):
+            return getattr(looked, "xcom_value", None)
         if "timeout" in str(given_up):
             raise RespanBatchTimeout(wait.timeout_message()) from given_up
         raise RespanError(

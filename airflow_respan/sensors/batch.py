@@ -94,8 +94,11 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         """
         if self._wait is None:
             self._wait = self._begin(self._started_at(context))
-        result = self._look(context, self._wait)
-        return PokeReturnValue(is_done=result is not None, xcom_value=result)
+        return super()._look(context, self._wait)
+
+    def _look(self, context: Context, wait: BatchWait) -> PokeReturnValue:
+        self._wait = wait
+        return self.poke(context)  # and not past it: a subclass may have its own
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume, with the rules of ``soft_fail`` and ``never_fail`` as they are when poking."""

@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanNotFoundError
 from airflow_respan.sandbox import Fault, RespanSandbox
-from airflow_respan.sensors.batch import DEFERRAL_MARGIN
+from airflow_respan.sensors.batch import DEFERRAL_MARGIN, RespanBatchSensor
 from tests.sensors.modes import TaskInstance, first_event, make_sensor, through_the_database, wait_for
 
 ENDED = {
@@ -51,6 +51,22 @@ def test_a_batch_that_ends_later_is_waited_for(connected: RespanSandbox, mode: s
     assert outcome.state == "success"
     assert outcome.value["output_file_id"] == "file-out"
     assert outcome.ti.xcoms == {"batch_id": batch_id, **ENDED}
+
+
+def test_a_subclass_with_a_poke_of_its_own_is_heard(connected: RespanSandbox) -> None:
+    class Patient(RespanBatchSensor):
+        pokes = 0
+
+        def poke(self, context: Any) -> Any:
+            self.pokes += 1
+            return self.pokes > 2 and super().poke(context)
+
+    sensor = Patient(task_id="wait", batch_id=connected.add_batch(**ENDED), poke_interval=0.1, deferrable=False)
+
+    value = sensor.execute({"ti": TaskInstance()})
+
+    assert value["output_file_id"] == "file-out"
+    assert (sensor.pokes, len(connected.requests)) == (3, 1)
 
 
 @every_mode
