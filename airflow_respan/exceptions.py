@@ -10,6 +10,7 @@
     │   │   ├── RespanAuthenticationError    401 and 403
     │   │   └── RespanNotFoundError          404
     │   ├── RespanTransientError             no usable answer this time: a wait goes on
+    │   ├── RespanStorageError               a file of the user's cannot be read where it is
     │   └── RespanResultsError               results are not whole, or cannot be landed
     └── airflow AirflowException
         ├── AirflowFailException
@@ -72,6 +73,10 @@ class RespanTransientError(RespanError):
         super().__init__(message)
         self.status_code = status_code
         self.retry_after = retry_after
+
+
+class RespanStorageError(RespanError):
+    """A store is not known to Airflow, or a file in it cannot be read."""
 
 
 class RespanResultsError(RespanError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.store import store_of
 
 APPEARS_AT_CLOSE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
 """Stores in which an object can be seen when it has been closed, and not before; elsewhere it gets its name then."""
@@ -27,7 +28,7 @@ class Folder:
     """A folder that results are landed in.
 
     :param uri: where it is, as ``ObjectStoragePath`` has it: ``s3://my_conn@bucket/folder``, ``/data/folder``
-    :raises RespanResultsError: if Airflow knows no such store
+    :raises RespanStorageError: if Airflow knows no such store
     """
 
     def __init__(self, uri: str) -> None:
@@ -150,39 +151,6 @@ class Folder:
                 f"Could not {verb} {self.uri_of(name)}: {type(error).__name__}: {error}. See that there is room and "
                 "the right to do so, and clear the task; whatever has no manifest.json beside it is not whole."
             ) from error
-
-
-def store_of(uri: str) -> tuple[Any, str]:
-    """Find the store (fsspec's) that a URI leads to, and the path within it.
-
-    :raises RespanResultsError: if Airflow knows no such store
-    """
-    # Imported when it is needed: DAG files are parsed far more often than they run.
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    try:
-        path = ObjectStoragePath(uri)
-        # Not the methods of the path, of which some forget the connection before Airflow 3.3.
-        return path.fs, path.fs._strip_protocol(path.path)
-    except (ValueError, ImportError) as error:
-        raise RespanResultsError(
-            f"Airflow cannot open {uri!r}: {error}. Install the provider of that store with its file system, such as "
-            "apache-airflow-providers-amazon[s3fs], or name another store."
-        ) from error
-
-
-@contextmanager
-def opened(uri: str) -> Iterator[IO[bytes]]:
-    """Open a file of any store for reading.
-
-    :raises RespanResultsError: if it cannot be opened; errors of reading it are told alike
-    """
-    store, path = store_of(uri)
-    try:
-        with store.open(path, "rb") as file:
-            yield file
-    except OSError as error:
-        raise RespanResultsError(f"Could not read {uri}: {type(error).__name__}: {error}.") from error
 
 
 def _abandon(file: Any) -> None:

@@ -24,7 +24,7 @@ PACKAGE = Path(airflow_respan.__file__).parent
 
 LAYERS = [
     {"exceptions", "rows", "mark", "memory", "plain", "file", "xcom", "get_provider_info", "adapter", "progress"},
-    {"batch", "batch_input"},
+    {"batch", "batch_input", "store"},
     {"verdict", "page", "search", "columns", "landing", "results"},
     {"manifest", "spool"},
     {"connection"},

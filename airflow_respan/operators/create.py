@@ -68,6 +68,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     :raises RespanInputChangedError: see ``on_changed_input``; not retried
     :raises RespanBatchFailed: if the batch ended and is not accepted; not retried, clear the task to submit anew
     :raises RespanBatchTimeout: if ``timeout`` is over; not retried, clear the task to wait again
+    :raises RespanStorageError: if ``input_path`` cannot be read; retried by Airflow
     :raises RespanError: if the service refuses, or cannot be asked; retried by Airflow
     :raises ValueError: for an argument that cannot be
     """
@@ -305,9 +306,8 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
 
 
 def _lines_at(path: str) -> Iterable[bytes]:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     from airflow_respan.batch_input import lines_of
+    from airflow_respan.store import opened
 
-    with ObjectStoragePath(path).open("rb") as file:  # type: ignore[no-untyped-call]  # not typed by Airflow
+    with opened(path) as file:
         yield from lines_of(file)

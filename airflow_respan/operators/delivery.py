@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_respan import failures
 from airflow_respan.columns import Columns, require_pyarrow
 from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanResultsError
-from airflow_respan.landing import Folder, opened
+from airflow_respan.landing import Folder
 from airflow_respan.manifest import FILES, LARGEST_MANIFEST, MANIFEST, Landing, make_manifest, read_manifest
 from airflow_respan.progress import megabytes
 from airflow_respan.results import Key, Tally, judge, name_of, requested_ids
 from airflow_respan.spool import Spool
+from airflow_respan.store import opened
 
 if TYPE_CHECKING:
     from airflow_respan.batch import Batch

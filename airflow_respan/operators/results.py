@@ -42,6 +42,7 @@ class RespanBatchResultsOperator(BaseOperator):
     :param provider_id: the provider that the batch went to, or None for the connection's (templated)
     :raises RespanResultsError: if the results are not what the batch should have left, or cannot be written;
         retried by Airflow, and nothing of them has been landed
+    :raises RespanStorageError: if the store is not known to Airflow, or the input cannot be read; retried by Airflow
     :raises RespanAPIError: if the service refuses to give them; retried by Airflow
     :raises ValueError: if the ids are empty
     """

@@ -21,6 +21,7 @@ from airflow_respan.exceptions import (
     RespanError,
     RespanInputChangedError,
     RespanInputError,
+    RespanStorageError,
     RespanTransientError,
 )
 from airflow_respan.operators.batch import RespanCreateBatchOperator
@@ -104,6 +105,14 @@ def test_a_file_is_uploaded_as_it_is(
     uploaded = connected.service.files.get(outcome.ti.xcoms["input_file_id"])
     assert uploaded is not None
     assert uploaded.path.read_bytes() == f"{json.dumps(request(1))}\r\n  {json.dumps(request(2))}".encode()
+
+
+def test_a_file_that_is_not_there_is_named_and_nothing_is_sent(connected: RespanSandbox, tmp_path: Path) -> None:
+    outcome = attempt(lambda: create("plain", input_path=f"{tmp_path}/none.jsonl"))
+
+    assert isinstance(outcome.error, RespanStorageError)
+    assert re.fullmatch(rf"Could not read {tmp_path}/none\.jsonl: FileNotFoundError: .*", str(outcome.error))
+    assert not connected.requests
 
 
 @every_mode

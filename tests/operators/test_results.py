@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError
+from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError, RespanStorageError
 from airflow_respan.operators.results import RespanBatchResultsOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
@@ -368,7 +368,7 @@ def test_an_input_that_is_none_is_told(connected: RespanSandbox, tmp_path: Path,
 
 
 def test_an_input_that_is_not_there_is_told(connected: RespanSandbox, tmp_path: Path) -> None:
-    with pytest.raises(RespanResultsError, match=f"Could not read {tmp_path}/none.jsonl: FileNotFoundError"):
+    with pytest.raises(RespanStorageError, match=f"Could not read {tmp_path}/none.jsonl: FileNotFoundError"):
         land(tmp_path / "results", batch_id=add_batch(connected, GOOD), input_path=f"{tmp_path}/none.jsonl")
 
 
@@ -537,7 +537,7 @@ def test_the_provider_is_named_in_each_call(connected: RespanSandbox, tmp_path: 
 def test_a_store_that_airflow_does_not_know_is_named_before_anything_is_fetched(
     connected: RespanSandbox, tmp_path: Path
 ) -> None:
-    with pytest.raises(RespanResultsError, match=r"Airflow cannot open 'nope://bucket/folder': .*nope.*\. Install the"):
+    with pytest.raises(RespanStorageError, match=r"Airflow cannot open 'nope://bucket/folder': .*nope.*\. Install the"):
         land("nope://bucket/folder", batch_id=add_batch(connected, GOOD))
 
     assert downloads(connected) == 0

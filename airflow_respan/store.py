@@ -1,0 +1,42 @@
+"""Any store that Airflow knows: local, S3, GCS ... by a URI that may name an Airflow connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from airflow_respan.exceptions import RespanStorageError
+
+
+def store_of(uri: str) -> tuple[Any, str]:
+    """Find the store (fsspec's) that a URI leads to, and the path within it.
+
+    :raises RespanStorageError: if Airflow knows no such store
+    """
+    # Imported when it is needed: DAG files are parsed far more often than they run.
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    try:
+        path = ObjectStoragePath(uri)
+        # Not the methods of the path, of which some forget the connection before Airflow 3.3.
+        return path.fs, path.fs._strip_protocol(path.path)
+    except (ValueError, ImportError) as error:
+        raise RespanStorageError(
+            f"Airflow cannot open {uri!r}: {error}. Install the provider of that store with its file system, such as "
+            "apache-airflow-providers-amazon[s3fs], or name another store."
+        ) from error
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[IO[bytes]]:
+    """Open a file of any store for reading.
+
+    :raises RespanStorageError: if it cannot be opened; errors of reading it are told alike
+    """
+    store, path = store_of(uri)
+    try:
+        with store.open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise RespanStorageError(f"Could not read {uri}: {type(error).__name__}: {error}.") from error
