@@ -21,6 +21,7 @@ from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.landing import BLOCK
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
+from tests.operators.modes import attempt, create, request
 
 GOOD, BAD = jsonl(good("a"), good("b")), jsonl(bad("c"))
 LARGE = jsonl(*(good(f"request-{number}", "word " * 2000) for number in range(2500)))
@@ -82,6 +83,21 @@ def test_a_store_without_room_holds_no_half_file(connected: RespanSandbox, memor
     assert list(memory.store) == []
 
 
+def uploaded_from(path: str, sandbox: RespanSandbox) -> bytes:
+    """Create a batch of an input in a store, and give the file that the service has got."""
+    outcome = attempt(lambda: create("plain", input_path=path))
+    assert outcome.error is None
+    file = sandbox.service.files.get(outcome.ti.xcoms["input_file_id"])
+    assert file is not None
+    return file.path.read_bytes()
+
+
+def test_an_input_may_lie_in_a_store_of_any_kind(connected: RespanSandbox, memory: Memory) -> None:
+    memory.pipe_file("/bucket/questions.jsonl", jsonl(request(1), request(2)))
+
+    assert uploaded_from("memory://bucket/questions.jsonl", connected) == jsonl(request(1), request(2))
+
+
 @pytest.mark.store
 class TestS3:
     """Against an S3 of its own on this machine."""
@@ -139,6 +155,11 @@ class TestS3:
         assert s3.ls("bucket/results", detail=False) == ["bucket/results/output.jsonl"]
         assert s3.cat_file("bucket/results/output.jsonl") == GOOD
         assert self.remains(s3) == []
+
+    def test_an_input_is_read_by_the_connection_in_its_uri(self, connected: RespanSandbox, s3: Any) -> None:
+        s3.pipe_file("bucket/questions.jsonl", jsonl(request(1), request(2)))
+
+        assert uploaded_from("s3://minio@bucket/questions.jsonl", connected) == jsonl(request(1), request(2))
 
     def test_uploads_of_a_process_that_was_killed_are_given_up(self, connected: RespanSandbox, s3: Any) -> None:
         for key in ("results/output.jsonl", "results/notes.jsonl"):
