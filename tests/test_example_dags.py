@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -124,16 +125,22 @@ def test_every_example_is_run_by_a_test() -> None:
 
 def test_the_readme_shows_the_examples_as_they_are() -> None:
     readme = (CHECKOUT / "README.md").read_text()
-    shown = re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
+    [(name, code)] = re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
+    [(other, part)] = re.findall(r"<!-- part of example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
 
-    assert {name for name, _code in shown} == {"wait_for_batch.py"}
-    for name, code in shown:
-        whole = (EXAMPLES / name).read_text()
-        assert code.strip() in whole, f"README and example_dags/{name} differ"
-        # Whoever pastes it has no more than this.
-        namespace: dict[str, Any] = {"__name__": "pasted"}
-        exec(compile(code, "README.md", "exec"), namespace)
-        assert "wait" in namespace["wait_for_batch_dag"].task_ids
+    assert code.strip() in (EXAMPLES / name).read_text(), f"README and example_dags/{name} differ"
+    assert indent(part, "    ") in (EXAMPLES / other).read_text(), f"README and example_dags/{other} differ"
+    # Whoever pastes the whole one has no more than this.
+    namespace: dict[str, Any] = {"__name__": "pasted"}
+    exec(compile(code, "README.md", "exec"), namespace)
+    assert "wait" in namespace["wait_for_batch_dag"].task_ids
+
+
+def test_the_readme_lists_the_examples() -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+
+    listed = re.findall(r"^\| \[`(\w+\.py)`\]\(example_dags/(\w+\.py)\) \|", readme, re.MULTILINE)
+    assert sorted(listed) == sorted((example.name, example.name) for example in EXAMPLES.glob("*.py"))
 
 
 def test_the_readmes_connection_line_is_one_that_airflow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
