@@ -1,4 +1,4 @@
-"""Run the example ``batch_lifecycle`` in a throw-away Airflow, and print what its tasks pushed: ``make demo``.
+"""Run the example ``batch_lifecycle`` in a throw-away Airflow, and say what came of it: ``make demo``.
 
 Against a local Respan; with ``RESPAN_API_KEY`` in the environment against the service, where it costs money.
 """
@@ -11,15 +11,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from airflow_respan.sandbox import RespanSandbox
 from dev.local_airflow import CHECKOUT, HOME, airflow, environment, fresh_home
 
-# Airflow's own log is left out but for its warnings, and for what it only calls an error: reading mapped XComs.
+RESULTS = HOME / "results"
+
+# Airflow's own log is left out but for its warnings.
 QUIET = {
     "AIRFLOW__LOGGING__NAMESPACE_LEVELS": (
-        "airflow=WARNING, airflow.task=INFO, airflow.sdk.api.client=CRITICAL, alembic=WARNING, httpx=WARNING, "
-        "task=WARNING, py.warnings=ERROR"
+        "airflow=WARNING, airflow.task=INFO, alembic=WARNING, httpx=WARNING, task=WARNING, py.warnings=ERROR"
     ),
 }
 
@@ -30,7 +33,7 @@ def respan_connection() -> Iterator[dict[str, object]]:
     if key := os.environ.get("RESPAN_API_KEY"):
         extra = {"provider_id": os.environ.get("RESPAN_PROVIDER_ID")}
         host = os.environ.get("RESPAN_BASE_URL")
-        print("Talking to the Respan service: two batches are made and paid for, and may take a day.", flush=True)
+        print("Talking to the Respan service: a batch of five is made and paid for, and may take a day.", flush=True)
         yield {"conn_type": "respan", "host": host, "password": key, "extra": extra}
     else:
         with RespanSandbox(pace=2) as sandbox:
@@ -38,20 +41,22 @@ def respan_connection() -> Iterator[dict[str, object]]:
             yield {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
 
 
-def print_xcoms(run_id: str) -> None:
-    """Print what each task of a run pushed."""
-    # Only importable once the environment says where Airflow lives.
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        rows = session.scalars(select(XComModel).where(XComModel.run_id == run_id).order_by(XComModel.timestamp))
-        print("\nWhat the tasks pushed to XCom:")
-        for row in rows:
-            task = row.task_id if row.map_index < 0 else f"{row.task_id}[{row.map_index}]"
-            value = XComModel.deserialize_value(row)
-            print(f"  {task:<14} {row.key:<16} {json.dumps(value)[:150]}")
+def show(folder: Path) -> None:
+    """Print what was landed in a folder."""
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    counts, usage = manifest["counts"], manifest["usage"]
+    print(f"""
+batch     {manifest["batch_id"]}, {manifest["status"]}
+requests  {counts["succeeded"]} of {counts["rows"]} succeeded, {counts["failed"]} failed, {counts["missing"]} missing
+tokens    {usage["prompt_tokens"]} for the questions, {usage["completion_tokens"]} for the answers
+landed    in {folder.relative_to(CHECKOUT)}/""")
+    for path in sorted(folder.iterdir()):
+        print(f"            {path.name}, {path.stat().st_size} bytes")
+    for error in manifest["errors"]:
+        print(f"error     {error['count']} times: {error['code']}: {error['message']}")
+    if manifest["output_path"]:
+        row = (folder / "output.jsonl").read_text().splitlines()[0]
+        print(f"a row     {row[:300]}{'...' * (len(row) > 300)}")
 
 
 def main() -> int:
@@ -65,8 +70,10 @@ def main() -> int:
         airflow("db", "migrate", env=env)
         print("Running example_dags/batch_lifecycle.py ...", flush=True)
         sys.path.insert(0, str(CHECKOUT / "example_dags"))
-        run = importlib.import_module("batch_lifecycle").batch_lifecycle_dag.test()
-    print_xcoms(run.run_id)
+        example = importlib.import_module("batch_lifecycle")
+        run = example.batch_lifecycle_dag.test(run_conf={"results_path": f"file://{RESULTS}"})
+    if run.state == "success":
+        show(RESULTS / run.run_id)
     print(f"\nThe run ended as: {run.state}")
     return int(run.state != "success")
 

@@ -122,11 +122,13 @@ def main() -> int:
     for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs ignore it
         signal.signal(ending, signal.default_int_handler)
     port = free_port()
-    env = whole_airflow(environment(HOME), port=port)
+    temporary = HOME / "tmp"  # where the examples land what they were not told to land elsewhere
+    env = {**whole_airflow(environment(HOME), port=port), "TMPDIR": str(temporary)}
     try:
         with RespanSandbox(pace=5) as sandbox:
             print("Setting up ...", flush=True)
             fresh_home(HOME)
+            temporary.mkdir()
             airflow("db", "migrate", env=env)
             connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
             airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
@@ -134,7 +136,8 @@ def main() -> int:
                 url = f"http://127.0.0.1:{port}"
                 while not answers(f"{url}/api/v2/version") and not processes.ended():
                     time.sleep(0.5)
-                print(f"Airflow:        {url} (no login; trigger batch_lifecycle)")
+                print(f"Airflow:        {url} (no login; trigger batch_lifecycle or large_input)")
+                print(f"Results:        {temporary.relative_to(CHECKOUT)}/respan")
                 print(f"Respan sandbox: {sandbox.url}")
                 print(f"Logs:           {HOME.relative_to(CHECKOUT)}/*.log. Ctrl-C ends everything.", flush=True)
                 while not (ended := processes.ended()):

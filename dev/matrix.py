@@ -95,7 +95,9 @@ def _try_on(line: Line, plain: PlainEnvironment, wheel: Path, result: Result) ->
     if line.form_needs:
         check_form(plain, NO_FORM)
         result.notes.append(f"shows no provider's connection form without {line.form_needs}")
+    plain.run_python("migrate", "-m", "airflow", "db", "migrate")
     _check_outcomes(line, plain)
+    _check_examples(plain)
     if line.form_needs:
         plain.install(*line.packages(), line.form_needs)
     check_form(plain, WHOLE_FORM)
@@ -106,7 +108,6 @@ def _check_outcomes(line: Line, plain: PlainEnvironment) -> None:
     dags = plain.folder / "dags"
     dags.mkdir()
     shutil.copy(DAG_FILE, dags)
-    plain.run_python("migrate", "-m", "airflow", "db", "migrate")
     found = plain.folder / "seen.jsonl"
     with RespanSandbox(pace=None) as sandbox:
         connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
@@ -132,6 +133,27 @@ def _check_outcomes(line: Line, plain: PlainEnvironment) -> None:
             case.returned(seen),
             case.expected_xcoms() if expected["state"] == "success" else None,
         )
+
+
+def _check_examples(plain: PlainEnvironment) -> None:
+    """Check that the examples land what their batches give."""
+    examples = plain.folder / "example_dags"
+    shutil.copytree(CHECKOUT / "example_dags", examples)
+    for name, batches in (("batch_lifecycle", 1), ("large_input", 3)):
+        results = plain.folder / name
+        with RespanSandbox(pace=0.3) as sandbox:
+            connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+            plain.run_python(
+                name,
+                str(examples / f"{name}.py"),
+                f"file://{examples}/questions.jsonl",
+                f"file://{results}",
+                AIRFLOW__CORE__DAGS_FOLDER=str(examples),
+                AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
+            )
+        manifests = [json.loads(path.read_text()) for path in results.rglob("manifest.json")]
+        compare(f"batches of {name}", (len(sandbox.batches), len(manifests)), (batches, batches))
+        compare(f"answers of {name}", sum(manifest["counts"]["succeeded"] for manifest in manifests), 5)
 
 
 def main(names: list[str]) -> int:

@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from textwrap import indent
 from typing import Any
 
 import pytest
 
 from airflow_respan.sandbox import RespanSandbox
+from airflow_respan.sandbox.model import FAILING_MODEL
 from tests.conftest import CHECKOUT
 
 EXAMPLES = CHECKOUT / "example_dags"
@@ -30,15 +32,68 @@ def run_example(run_dag_file: RunDagFile) -> Callable[..., CompletedProcess[str]
     return run
 
 
-@pytest.mark.parametrize("deferrable", ["true", "false"])
-def test_the_life_of_two_batches(run_example: Callable[..., CompletedProcess[str]], deferrable: str) -> None:
-    with RespanSandbox(pace=0.5) as sandbox:
-        done = run_example("batch_lifecycle.py", sandbox=sandbox, AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE=deferrable)
-        created = [r for r in sandbox.requests if (r.method, r.path) == ("POST", "/api/v1/batches/")]
+def ids_in(path: Path) -> list[str]:
+    return [json.loads(line)["custom_id"] for line in path.read_text().splitlines()]
+
+
+def questions(*models: str) -> list[str]:
+    lines = []
+    for number, model in enumerate(models):
+        body = {"model": model, "messages": [{"role": "user", "content": "Who wrote Faust?"}]}
+        request = {"custom_id": f"q-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        lines.append(json.dumps(request) + "\n")
+    return lines
+
+
+def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+    with RespanSandbox(pace=0.3) as sandbox:
+        done = run_example("batch_lifecycle.py", sandbox=sandbox, TMPDIR=str(tmp_path))
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 answers from 2 batches" in done.stdout
-    assert len(created) == 2
+    assert len(sandbox.batches) == 1
+    [folder] = (tmp_path / "respan").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"output.jsonl", "manifest.json"}
+    assert ids_in(folder / "output.jsonl") == ids_in(EXAMPLES / "questions.jsonl")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["counts"] == {"rows": 5, "succeeded": 5, "failed": 0, "missing": 0}
+    assert f"5 of 5 answers for {manifest['usage']['total_tokens']} tokens in file://{folder}" in done.stdout
+
+
+def test_a_large_input_is_split_into_batches(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text("".join(questions("m", "m", "m", FAILING_MODEL, "m")))
+    with RespanSandbox(pace=0.3) as sandbox:
+        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(sandbox.batches) == 3
+    [folder] = (tmp_path / "out").iterdir()
+    assert {path.relative_to(folder).as_posix(): ids_in(path) for path in folder.rglob("*.jsonl")} == {
+        "part-0.jsonl": ["q-0", "q-1"],
+        "part-1.jsonl": ["q-2", "q-3"],
+        "part-2.jsonl": ["q-4"],
+        "part-0/output.jsonl": ["q-0", "q-1"],
+        "part-1/output.jsonl": ["q-2"],
+        "part-1/errors.jsonl": ["q-3"],
+        "part-2/output.jsonl": ["q-4"],
+    }
+    assert {path.parent.name for path in folder.rglob("manifest.json")} == {"part-0", "part-1", "part-2"}
+    assert "4 of 5 answers from 3 batches" in done.stdout
+
+
+def test_a_part_that_fails_does_not_hold_up_the_others(
+    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    lines = questions("m", "m", "m", "m", "m")
+    lines[3] = "no JSON\n"
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+    with RespanSandbox(pace=0.3) as sandbox:
+        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
+
+    assert done.returncode == 1
+    assert "RespanInputError" in done.stdout + done.stderr
+    assert len(sandbox.batches) == 2
+    [folder] = (tmp_path / "out").iterdir()
+    assert {path.parent.name for path in folder.rglob("manifest.json")} == {"part-0", "part-2"}
 
 
 ENDED: dict[str, Any] = {"output_file_id": "file-out", "request_counts": {"total": 3, "completed": 2, "failed": 1}}
@@ -70,16 +125,22 @@ def test_every_example_is_run_by_a_test() -> None:
 
 def test_the_readme_shows_the_examples_as_they_are() -> None:
     readme = (CHECKOUT / "README.md").read_text()
-    shown = re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
+    [(name, code)] = re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
+    [(other, part)] = re.findall(r"<!-- part of example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
 
-    assert {name for name, _code in shown} == {"wait_for_batch.py"}
-    for name, code in shown:
-        whole = (EXAMPLES / name).read_text()
-        assert code.strip() in whole, f"README and example_dags/{name} differ"
-        # Whoever pastes it has no more than this.
-        namespace: dict[str, Any] = {"__name__": "pasted"}
-        exec(compile(code, "README.md", "exec"), namespace)
-        assert "wait" in namespace["wait_for_batch_dag"].task_ids
+    assert code.strip() in (EXAMPLES / name).read_text(), f"README and example_dags/{name} differ"
+    assert indent(part, "    ") in (EXAMPLES / other).read_text(), f"README and example_dags/{other} differ"
+    # Whoever pastes the whole one has no more than this.
+    namespace: dict[str, Any] = {"__name__": "pasted"}
+    exec(compile(code, "README.md", "exec"), namespace)
+    assert "wait" in namespace["wait_for_batch_dag"].task_ids
+
+
+def test_the_readme_lists_the_examples() -> None:
+    readme = (CHECKOUT / "README.md").read_text()
+
+    listed = re.findall(r"^\| \[`(\w+\.py)`\]\(example_dags/(\w+\.py)\) \|", readme, re.MULTILINE)
+    assert sorted(listed) == sorted((example.name, example.name) for example in EXAMPLES.glob("*.py"))
 
 
 def test_the_readmes_connection_line_is_one_that_airflow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
