@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, conf
 
-from airflow_respan.exceptions import RespanError, RespanTransientError
+from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanTransientError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.mark import file_name, fingerprint, marked
 from airflow_respan.operators.earlier import EarlierAttempts
@@ -148,6 +148,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         self.cancel_on_kill = cancel_on_kill
         self.batch_id = None
         self._asking: EarlierAttempts | None = None
+        self._is_found = False
         self._one_input()
 
     def execute(self, context: Context) -> Any:
@@ -167,13 +168,20 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         return self._go_on(context, wait)
 
     def execute_complete(
-        self, context: Context, event: Any = None, begun_at: str | None = None, batch_id: str | None = None, **_: Any
+        self,
+        context: Context,
+        event: Any = None,
+        begun_at: str | None = None,
+        batch_id: str | None = None,
+        is_found: bool = False,
+        **_: Any,
     ) -> Any:
         """Go on after a deferral: this is another process than the one that created the batch.
 
         :param batch_id: the batch that was waited for
+        :param is_found: whether an earlier attempt had made it
         """
-        self.batch_id = batch_id
+        self.batch_id, self._is_found = batch_id, is_found
         return super().execute_complete(context, event, begun_at)
 
     def on_kill(self) -> None:
@@ -230,7 +238,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         if batch is None:
             batch = self._created(context, earlier, made_of, metadata, file, size)
         else:
-            self.batch_id = batch.id
+            self.batch_id, self._is_found = batch.id, True
             self._push(context, input_file_id=batch.input_file_id)
         self._push(context, batch_id=batch.id)
         return batch
@@ -287,7 +295,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         return batch
 
     def _noted(self, wait: BatchWait) -> dict[str, Any]:
-        return {**super()._noted(wait), "batch_id": wait.batch_id}
+        return {**super()._noted(wait), "batch_id": wait.batch_id, "is_found": self._is_found}
 
     def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
         # Airflow forgets what was noted for the resume: the batch has to be found as another attempt would.
@@ -301,7 +309,17 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         return super()._after_lost_trigger(context, given_up)
 
     def _conclude(self, context: Context, batch: Batch) -> Any:
-        super()._conclude(context, batch)
+        try:
+            super()._conclude(context, batch)
+        except RespanBatchFailed as failed:
+            if self._is_found and batch.status == "cancelled":
+                # Airflow 3.3 tells a trigger that its task was cleared a second or two later: the kill of the earlier
+                # attempt has met the batch that this one had just found.
+                raise RespanError(
+                    f"{failed} An earlier attempt had made this batch, and it was cancelled since. The next attempt of "
+                    "this task, a retry or after a clear, submits anew."
+                ) from failed
+            raise
         return batch.id
 
 

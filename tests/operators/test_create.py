@@ -196,6 +196,32 @@ def test_an_attempt_submits_anew_what_came_to_nothing_and_uploads_nothing_twice(
     assert len(connected.service.files.all()) == 1
 
 
+@pytest.mark.parametrize("mode", ["waiting", "deferrable"])
+def test_a_batch_that_an_earlier_attempts_kill_cancels_under_this_one_is_made_anew_by_the_next(
+    connected: RespanSandbox, mode: str
+) -> None:
+    batch_id = first_attempt(connected)
+
+    def cancel_it() -> None:
+        while not any(seen.path == f"{BATCHES}{batch_id}/" and seen.status == 200 for seen in connected.requests):
+            threading.Event().wait(0.005)
+        counts = {"total": 2, "completed": 0, "failed": 0}
+        connected.change_batch(batch_id, status="cancelled", request_counts=counts)
+
+    threading.Thread(target=cancel_it, daemon=True).start()
+
+    outcome = again(mode)
+
+    assert type(outcome.error) is RespanError  # which Airflow retries
+    assert str(outcome.error) == (
+        f"Batch {batch_id} is cancelled (0 of 2 requests completed, 0 failed; no files). The wait fails because only "
+        "'completed' counts as success. An earlier attempt had made this batch, and it was cancelled since. The next "
+        "attempt of this task, a retry or after a clear, submits anew."
+    )
+    ending_next(connected)
+    assert again(mode).value not in (None, batch_id)
+
+
 def test_two_clears_in_a_row_pay_once(connected: RespanSandbox) -> None:
     batch_id = first_attempt(connected)
 
