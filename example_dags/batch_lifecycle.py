@@ -19,7 +19,7 @@ from airflow_respan.operators.batch import RespanBatchResultsOperator, RespanCre
 from airflow_respan.sensors.batch import RespanBatchSensor
 
 INPUT_PATH = f"file://{Path(__file__).with_name('questions.jsonl')}"
-RESULTS_PATH = f"file://{tempfile.gettempdir()}/respan"
+RESULTS_PATH = f"file://{tempfile.gettempdir()}/batch_lifecycle"
 
 
 @dag(

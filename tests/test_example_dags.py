@@ -51,7 +51,7 @@ def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[s
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(sandbox.batches) == 1
-    [folder] = (tmp_path / "respan").iterdir()
+    [folder] = (tmp_path / "batch_lifecycle").iterdir()
     assert {path.name for path in folder.iterdir()} == {"output.jsonl", "manifest.json"}
     assert ids_in(folder / "output.jsonl") == ids_in(EXAMPLES / "questions.jsonl")
     manifest = json.loads((folder / "manifest.json").read_text())
