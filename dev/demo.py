@@ -5,9 +5,9 @@ Against a local Respan; with ``RESPAN_API_KEY`` in the environment against the s
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +17,7 @@ from typing import Any
 from airflow_respan.sandbox import RespanSandbox
 from dev.local_airflow import CHECKOUT, HOME, airflow, environment, fresh_home
 
+EXAMPLES = CHECKOUT / "example_dags"
 RESULTS = HOME / "results"
 
 # Airflow's own log is left out but for its warnings.
@@ -41,17 +42,18 @@ def respan_connection() -> Iterator[dict[str, object]]:
             yield {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
 
 
-def show(folder: Path) -> None:
-    """Print what was landed in a folder."""
-    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+def show(path: Path) -> None:
+    """Print what was landed, by its manifest."""
+    folder = path.parent
+    manifest: dict[str, Any] = json.loads(path.read_text())
     counts, usage = manifest["counts"], manifest["usage"]
     print(f"""
 batch     {manifest["batch_id"]}, {manifest["status"]}
 requests  {counts["succeeded"]} of {counts["rows"]} succeeded, {counts["failed"]} failed, {counts["missing"]} missing
 tokens    {usage["prompt_tokens"]} for the questions, {usage["completion_tokens"]} for the answers
 landed    in {folder.relative_to(CHECKOUT)}/""")
-    for path in sorted(folder.iterdir()):
-        print(f"            {path.name}, {path.stat().st_size} bytes")
+    for file in sorted(folder.iterdir()):
+        print(f"            {file.name}, {file.stat().st_size} bytes")
     for error in manifest["errors"]:
         print(f"error     {error['count']} times: {error['code']}: {error['message']}")
     if manifest["output_path"]:
@@ -62,20 +64,17 @@ landed    in {folder.relative_to(CHECKOUT)}/""")
 def main() -> int:
     """Set up, run, show."""
     with respan_connection() as connection:
-        env = environment(HOME, connection=connection)
-        env.update(QUIET)
-        os.environ.update(env)
+        env = {**environment(HOME, connection=connection), **QUIET}
         print("Setting up an Airflow in .airflow ...", flush=True)
         fresh_home(HOME)
         airflow("db", "migrate", env=env)
         print("Running example_dags/batch_lifecycle.py ...", flush=True)
-        sys.path.insert(0, str(CHECKOUT / "example_dags"))
-        example = importlib.import_module("batch_lifecycle")
-        run = example.batch_lifecycle_dag.test(run_conf={"results_path": f"file://{RESULTS}"})
-    if run.state == "success":
-        show(RESULTS / run.run_id)
-    print(f"\nThe run ended as: {run.state}")
-    return int(run.state != "success")
+        paths = (f"file://{EXAMPLES}/questions.jsonl", f"file://{RESULTS}")
+        done = subprocess.run([sys.executable, EXAMPLES / "batch_lifecycle.py", *paths], env=env, check=False)
+    for manifest in RESULTS.glob("*/manifest.json"):
+        show(manifest)
+    print(f"\nThe run {'failed' if done.returncode else 'succeeded'}.")
+    return done.returncode
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def main() -> int:
                 while not answers(f"{url}/api/v2/version") and not processes.ended():
                     time.sleep(0.5)
                 print(f"Airflow:        {url} (no login; trigger batch_lifecycle or large_input)")
-                print(f"Results:        {temporary.relative_to(CHECKOUT)}/respan")
+                print(f"Results:        {temporary.relative_to(CHECKOUT)}/")
                 print(f"Respan sandbox: {sandbox.url}")
                 print(f"Logs:           {HOME.relative_to(CHECKOUT)}/*.log. Ctrl-C ends everything.", flush=True)
                 while not (ended := processes.ended()):

@@ -19,7 +19,7 @@ from airflow_respan.operators.batch import RespanBatchResultsOperator, RespanCre
 from airflow_respan.sensors.batch import RespanBatchSensor
 
 INPUT_PATH = f"file://{Path(__file__).with_name('questions.jsonl')}"
-RESULTS_PATH = f"file://{tempfile.gettempdir()}/respan"
+RESULTS_PATH = f"file://{tempfile.gettempdir()}/batch_lifecycle"
 
 
 @dag(
@@ -58,5 +58,7 @@ def batch_lifecycle() -> None:
 batch_lifecycle_dag = batch_lifecycle()
 
 if __name__ == "__main__":
+    for each in batch_lifecycle_dag.tasks:
+        each.retries = 0  # five minutes apart, while somebody looks on
     run = batch_lifecycle_dag.test(run_conf=dict(zip(("input_path", "results_path"), sys.argv[1:], strict=False)))
     raise SystemExit(run.state != "success")

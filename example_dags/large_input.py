@@ -21,7 +21,7 @@ from airflow_respan.operators.batch import RespanBatchResultsOperator, RespanCre
 from airflow_respan.sensors.batch import RespanBatchSensor
 
 INPUT_PATH = f"file://{Path(__file__).with_name('questions.jsonl')}"
-RESULTS_PATH = f"file://{tempfile.gettempdir()}/respan"
+RESULTS_PATH = f"file://{tempfile.gettempdir()}/large_input"
 FOLDER = "{{ params.results_path }}/{{ run_id }}"
 
 
@@ -81,5 +81,7 @@ def large_input() -> None:
 large_input_dag = large_input()
 
 if __name__ == "__main__":
+    for each in large_input_dag.tasks:
+        each.retries = 0  # five minutes apart, while somebody looks on
     run = large_input_dag.test(run_conf=dict(zip(("input_path", "results_path"), sys.argv[1:], strict=False)))
     raise SystemExit(run.state != "success")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_respan.sandbox import RespanSandbox
+from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sandbox.model import FAILING_MODEL
 from tests.conftest import CHECKOUT
 
@@ -51,7 +51,7 @@ def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[s
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(sandbox.batches) == 1
-    [folder] = (tmp_path / "respan").iterdir()
+    [folder] = (tmp_path / "batch_lifecycle").iterdir()
     assert {path.name for path in folder.iterdir()} == {"output.jsonl", "manifest.json"}
     assert ids_in(folder / "output.jsonl") == ids_in(EXAMPLES / "questions.jsonl")
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -114,6 +114,17 @@ def test_an_example_whose_run_fails_says_so_with_its_status(run_example: Callabl
 
     assert done.returncode == 1
     assert "The wait fails because only 'completed' counts as success." in done.stdout + done.stderr
+
+
+def test_an_example_that_is_refused_does_not_wait_for_a_retry(
+    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    with RespanSandbox(pace=None) as sandbox:
+        sandbox.inject(Fault.error(403), times=None)
+        done = run_example("batch_lifecycle.py", sandbox=sandbox, TMPDIR=str(tmp_path))
+
+    assert done.returncode == 1
+    assert [(request.method, request.path) for request in sandbox.requests] == [("POST", "/api/files/")]
 
 
 def test_every_example_is_run_by_a_test() -> None:
