@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, conf
 
-from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanTransientError
+from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanStorageError, RespanTransientError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.mark import file_name, fingerprint, marked
 from airflow_respan.operators.earlier import EarlierAttempts
@@ -213,10 +214,16 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     def _batch_of_checked(self, context: Context, earlier: EarlierAttempts) -> Batch:
         from airflow_respan.batch_input import check_and_copy
 
-        with tempfile.TemporaryFile(prefix="respan-") as file:
-            checked = check_and_copy(self._given_requests(), file, endpoint=self.endpoint)
+        with _temporary_file() as file:
+            try:
+                checked = check_and_copy(self._given_requests(), file, endpoint=self.endpoint)
+                file.seek(0)
+            except OSError as error:
+                raise RespanStorageError(
+                    f"The input could not be kept in {tempfile.gettempdir()} until it is uploaded: {error}. Make room "
+                    "for all of it there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+                ) from error
             self.log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
-            file.seek(0)
             return self._batch(context, earlier, content=checked.digest, file=file, size=checked.size)
 
     def _given_requests(self) -> Iterable[Any]:
@@ -321,6 +328,16 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
                 ) from failed
             raise
         return batch.id
+
+
+@contextmanager
+def _temporary_file() -> Iterator[IO[bytes]]:
+    file = tempfile.TemporaryFile(prefix="respan-")  # noqa: SIM115 (closed below)
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # a disk that is full says so once more
+            file.close()
 
 
 def _lines_at(path: str) -> Iterable[bytes]:

@@ -27,6 +27,7 @@ from airflow_respan.exceptions import (
 from airflow_respan.operators.batch import RespanCreateBatchOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
 from tests.conftest import CHECKOUT
+from tests.operators.conftest import PAGE
 from tests.operators.holding import Hold, holding_proxy
 from tests.operators.modes import ENDED, MODES, Outcome, Store, TaskInstance, attempt, context_of, create, request
 from tests.sensors.modes import through_the_database
@@ -113,6 +114,22 @@ def test_a_file_that_is_not_there_is_named_and_nothing_is_sent(connected: Respan
     assert isinstance(outcome.error, RespanStorageError)
     assert re.fullmatch(rf"Could not read {tmp_path}/none\.jsonl: FileNotFoundError: .*", str(outcome.error))
     assert not connected.requests
+
+
+def test_a_worker_without_room_for_the_input_says_where_it_lacks_and_sends_nothing(
+    connected: RespanSandbox, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = small_disk(4)
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+
+    outcome = attempt(lambda: create("plain", requests=[request(1, body={"input": "x" * 5 * PAGE})]))
+
+    assert str(outcome.error) == (
+        f"The input could not be kept in {disk} until it is uploaded: [Errno 28] No space left on device. Make room "
+        "for all of it there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+    )
+    assert not connected.requests
+    assert not list(disk.iterdir())
 
 
 @every_mode

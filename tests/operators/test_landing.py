@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
 from tests.conftest import CHECKOUT
+from tests.operators.conftest import PAGE
 from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
-
-PAGE = 4096
 
 
 def run(module: str, *arguments: object) -> list[Any]:
@@ -51,27 +50,6 @@ def test_a_process_killed_at_any_step_leaves_nothing_that_looks_whole_and_the_ne
         assert (step["second"], step["after_retry"]) == (0, complete)
     # Or else no death has come between a part and its name.
     assert any(name.endswith(".part") for step in steps for name in step["after_death"])
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Make a disk of so many pages, which is full soon."""
-    mounted = []
-
-    def mount(pages: int) -> Path:
-        path = tmp_path / f"disk-{len(mounted)}"
-        path.mkdir()
-        options = f"size={pages * PAGE}"
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"a full disk needs the right to mount one: {done.stderr.strip()}")
-        mounted.append(path)
-        return path
-
-    yield mount
-    for path in mounted:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 def names(folder: Path) -> set[str]:
