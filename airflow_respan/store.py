@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from airflow_respan.exceptions import RespanStorageError
+from airflow_respan.exceptions import RespanError, RespanStorageError
 
 
 def store_of(uri: str) -> tuple[Any, str]:
@@ -38,5 +38,7 @@ def opened(uri: str) -> Iterator[IO[bytes]]:
     try:
         with store.open(path, "rb") as file:
             yield file
-    except OSError as error:
+    except RespanError:
+        raise
+    except Exception as error:  # each store has its own
         raise RespanStorageError(f"Could not read {uri}: {type(error).__name__}: {error}.") from error

@@ -115,8 +115,8 @@ class TestS3:
         requests.post(f"{url}/moto-api/reset", timeout=10).raise_for_status()  # all servers of a process share a state
         store = S3FileSystem(key="a", secret="b", endpoint_url=url, skip_instance_cache=True, use_listings_cache=False)
         store.mkdir("bucket")
-        attach(protocol="s3", conn_id="minio", fs=store)
-        attach(protocol="s3", fs=store).fs = store
+        for conn_id in ("minio", None):  # Airflow keeps what was attached first
+            attach(protocol="s3", conn_id=conn_id, fs=store).fs = store
         yield store
         server.stop()
 
