@@ -6,6 +6,7 @@ What was checked is what is uploaded, in one pass, and nothing is in memory but 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class CheckedInput:
 
 def lines_of(file: IO[bytes]) -> Iterator[bytes]:
     """Give the lines of a JSONL file, never reading far more than an input may have."""
-    while line := file.readline(MOST_BYTES + 2):
+    # Files in S3, GCS and Azure have a readline of their own, which takes no size.
+    lines = io.BufferedReader(file)  # type: ignore[type-var]
+    while line := lines.readline(MOST_BYTES + 2):
         yield line
 
 

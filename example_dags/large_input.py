@@ -31,7 +31,7 @@ FOLDER = "{{ params.results_path }}/{{ run_id }}"
     params={
         "input_path": Param(INPUT_PATH, type="string", description="A JSONL, also s3://my_aws_conn@bucket/in.jsonl"),
         "results_path": Param(RESULTS_PATH, type="string", description="Where the folder of each run goes"),
-        "requests_each": Param(2, type="integer", minimum=1, description="At most 50,000 and 200 MB"),
+        "requests_each": Param(2, type="integer", minimum=1, description="Requests a batch; 50,000 and 200 MB at most"),
     },
     tags=["respan"],
 )

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from airflow_respan.batch_input import MOST_BYTES, CheckedInput, check_and_copy, lines_of
 from airflow_respan.exceptions import RespanInputError
@@ -134,12 +136,29 @@ def test_two_hundred_megabytes_are_not_too_much_and_one_byte_more_is() -> None:
 
 def test_a_file_without_an_end_of_line_is_not_read_without_an_end() -> None:
     class Endless(io.RawIOBase):
-        def readline(self, size: int | None = -1, /) -> bytes:
-            assert size is not None
-            assert 0 <= size <= MOST_BYTES + 2
-            return b"x" * size
+        size = 0
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any, /) -> int:
+            self.size += len(buffer)
+            assert self.size <= MOST_BYTES + 2**20
+            buffer[:] = b"x" * len(buffer)
+            return len(buffer)
 
     assert complaint(lines_of(Endless())).startswith("line 1: here the input exceeds 200 MB")  # type: ignore[arg-type]
+
+
+def test_a_file_of_an_object_store_is_read_though_its_readline_takes_no_size() -> None:
+    content = b"".join(line(number) for number in range(1000))
+
+    class Stored(AbstractBufferedFile):
+        def _fetch_range(self, start: int, end: int) -> bytes:
+            return content[start:end]
+
+    with Stored(MemoryFileSystem(), "in.jsonl", size=len(content), block_size=1000) as file:
+        assert list(lines_of(file)) == content.splitlines(keepends=True)
 
 
 MEASURED = """

@@ -18,6 +18,7 @@ except ImportError:  # its home in Airflow 2
     from airflow.io import attach
 
 from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.landing import BLOCK
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
@@ -136,6 +137,15 @@ class TestS3:
         assert json.loads(s3.cat_file(manifest["manifest_path"])) == manifest
         assert self.remains(s3) == []
         assert land("s3://bucket/some/results", batch_id=batch_id, parquet=True)["return_value"] == manifest
+
+    def test_a_batch_is_created_of_an_input(self, connected: RespanSandbox, s3: Any) -> None:
+        content = jsonl(*(request(number) for number in range(1000)))
+        s3.pipe_file("bucket/in.jsonl", content)
+
+        outcome = attempt(lambda: create("plain", input_path="s3://bucket/in.jsonl"))
+
+        assert outcome.error is None
+        assert b"".join(RespanHook().iter_file_content(outcome.ti.xcoms["input_file_id"])) == content
 
     @pytest.mark.parametrize("when", ["upload_part", "complete_multipart_upload"])
     def test_an_upload_that_breaks_leaves_what_was_there(self, connected: RespanSandbox, s3: Any, when: str) -> None:
