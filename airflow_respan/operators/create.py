@@ -13,7 +13,6 @@ from airflow.providers.common.compat.sdk import AirflowException, conf
 from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanStorageError, RespanTransientError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.mark import file_name, fingerprint, marked
-from airflow_respan.operators.earlier import EarlierAttempts
 from airflow_respan.verdict import checked_ratio, checked_statuses
 from airflow_respan.waiting import BatchWaitingOperator, in_seconds
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_respan.batch import Batch
+    from airflow_respan.operators.earlier import EarlierAttempts
     from airflow_respan.wait import BatchWait
 
 POLICIES = ("fail", "resubmit")
@@ -154,7 +154,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Find the batch of an earlier attempt, or create one; then perhaps wait for it."""
-        earlier = EarlierAttempts(self, context)
+        earlier = self._earlier_attempts(context)
         self._one_input()
         if self.input_file_id is not None:
             batch = self._batch(context, earlier, content=self.input_file_id, file=None, size=0)
@@ -199,6 +199,12 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             else:
                 self.batch_id = found.id
         super().on_kill()
+
+    def _earlier_attempts(self, context: Context) -> EarlierAttempts:
+        # Imported when it is needed: DAG files are parsed far more often than they run.
+        from airflow_respan.operators.earlier import EarlierAttempts
+
+        return EarlierAttempts(self, context)
 
     def _one_input(self) -> None:
         given = [name for name in ("input_file_id", "input_path", "requests") if getattr(self, name) is not None]
@@ -306,7 +312,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
 
     def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
         # Airflow forgets what was noted for the resume: the batch has to be found as another attempt would.
-        batch = EarlierAttempts(self, context).newest()
+        batch = self._earlier_attempts(context).newest()
         if batch is None:
             raise RespanError(
                 f"The triggerer gave up the wait ({given_up}), and the batch that it was for cannot be found. Clear "
