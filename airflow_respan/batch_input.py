@@ -41,8 +41,11 @@ def lines_of(file: IO[bytes]) -> Iterator[bytes]:
     """Give the lines of a JSONL file, never reading far more than an input may have."""
     # Files in S3, GCS and Azure have a readline of their own, which takes no size.
     lines = io.BufferedReader(file)  # type: ignore[type-var]
-    while line := lines.readline(MOST_BYTES + 2):
-        yield line
+    try:
+        while line := lines.readline(MOST_BYTES + 2):
+            yield line
+    finally:
+        lines.detach()  # whoever has opened the file closes it
 
 
 def check_and_copy(requests: Iterable[bytes | Any], target: IO[bytes], *, endpoint: str) -> CheckedInput:
