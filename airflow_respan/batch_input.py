@@ -45,7 +45,8 @@ def lines_of(file: IO[bytes]) -> Iterator[bytes]:
         while line := lines.readline(MOST_BYTES + 2):
             yield line
     finally:
-        lines.detach()  # whoever has opened the file closes it
+        if not file.closed:
+            lines.detach()  # whoever has opened the file closes it
 
 
 def check_and_copy(requests: Iterable[bytes | Any], target: IO[bytes], *, endpoint: str) -> CheckedInput:
