@@ -114,12 +114,16 @@ class Batch:
         :param data: the decoded JSON
         :raises ValueError: if it is no batch; names the key at fault
         """
-        if not isinstance(data, dict):
-            raise ValueError(f"a batch is a JSON object, not {type(data).__name__}")
-        return cls._from_plain(plain(data))
+        return cls.from_plain(plain(data))
 
     @classmethod
-    def _from_plain(cls, data: dict[str, Any]) -> Batch:
+    def from_plain(cls, data: object) -> Batch:
+        """Read a batch from JSON that :func:`~airflow_respan.plain.plain` has been over already.
+
+        :raises ValueError: if it is no batch; names the key at fault
+        """
+        if not isinstance(data, dict):
+            raise ValueError(f"a batch is a JSON object, not {type(data).__name__}")
         if data.get("object", "batch") not in ("batch", None):
             raise ValueError(f"'object' is {data['object']!r}, not 'batch'")
         for key in ("id", "status"):

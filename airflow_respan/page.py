@@ -17,7 +17,7 @@ class PageItem:
     """One item of a list as it came: who has seen most of a page before need not read all of it again.
 
     :param data: the decoded JSON, perhaps with a secret that the service has echoed
-    :param clean: takes out of it what must not be kept
+    :param clean: takes out of it what must not be kept, and makes it plain
     """
 
     data: Any = field(repr=False)
@@ -39,7 +39,7 @@ class PageItem:
 
         :raises ValueError: if it is none
         """
-        return Batch.from_dict(self.clean(self.data))
+        return Batch.from_plain(self.clean(self.data))
 
 
 @dataclass(frozen=True, kw_only=True)
