@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 import pendulum
@@ -47,8 +48,10 @@ class RequestCounts:
         """
         if not isinstance(data, Mapping):
             return None
-        counts = cls(**{f.name: _whole_number(data.get(f.name)) for f in fields(cls)})
-        return None if counts == cls() else counts
+        total, completed, failed = (_whole_number(data.get(name)) for name in ("total", "completed", "failed"))
+        if total is None and completed is None and failed is None:
+            return None
+        return cls(total=total, completed=completed, failed=failed)
 
     def to_dict(self) -> dict[str, int]:
         """Give the known counts as plain JSON."""
@@ -196,6 +199,10 @@ def _moment(value: object) -> pendulum.DateTime | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or (value := int(value)) <= 0:
         return None
     try:
-        return pendulum.from_timestamp(value)
+        return _from_timestamp(value)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+# A batch that is watched says the same moments again and again, and making one is the slowest part of reading it.
+_from_timestamp = lru_cache(maxsize=4096)(pendulum.from_timestamp)
