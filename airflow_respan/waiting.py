@@ -47,6 +47,8 @@ class BatchWaitingOperator(BaseOperator):
     timeout: float
     deferrable: bool
     cancel_on_kill: bool
+    _unrendered: object = None
+    """What ``batch_id`` was before it was rendered, for the complaint that it gave nothing."""
 
     @cached_property
     def hook(self) -> RespanHook:
@@ -95,14 +97,10 @@ class BatchWaitingOperator(BaseOperator):
         start = context["ti"].start_date
         return (start if isinstance(start, datetime) else pendulum.now("UTC")).isoformat()
 
-    def _template(self) -> object:
-        """Give what ``batch_id`` was before it was rendered, for the complaint that it gave nothing."""
-        return self.batch_id
-
     def _begin(self, begun_at: str) -> BatchWait:
         if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
             raise ValueError(
-                f"batch_id of task {self.task_id!r} is {self.batch_id!r}: its template {str(self._template())!r} "
+                f"batch_id of task {self.task_id!r} is {self.batch_id!r}: its template {str(self._unrendered)!r} "
                 "gave nothing. Check that the upstream task ran and pushed the id of a batch."
             )
         return BatchWait(

@@ -95,9 +95,6 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
                 return batch
             raise error from None
 
-    def _template(self) -> object:
-        return self._unrendered
-
     def _conclude(self, context: Context, batch: Batch) -> Any:
         """Take every end for what it is: none is an error here."""
         self._push(context, **batch_xcoms(batch))

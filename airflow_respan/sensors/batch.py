@@ -108,9 +108,6 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
     def _started_at(self, context: Context) -> str:
         return started_at(self, context)
 
-    def _template(self) -> object:
-        return self._unrendered
-
     def _wait_options(self) -> dict[str, Any]:
         return {
             "exponential_backoff": self.exponential_backoff,

@@ -10,15 +10,10 @@ from typing import Any
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
-try:
-    from airflow.sdk.io import attach
-except ImportError:  # its home in Airflow 2
-    from airflow.io import attach
-
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.landing import BLOCK
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
@@ -138,15 +133,6 @@ class TestS3:
         assert self.remains(s3) == []
         assert land("s3://bucket/some/results", batch_id=batch_id, parquet=True)["return_value"] == manifest
 
-    def test_a_batch_is_created_of_an_input(self, connected: RespanSandbox, s3: Any) -> None:
-        content = jsonl(*(request(number) for number in range(1000)))
-        s3.pipe_file("bucket/in.jsonl", content)
-
-        outcome = attempt(lambda: create("plain", input_path="s3://bucket/in.jsonl"))
-
-        assert outcome.error is None
-        assert b"".join(RespanHook().iter_file_content(outcome.ti.xcoms["input_file_id"])) == content
-
     @pytest.mark.parametrize("when", ["upload_part", "complete_multipart_upload"])
     def test_an_upload_that_breaks_leaves_what_was_there(self, connected: RespanSandbox, s3: Any, when: str) -> None:
         class FullError(Exception):
@@ -166,10 +152,14 @@ class TestS3:
         assert s3.cat_file("bucket/results/output.jsonl") == GOOD
         assert self.remains(s3) == []
 
-    def test_an_input_is_read_by_the_connection_in_its_uri(self, connected: RespanSandbox, s3: Any) -> None:
-        s3.pipe_file("bucket/questions.jsonl", jsonl(request(1), request(2)))
+    @pytest.mark.parametrize("bucket", ["bucket", "minio@bucket"])
+    def test_an_input_is_read_also_by_a_connection_in_its_uri(
+        self, connected: RespanSandbox, s3: Any, bucket: str
+    ) -> None:
+        content = jsonl(*(request(number) for number in range(1000)))
+        s3.pipe_file("bucket/in.jsonl", content)
 
-        assert uploaded_from("s3://minio@bucket/questions.jsonl", connected) == jsonl(request(1), request(2))
+        assert uploaded_from(f"s3://{bucket}/in.jsonl", connected) == content
 
     def test_uploads_of_a_process_that_was_killed_are_given_up(self, connected: RespanSandbox, s3: Any) -> None:
         for key in ("results/output.jsonl", "results/notes.jsonl"):
