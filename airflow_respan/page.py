@@ -12,7 +12,7 @@ from airflow_respan.batch import Batch
 from airflow_respan.plain import plain
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class PageItem:
     """One item of a list as it came: who has seen most of a page before need not read all of it again.
 

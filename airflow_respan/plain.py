@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 WIDEST_INT = 2**63
@@ -34,6 +35,7 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     return hex(value) if isinstance(value, int) and not -WIDEST_INT <= value < WIDEST_INT else value
 
 
+@lru_cache(maxsize=1024)  # there are many objects, with the same few keys
 def _key(key: str) -> str:
     text: str = plain(key)
     return f"_{text.lstrip('_')}" if text.startswith("__") else text

@@ -18,6 +18,7 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
     RespanTransientError,
 )
+from airflow_respan.ongoing import in_words, progress
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,6 @@ JITTER = 0.1
 HEARTBEAT = 600.0
 MISSING_CONNECTION_GRACE = 600.0
 LONGEST = 100 * 365 * 24 * 3600.0
-FARTHEST_END = 7 * 24 * 3600.0
 
 
 @dataclass(kw_only=True)
@@ -137,7 +137,7 @@ class BatchWait:
 
     def timeout_message(self) -> str:
         """Say that the time is over, and all that is known of the batch and of why."""
-        parts = [f"Batch {self.batch_id} has not ended within the timeout of {_words(self.timeout)}."]
+        parts = [f"Batch {self.batch_id} has not ended within the timeout of {in_words(self.timeout)}."]
         if self.batch:
             parts.append(progress(self.batch, now=pendulum.now("UTC")))
         if self.error:
@@ -169,22 +169,6 @@ class BatchWait:
             log.debug(text())
 
 
-def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
-    """Say in a line how far a batch that goes on is: status, counts, percent, age, expected end."""
-    counts = batch.request_counts
-    parts = [f"Batch {batch.id} is {batch.status}"]
-    if counts and counts.total != 0:
-        share = f" ({counts.done / counts.total:.0%})" if counts.total else ""
-        parts.append(f"{counts}{share}")
-    if batch.created_at:
-        parts.append(f"{_words((now - batch.created_at).total_seconds())} old")
-    if end := _expected_end(batch, now=now):
-        parts.append(f"expected to end about {end.to_datetime_string()} UTC")
-    if batch.expires_at:
-        parts.append(f"expires {batch.expires_at.to_datetime_string()} UTC")
-    return ", ".join(parts) + "."
-
-
 def _moment(name: str, text: str) -> float:
     """Read a moment as Unix seconds."""
     try:
@@ -194,20 +178,3 @@ def _moment(name: str, text: str) -> float:
     if not isinstance(moment, pendulum.DateTime):
         raise ValueError(f"{name} is {text!r}; it is a moment, ISO 8601 with offset")
     return moment.timestamp()
-
-
-def _expected_end(batch: Batch, *, now: pendulum.DateTime) -> pendulum.DateTime | None:
-    """Go on at the pace so far; None where there is none yet."""
-    counts = batch.request_counts
-    if batch.status != "in_progress" or not batch.in_progress_at or not counts or not counts.total:
-        return None
-    share = counts.done / counts.total
-    running = (now - batch.in_progress_at).total_seconds()
-    if not 0 < share < 1 or running <= 0:
-        return None
-    left = running / share - running
-    return now.add(seconds=left) if left < FARTHEST_END else None
-
-
-def _words(seconds: float) -> str:
-    return pendulum.duration(seconds=int(seconds)).in_words() if seconds >= 60 else f"{max(seconds, 0):.3g} seconds"

@@ -230,3 +230,17 @@ def test_secrets_are_blotted_out_of_foreign_texts() -> None:
 
     text = f"{KEY}, header-secret and http://me:proxy-secret@proxy:3128"
     assert connection.redact(text) == "***, *** and http://***@proxy:3128"
+
+
+@pytest.mark.parametrize("secret", ["header-secret", 'header "secret"', "header\\secret", "header\tsecret"])
+def test_secrets_are_blotted_out_of_foreign_json_wherever_they_stand(secret: str) -> None:
+    connection = read(extra={"headers": {"X-Secret": secret}})
+
+    data = {"errors": [{"message": f"<{secret}>", "é": "http://me:proxy-secret@proxy"}], f"a {secret}": 1}
+    assert connection.clean(data) == {"errors": [{"message": "<***>", "é": "http://***@proxy"}], "a ***": 1}
+
+
+def test_foreign_json_without_a_secret_stays_as_it_is() -> None:
+    data = {"errors": [{"message": 'me@example.org said "é\\"'}], "counts": [1, None, 0.5, True]}
+
+    assert read(extra={}).clean(data) == data

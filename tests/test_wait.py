@@ -15,7 +15,7 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
     RespanTransientError,
 )
-from airflow_respan.wait import JITTER, BatchWait, progress
+from airflow_respan.wait import JITTER, BatchWait
 
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 
@@ -170,32 +170,3 @@ def test_a_long_wait_without_news_has_a_heartbeat(caplog: pytest.LogCaptureFixtu
             clock.shift(60)
 
     assert len(caplog.records) == 4
-
-
-@pytest.mark.parametrize(
-    ("fields", "line"),
-    [
-        ({"status": "validating"}, "Batch batch_1 is validating."),
-        (
-            {"status": "validating", "request_counts": {"total": 0, "completed": 0, "failed": 0}},
-            "Batch batch_1 is validating.",
-        ),
-        (
-            {
-                "status": "in_progress",
-                "created_at": NOW.int_timestamp - 3600,
-                "in_progress_at": NOW.int_timestamp - 3000,
-                "expires_at": NOW.int_timestamp + 82800,
-                "request_counts": {"total": 100, "completed": 45, "failed": 5},
-            },
-            "Batch batch_1 is in_progress, 45 of 100 requests completed, 5 failed (50%), 1 hour old, expected to end "
-            "about 2026-01-01 12:50:00 UTC, expires 2026-01-02 11:00:00 UTC.",
-        ),
-        (
-            {"status": "in_progress", "request_counts": {"total": 100}},
-            "Batch batch_1 is in_progress, 100 requests in all (0%).",
-        ),
-    ],
-)
-def test_progress_is_told_in_a_line(fields: dict[str, Any], line: str) -> None:
-    assert progress(Batch.from_dict({"id": "batch_1", **fields}), now=NOW) == line

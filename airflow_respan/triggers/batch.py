@@ -96,18 +96,4 @@ class RespanBatchTrigger(BaseTrigger):
 
     async def _end(self) -> Batch | RespanBatchTimeout:
         async with polling(self.respan_conn_id) as poller:
-            with poller.watching(
-                self.wait.batch_id, provider_id=self.provider_id, respan_params=self.respan_params
-            ) as target:
-                while True:
-                    # First of all a pause: the worker has just looked, or another triggerer has.
-                    pause = self.wait.pause()
-                    is_last = self.wait.seconds_left() <= pause
-                    try:
-                        batch = await poller.look(target, after=pause, is_last=is_last)
-                        if self.wait.saw(batch):
-                            return batch
-                    except RespanError as error:
-                        self.wait.missed(error)
-                    if self.wait.seconds_left() <= 0:
-                        return RespanBatchTimeout(self.wait.timeout_message())
+            return await poller.end_of(self.wait, provider_id=self.provider_id, respan_params=self.respan_params)

@@ -11,20 +11,24 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from airflow_respan.batch import Batch
 from airflow_respan.connection import DEFAULT_REQUESTS_PER_MINUTE, RespanConnection
-from airflow_respan.exceptions import RespanTransientError
+from airflow_respan.exceptions import RespanBatchTimeout, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.protocol import LARGEST_PAGE
 from airflow_respan.triggers.budget import Budget
+from airflow_respan.triggers.calendar import NEVER
 from airflow_respan.triggers.schedule import Schedule
 from airflow_respan.triggers.sweep import Sweep
-from airflow_respan.triggers.target import Look, Target
+from airflow_respan.triggers.target import Target
+from airflow_respan.triggers.watch import Look, Watch
+from airflow_respan.wait import BatchWait
 
 log = logging.getLogger(__name__)
 
@@ -56,47 +60,38 @@ class Poller:
         self._work = asyncio.create_task(self._serve(), context=contextvars.Context())
         self._work.add_done_callback(self._ended)
 
-    @contextmanager
-    def watching(
-        self,
-        batch_id: str,
-        *,
-        provider_id: str | None = None,
-        respan_params: Mapping[str, Any] | None = None,
-    ) -> Iterator[Target]:
-        """Watch a batch, together with all others who do.
+    async def end_of(
+        self, wait: BatchWait, *, provider_id: str | None = None, respan_params: Mapping[str, Any] | None = None
+    ) -> Batch | RespanBatchTimeout:
+        """Look at a batch, together with all others who wait for it, until the wait is over.
 
-        :param batch_id: the batch
-        :param provider_id: the provider that it went to, or None for the connection's
-        :param respan_params: tracking parameters; those of the first who watches it are sent
-        :return: what to :meth:`look` at
+        A look may be early by up to a quarter of its pause, if a request shows the batch anyway; not so the last one,
+        at the deadline, which is a retrieve.
+
+        :param wait: says when to look, and what a look means
+        :param provider_id: the provider that the batch went to, or None for the connection's
+        :param respan_params: tracking parameters; those of the first who waits for the batch are sent
+        :return: the batch that has ended, or the time-out; raising that is the sensor's business
+        :raises RespanError: what the wait will not pass over
         """
-        target = self._schedule.target(batch_id, provider_id, respan_params)
+        if self._error:
+            raise self._broken()
+        target = self._schedule.target(wait.batch_id, provider_id, respan_params)
+        watch = Watch(wait, partial(self._put_down, target))
         target.watchers += 1
         try:
-            yield target
+            watch.look_again()  # first of all a pause: the worker has just looked, or another triggerer has
+            return await watch.over
         finally:
+            if watch.look in target.looks:  # the wait has been cancelled
+                target.looks.remove(watch.look)
             target.watchers -= 1
             if not target.watchers:
                 self._schedule.forget(target)
 
-    async def look(self, target: Target, *, after: float, is_last: bool = False) -> Batch:
-        """Look at a batch, at about the time that is asked for.
-
-        :param after: seconds from now; by up to a quarter less, if a request shows the batch anyway
-        :param is_last: whether that is the wait's deadline: then no sooner, and by a retrieve
-        :raises RespanError: as :meth:`RespanHook.get_batch`
-        """
-        if self._error:
-            raise self._broken()
-        look = Look(time.monotonic() + after, after, is_last, asyncio.get_running_loop().create_future())
+    def _put_down(self, target: Target, look: Look) -> None:
         if self._schedule.add(target, look):
             self._news.set()
-        try:
-            return await look.seen
-        finally:
-            if look in target.looks:  # the wait has been cancelled
-                target.looks.remove(look)
 
     async def aclose(self) -> None:
         """End what is under way, and close the session."""
@@ -151,14 +146,11 @@ class Poller:
         """Sleep until a look is due, a request has come back, or the service may be asked again."""
         self._news.clear()
         now = time.monotonic()
-        due, held = self._schedule.next_due(), self._budget.seconds_held(now)
-        moments = [moment for moment in (due, now + held if held else None) if moment is not None]
-        alarm = asyncio.get_running_loop().call_later(min(moments) - now, self._news.set) if moments else None
-        try:
-            await self._news.wait()
-        finally:
-            if alarm:
-                alarm.cancel()
+        held = self._budget.seconds_held(now)
+        seconds = min(self._schedule.next_due() - now, held or NEVER)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if seconds == NEVER else seconds):
+                await self._news.wait()
 
     async def _retrieve(self, target: Target) -> None:
         try:

@@ -6,16 +6,16 @@ then, by turns, what is due: pages of the list where they are cheaper, single re
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.page import BatchPage
+from airflow_respan.triggers.calendar import Calendar
 from airflow_respan.triggers.sweep import FAR, Sweep, worth_reading
-from airflow_respan.triggers.target import Look, Target
+from airflow_respan.triggers.target import Target
+from airflow_respan.triggers.watch import Look
 
 CONFIRMATIONS_IN_A_ROW = 3
 """So many ends are confirmed before others have a turn."""
@@ -29,8 +29,8 @@ class Schedule:
 
     def __init__(self) -> None:
         self.targets: dict[tuple[str, str | None], Target] = {}
-        self._calendar: list[tuple[float, int, Look, Target]] = []
-        self._numbers = itertools.count()
+        self._calendar = Calendar()
+        self._deadlines = Calendar()
         self._due: dict[Target, None] = {}
         self._last: deque[Target] = deque()
         self._ended: deque[Target] = deque()
@@ -59,14 +59,14 @@ class Schedule:
         :return: whether it comes before all others
         """
         target.looks.append(look)
-        heapq.heappush(self._calendar, (look.due, next(self._numbers), look, target))
-        return self._calendar[0][2] is look
+        return (self._deadlines if look.is_last else self._calendar).add(target, look)
 
-    def next_due(self) -> float | None:
-        """Give the moment at which the next look is due that has not been served early."""
-        while self._calendar and self._calendar[0][2].seen.done():
-            heapq.heappop(self._calendar)
-        return self._calendar[0][0] if self._calendar else None
+    def next_due(self) -> float:
+        """Give the moment from which on there may be something else to choose; infinite if there is none.
+
+        While a list is read, that is a last look: all else that comes due is for the next round.
+        """
+        return self._deadlines.next_due() if self._sweep else min(self._deadlines.next_due(), self._calendar.next_due())
 
     def choose(self, now: float, *, is_held: bool) -> Target | Sweep | None:
         """Choose what to ask for: a batch to retrieve, the next page of a sweep, or nothing for now.
@@ -99,9 +99,9 @@ class Schedule:
         """Take in a page of the list."""
         found = []
         for item in page.items:
-            target = self.targets.get((item.id, sweep.provider_id)) if item.id else None
-            batch = target.read(item) if target else None
-            if target and batch:
+            batch_id = item.id
+            target = self.targets.get((batch_id, sweep.provider_id)) if batch_id else None
+            if target and (batch := target.read(item)):
                 found.append((target, batch))
         reads_on = sweep.read([target.batch_id for target, _batch in found], page.next_after)
         for target, batch in found:
@@ -131,14 +131,8 @@ class Schedule:
         self._is_down = False
 
     def _take_due(self, now: float) -> None:
-        while self._calendar and self._calendar[0][0] <= now:
-            _due, _number, look, target = heapq.heappop(self._calendar)
-            if look.seen.done():
-                continue
-            if look.is_last:
-                self._last.append(target)
-            elif not target.is_taken:
-                self._due[target] = None
+        self._last.extend(self._deadlines.take_due(now))
+        self._due.update((target, None) for target in self._calendar.take_due(now) if not target.is_taken)
 
     def _begin_round(self, now: float) -> None:
         """Divide what is due between the list and single retrieves."""

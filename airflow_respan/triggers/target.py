@@ -1,8 +1,7 @@
-"""A batch that is watched, and the looks at it that waits have asked for. No I/O."""
+"""A batch that is watched, and the looks at it that are to come. No I/O."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,33 +9,10 @@ from typing import Any
 
 from airflow_respan.batch import Batch
 from airflow_respan.page import PageItem
-
-EARLY = 0.25
-"""The share of its pause (ratio 0-1) that a look may be early, where a request that serves it is made anyway."""
+from airflow_respan.triggers.watch import Look
 
 RETRIEVE_EVERY = 10
 """After so many pauses a batch is due for a retrieve, however often it has been seen in the list."""
-
-
-@dataclass(slots=True, eq=False)
-class Look:
-    """One wait's wish to look at a batch.
-
-    :param due: when (seconds of ``time.monotonic``)
-    :param pause: for how long the wait has not looked then (seconds)
-    :param is_last: whether the wait's time is over then: nothing but a retrieve will do, and no sooner
-    :param seen: becomes the batch, or the error that stood in the way
-    """
-
-    due: float
-    pause: float
-    is_last: bool
-    seen: asyncio.Future[Batch]
-
-    @property
-    def may_be_served_from(self) -> float:
-        """The moment from which on a request that others have caused serves it, too."""
-        return self.due if self.is_last else self.due - EARLY * self.pause
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +20,7 @@ class Target:
     """One batch, for however many waits.
 
     :param watchers: how many waits there are
-    :param looks: what they have asked for, and not been given yet
+    :param looks: what they wish for, and have not been given yet
     :param page: the page of the list (from 0) on which the batch is to be expected at the earliest
     :param batch: what is known of it, or None
     :param digest: of what the list said of it last, while it went on
@@ -121,5 +97,4 @@ class Target:
         self.is_taken = self.seems_ended = False
         for look in [look for look in self.looks if look.may_be_served_from <= until]:
             self.looks.remove(look)
-            if not look.seen.done():
-                look.seen.set_exception(seen) if isinstance(seen, Exception) else look.seen.set_result(seen)
+            look.take(seen)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_respan.sandbox.received import ReceivedRequest
-from airflow_respan.triggers.target import EARLY
+from airflow_respan.triggers.watch import EARLY
 from dev.deployment.storm import LIST, RETRY_AFTER, Wait
 
 CLOCKS_DIFFER = 0.05

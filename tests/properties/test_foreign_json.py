@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from airflow_respan.batch import LONGEST_WORD, TERMINAL_STATUSES, Batch
 from airflow_respan.file import RespanFile
+from airflow_respan.ongoing import progress
 from airflow_respan.page import BatchPage
 from airflow_respan.plain import plain
 from airflow_respan.verdict import describe, judge
-from airflow_respan.wait import BatchWait, progress
+from airflow_respan.wait import BatchWait
 from airflow_respan.xcom import batch_xcoms
 from tests.properties import strategies
 

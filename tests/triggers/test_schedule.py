@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,17 +10,10 @@ from airflow_respan.batch import Batch
 from airflow_respan.page import BatchPage
 from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, Schedule
 from airflow_respan.triggers.sweep import FAR, Sweep
-from airflow_respan.triggers.target import Look, Target
+from airflow_respan.triggers.target import Target
+from airflow_respan.triggers.watch import Look
 
 NOW = 1000.0
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop for the futures to belong to; nothing runs in it."""
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
 
 
 def page_of(*batches: Batch) -> BatchPage:
@@ -33,8 +24,7 @@ def page_of(*batches: Batch) -> BatchPage:
 class Asked:
     """A schedule, and looks put down in it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self) -> None:
         self.schedule = Schedule()
         # One round has gone by: in the first, no batch is far.
         first = self.look("first")
@@ -49,7 +39,7 @@ class Asked:
         found.retrieved_at = NOW
         for name, value in target.items():
             setattr(found, name, value)
-        self.schedule.add(found, Look(due, pause, is_last, self.loop.create_future()))
+        self.schedule.add(found, Look(due, pause, is_last, take=lambda _seen: None))
         return found
 
     def chosen(self, now: float = NOW, *, is_held: bool = False) -> Target | Sweep | None:
@@ -57,9 +47,9 @@ class Asked:
 
 
 @pytest.fixture
-def asked(loop: asyncio.AbstractEventLoop) -> Asked:
+def asked() -> Asked:
     """An empty schedule."""
-    return Asked(loop)
+    return Asked()
 
 
 def test_nothing_is_chosen_before_it_is_due(asked: Asked) -> None:
@@ -76,6 +66,21 @@ def test_nobody_is_woken_for_what_was_served_early(asked: Asked) -> None:
     served.answer(Batch(id="batch_1", status="in_progress"), until=NOW + 10)
 
     assert asked.schedule.next_due() == NOW + 20
+
+
+def test_while_a_list_is_read_only_last_looks_are_woken_for(asked: Asked) -> None:
+    for number in range(3):
+        asked.look(f"batch_{number}")
+    sweep = asked.chosen()
+    assert isinstance(sweep, Sweep)
+    soon = asked.look("batch_soon", due=NOW + 1)
+    last = asked.look("batch_last", due=NOW + 2, is_last=True)
+
+    assert asked.schedule.next_due() == NOW + 2
+    assert asked.chosen(NOW + 2) is last
+    last.looks.clear()
+    asked.schedule.read_page(sweep, page_of(), NOW + 2)
+    assert soon in [asked.chosen(NOW + 2) for _ in range(5)]
 
 
 def test_the_longest_due_come_first(asked: Asked) -> None:

@@ -1,0 +1,80 @@
+"""What a watch does with what was seen: the wait's own rules, in the wait's own context."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+
+import pytest
+
+from airflow_respan.batch import Batch
+from airflow_respan.exceptions import RespanBatchTimeout, RespanNotFoundError, RespanTransientError
+from airflow_respan.triggers.watch import Look, Watch
+from airflow_respan.wait import BatchWait
+
+ONGOING = Batch(id="batch_1", status="in_progress")
+ENDED = Batch(id="batch_1", status="completed")
+
+
+def watched(wait: BatchWait, *seen: Batch | Exception) -> tuple[list[Look], Callable[[], object]]:
+    """Show a watch one thing after the other; gives its looks, and what tells how it ended."""
+
+    async def show() -> tuple[list[Look], Callable[[], object]]:
+        looks: list[Look] = []
+        watch = Watch(wait, looks.append)
+        watch.look_again()
+        for each in seen:
+            looks[-1].take(each)
+        return looks, watch.over.result
+
+    return asyncio.run(show())
+
+
+def test_looks_go_on_until_the_batch_has_ended() -> None:
+    wait = BatchWait(batch_id="batch_1", poke_interval=60)
+
+    looks, over = watched(wait, ONGOING, RespanTransientError("Respan gave no answer."), ONGOING, ENDED, ONGOING)
+
+    assert over() is ENDED
+    assert len(looks) == 4
+    assert all(60 <= look.pause <= 66 for look in looks)
+
+
+def test_the_last_look_is_at_the_deadline_and_the_wait_times_out_after_it() -> None:
+    looks, over = watched(BatchWait(batch_id="batch_1", timeout=0), ONGOING)
+
+    assert isinstance(over(), RespanBatchTimeout)
+    [look] = looks
+    assert look.is_last
+    assert look.may_be_served_from == look.due
+
+
+def test_what_the_wait_will_not_pass_over_is_raised() -> None:
+    _looks, over = watched(BatchWait(batch_id="batch_1", not_found_grace=0), RespanNotFoundError("No batch."))
+
+    with pytest.raises(RespanNotFoundError, match="No batch"):
+        over()
+
+
+def test_each_wait_hears_of_it_in_its_own_context() -> None:
+    task: ContextVar[str] = ContextVar("task")
+    heard: list[str] = []
+
+    class Listening(BatchWait):
+        def saw(self, batch: Batch) -> bool:
+            heard.append(task.get())
+            return super().saw(batch)
+
+    async def two_waits() -> None:
+        looks: list[Look] = []
+        for name in ("first", "second"):
+            task.set(name)
+            Watch(Listening(batch_id="batch_1"), looks.append).look_again()
+        task.set("poller")
+        for look in tuple(looks):
+            look.take(ONGOING)
+        assert task.get() == "poller"
+
+    asyncio.run(two_waits())
+    assert heard == ["first", "second"]
