@@ -29,6 +29,11 @@ ANTHROPIC = (
 )
 
 
+def is_watched(batch_id: str) -> bool:
+    """Say whether somebody waits for a batch."""
+    return batch_id.startswith("batch_")
+
+
 class Batches:
     """All batches, newest first; which have ended, and of which somebody has been told.
 
@@ -47,7 +52,7 @@ class Batches:
                 self.order.append(f"other_{number:05d}")
         self.index = {batch_id: index for index, batch_id in enumerate(self.order)}
         self.ends: dict[str, float] = {}
-        self.unended = [batch_id for batch_id in self.order if batch_id.startswith("batch_")]
+        self.unended = [batch_id for batch_id in self.order if is_watched(batch_id)]
         random.shuffle(self.unended)
         self.untold = set(self.unended)
         self.all_told_at: float | None = None
@@ -62,7 +67,7 @@ class Batches:
 
     def has_ended(self, batch_id: str, *, lag: float = 0.0) -> bool:
         """Say whether a batch has; those that nobody waits for did long ago."""
-        return not batch_id.startswith("batch_") or self.ends.get(batch_id, float("inf")) <= time.monotonic() - lag
+        return not is_watched(batch_id) or self.ends.get(batch_id, float("inf")) <= time.monotonic() - lag
 
     def openai(self, batch_id: str, *, lag: float = 0.0) -> str:
         """Describe a batch as OpenAI and Respan do."""
@@ -97,11 +102,15 @@ class Batches:
             1000 if ended else 0,
         )
 
-    def page(self, query: dict[str, list[str]]) -> str:
-        """Describe a page of the list."""
+    def shown(self, query: dict[str, list[str]]) -> list[str]:
+        """Say which batches are on a page of the list."""
         limit = int(query.get("limit", ["20"])[0])
         start = self.index[query["after"][0]] + 1 if "after" in query else 0
-        shown = self.order[start : start + limit]
+        return self.order[start : start + limit]
+
+    def page(self, query: dict[str, list[str]]) -> str:
+        """Describe a page of the list."""
+        shown = self.shown(query)
         self._tell(*shown)
         items = ",".join(
             LACKING % (x, "completed" if self.has_ended(x, lag=self.stale) else "in_progress", self._created(x))
@@ -109,7 +118,7 @@ class Batches:
             else self.openai(x, lag=self.stale)
             for x in shown
         )
-        more = json.dumps(start + limit < len(self.order))
+        more = json.dumps(shown[-1] != self.order[-1])
         return f'{{"object":"list","data":[{items}],"first_id":"{shown[0]}","last_id":"{shown[-1]}","has_more":{more}}}'
 
     def _tell(self, *batch_ids: str) -> None:

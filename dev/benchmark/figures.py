@@ -19,8 +19,9 @@ class Figures:
     :param all_told: seconds until the service had told of every batch, infinite if it had not in time
     :param startup_cpu: milliseconds of processor time for each wait during start-up
     :param cpu: milliseconds of processor time per watched batch and minute, after start-up
-    :param cpu_per_request: milliseconds likewise
-    :param cpu_in_all: milliseconds per watched batch and minute, start-up included
+    :param cpu_in_all: the same, start-up included
+    :param cpu_per_look: milliseconds for each time that the service has told of a watched batch, after start-up
+    :param cpu_per_look_in_all: the same, start-up included
     :param memory: bytes per wait
     :param memory_in_all: bytes of all waits, when start-up is over
     :param requests: per minute, after start-up
@@ -46,8 +47,9 @@ class Figures:
     all_told: float
     startup_cpu: float
     cpu: float
-    cpu_per_request: float
     cpu_in_all: float
+    cpu_per_look: float
+    cpu_per_look_in_all: float
     memory: float
     memory_in_all: int
     requests: float
@@ -75,8 +77,10 @@ def figures_of(run: Mapping[str, Any], *, scenario: str, budget: int) -> Figures
     :param run: what :mod:`dev.benchmark.watcher` has written
     """
     seconds = run["measured_to"] - run["measured_from"]
-    asked = [(at, kind) for at, kind, _connection in run["service"]["requests"] if at >= run["started"]]
-    measured = [kind for at, kind in asked if run["measured_from"] <= at < run["measured_to"]]
+    asked = [(at, kind, looks) for at, kind, _connection, looks in run["service"]["requests"] if at >= run["started"]]
+    measured = [kind for at, kind, _looks in asked if run["measured_from"] <= at < run["measured_to"]]
+    all_looks = sum(looks for at, _kind, looks in asked if at < run["measured_to"])
+    looks = sum(looks for at, _kind, looks in asked if run["measured_from"] <= at < run["measured_to"])
     batch_minutes = (run["waits"] + run["waiting"]) / 2 * seconds / 60
     all_minutes = batch_minutes + run["waits"] * run["startup"] / 60
     ends, events = run["ends"], run["events"]
@@ -90,13 +94,14 @@ def figures_of(run: Mapping[str, Any], *, scenario: str, budget: int) -> Figures
         all_told=(run["all_told"] or math.inf) - run["started"],
         startup_cpu=run["startup_cpu"] * 1000 / run["waits"],
         cpu=run["cpu"] * 1000 / batch_minutes,
-        cpu_per_request=run["cpu"] * 1000 / len(measured) if measured else 0.0,
         cpu_in_all=(run["cpu"] + run["startup_cpu"]) * 1000 / all_minutes,
+        cpu_per_look=run["cpu"] * 1000 / looks if looks else math.inf,
+        cpu_per_look_in_all=(run["cpu"] + run["startup_cpu"]) * 1000 / all_looks if all_looks else math.inf,
         memory=run["memory"] / run["waits"],
         memory_in_all=run["memory"],
         requests=len(measured) * 60 / seconds,
         lists=measured.count("list") / len(measured) if measured else 0.0,
-        most_requests=most_within(sorted(at for at, _kind in asked), WINDOW),
+        most_requests=most_within(sorted(at for at, _kind, _looks in asked), WINDOW),
         connections=run["service"]["connections"],
         startup_stall=max(run["startup_stalls"]) * 1000,
         stall_p99=percentile(run["stalls"], 0.99) * 1000,

@@ -6,7 +6,8 @@ python -m dev.benchmark.service --watched 1000
 
 prints its port, and serves until it is ended. ``/control/end?number=60&seconds=60`` lets so many batches end, spread
 over so many seconds, and tells when each will; ``/control/told`` tells when somebody had been told of every batch, null
-before that; ``/control/log`` tells all requests. Moments are seconds of ``time.monotonic``, which the processes of a
+before that; ``/control/log`` tells all requests: when, what for, by which connection, and how many of the watched
+batches the answer tells of. Moments are seconds of ``time.monotonic``, which the processes of a
 machine share.
 """
 
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from dev.benchmark.batches import Batches
+from dev.benchmark.batches import Batches, is_watched
 
 LATENCY = (0.05, 0.2)
 """Seconds that each answer takes, at random."""
@@ -39,7 +40,7 @@ class Service:
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
-        self.requests: list[tuple[float, str, int]] = []
+        self.requests: list[tuple[float, str, int, int]] = []
         self.connections = 0
 
     def control(self, path: str, query: dict[str, list[str]]) -> str:
@@ -86,11 +87,13 @@ class Connection(asyncio.Protocol):
             return
         if self.number is None:
             self.number = self.service.connections = self.service.connections + 1
-        kind = "list" if batch_id == "batches" else "retrieve"
-        self.service.requests.append((time.monotonic(), batch_id if kind == "retrieve" else kind, self.number))
+        is_list = batch_id == "batches"
+        shown = self.service.batches.shown(query) if is_list else [batch_id]
+        looks = sum(map(is_watched, shown))
+        self.service.requests.append((time.monotonic(), "list" if is_list else batch_id, self.number, looks))
 
         def late() -> None:
-            if kind == "list":
+            if is_list:
                 self.answer(self.service.batches.page(query))
             elif url.path.startswith("/v1/messages/"):
                 self.answer(self.service.batches.anthropic(batch_id))

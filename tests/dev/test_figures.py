@@ -28,7 +28,13 @@ RUN = {
     "ends": {"a": 130.0, "b": 140.0, "c": 150.0},
     "events": {"a": 134.0, "b": 139.0, "d": 150.0},
     "service": {
-        "requests": [[99.0, "other_0", 1], [101.0, "a", 2], [121.0, "list", 2], [160.0, "a", 2], [190.0, "a", 2]],
+        "requests": [
+            [99.0, "other_0", 1, 0],
+            [101.0, "a", 2, 1],
+            [121.0, "list", 2, 4],
+            [160.0, "a", 2, 1],
+            [190.0, "a", 2, 1],
+        ],
         "connections": 2,
         "cpu": 1.5,
     },
@@ -38,8 +44,9 @@ RUN = {
 def test_figures_are_those_of_the_measured_time_and_of_what_was_waiting():
     figures = figures_of(RUN, scenario="some", budget=60)
     assert figures.cpu == pytest.approx(30 / 3)  # milliseconds; four batches first and two at last for a minute
-    assert figures.cpu_per_request == pytest.approx(15)
     assert figures.cpu_in_all == pytest.approx(430 / (3 + 4 / 3))
+    assert figures.cpu_per_look == pytest.approx(30 / 5)
+    assert figures.cpu_per_look_in_all == pytest.approx(430 / 6)
     assert (figures.startup_cpu, figures.all_told, figures.startup_stall) == pytest.approx((100, 12, 500))
     assert (figures.memory, figures.memory_in_all) == (2000, 8000)
     assert (figures.requests, figures.lists, figures.most_requests) == (2, 0.5, 3)
