@@ -1,4 +1,4 @@
-"""How long an event loop keeps others waiting: a coroutine sleeps 10 ms again and again, and notes by how much more.
+"""How long an event loop keeps others waiting: a coroutine sleeps again and again, and notes by how much longer.
 
 On the wall a busy machine counts too; so each time the processor time that the loop's thread has used is noted as well.
 """
@@ -10,6 +10,10 @@ import time
 from array import array
 
 NAP = 0.01
+"""Seconds for which the coroutine sleeps."""
+
+LONG_NAP = 0.1
+"""The same where what it costs itself would count: it may miss what is shorter."""
 
 
 class Stalls:
@@ -23,12 +27,15 @@ class Stalls:
         self.on_the_wall = array("d")
         self.of_processor = array("d")
 
-    async def watch(self) -> None:
-        """Note for ever."""
+    async def watch(self, nap: float = NAP) -> None:
+        """Note for ever.
+
+        :param nap: seconds
+        """
         at, used = time.monotonic(), time.thread_time()
         while True:
-            await asyncio.sleep(NAP)
+            await asyncio.sleep(nap)
             before, before_used = at, used
             at, used = time.monotonic(), time.thread_time()
-            self.on_the_wall.append(at - before - NAP)
+            self.on_the_wall.append(at - before - nap)
             self.of_processor.append(used - before_used)

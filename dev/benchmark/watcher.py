@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from dev.benchmark.contenders import CONTENDERS
-from dev.benchmark.stalls import Stalls
+from dev.benchmark.stalls import LONG_NAP, Stalls
 
 EMPTY = 5.0
 """Seconds for which the process is measured with nothing to wait for."""
@@ -98,7 +98,7 @@ class Watcher:
         asyncio.run_coroutine_threadsafe(self.wait("other_0", 0.01), loop).result(60)
         del self.events["other_0"]
         memory = memory_in_use()
-        watching = asyncio.run_coroutine_threadsafe(self.stalls.watch(), loop)
+        watching = asyncio.run_coroutine_threadsafe(self.stalls.watch(LONG_NAP), loop)
         self.stalls.forget()
         cpu = time.process_time()
         time.sleep(EMPTY)
