@@ -24,7 +24,7 @@ from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.protocol import LARGEST_PAGE
 from airflow_respan.triggers.budget import Budget
 from airflow_respan.triggers.calendar import NEVER
-from airflow_respan.triggers.schedule import Schedule
+from airflow_respan.triggers.schedule import WRONG_FOR, Schedule
 from airflow_respan.triggers.sweep import Sweep
 from airflow_respan.triggers.target import Target
 from airflow_respan.triggers.watch import Look, Watch
@@ -83,8 +83,7 @@ class Poller:
             watch.look_again()  # first of all a pause: the worker has just looked, or another triggerer has
             return await watch.over
         finally:
-            if watch.look in target.looks:  # the wait has been cancelled
-                target.looks.remove(watch.look)
+            target.looks.pop(watch.look, None)  # there is one if the wait has been cancelled
             target.watchers -= 1
             if not target.watchers:
                 self._schedule.forget(target)
@@ -163,8 +162,13 @@ class Poller:
                 self._schedule.retrieve_failed()
             target.answer(error, until=time.monotonic())
         else:
-            self._schedule.retrieve_worked()
-            target.retrieved(batch, time.monotonic())
+            if self._schedule.retrieved(target, batch, time.monotonic()):
+                log.warning(
+                    "Respan's list of batches is out of date: it did not know that batch %s had ended. Retrieving "
+                    "batches one by one for the next %.0f minutes.",
+                    target.batch_id,
+                    WRONG_FOR / 60,
+                )
 
     async def _read_page(self, sweep: Sweep) -> None:
         try:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from airflow_respan.batch import Batch
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.page import BatchPage
 from airflow_respan.triggers.calendar import Calendar
@@ -20,8 +21,14 @@ from airflow_respan.triggers.watch import Look
 CONFIRMATIONS_IN_A_ROW = 3
 """So many ends are confirmed before others have a turn."""
 
+RETRIEVES_A_ROUND = 10
+"""So many batches of which the list has said for long enough that they go on are retrieved at once."""
+
 LIST_AGAIN = 900.0
 """Seconds until the list is tried again where it was refused, or where a batch was not in it."""
+
+WRONG_FOR = 3600.0
+"""Seconds until a list that was wrong is read again; some were for weeks."""
 
 
 class Schedule:
@@ -39,7 +46,7 @@ class Schedule:
         self._in_a_row = 0
         self._read_last = False
         self._list_from = 0.0
-        self._list_is_refused = False
+        self._list_is_useless = False
         self._is_down = False
         self._forget_from = 0.0
         self.is_late = False
@@ -58,7 +65,7 @@ class Schedule:
 
         :return: whether it comes before all others
         """
-        target.looks.append(look)
+        target.looks[look] = None
         return (self._deadlines if look.is_last else self._calendar).add(target, look)
 
     def next_due(self) -> float:
@@ -117,18 +124,26 @@ class Schedule:
         """Go on without the list: for a while, unless it is not the list that the service wants to be spared."""
         if not (isinstance(error, RespanTransientError) and error.retry_after):
             self._list_from = now + LIST_AGAIN
-            self._list_is_refused = not isinstance(error, RespanTransientError)
+            self._list_is_useless = not isinstance(error, RespanTransientError)
         self._end_sweep(sweep, now)
 
     def retrieve_failed(self) -> None:
         """Take in that the service does not answer well: it was not the list's fault, then."""
         self._is_down = True
 
-    def retrieve_worked(self) -> None:
-        """Take in that the service answers; if it had not, the list may be asked again, too."""
-        if self._is_down and not self._list_is_refused:
+    def retrieved(self, target: Target, batch: Batch, now: float) -> bool:
+        """Take in a batch; if the service had not answered before, the list may be asked again, too.
+
+        :return: whether the list has been wrong about it, and is left alone for a while
+        """
+        if self._is_down and not self._list_is_useless:
             self._list_from = 0.0
         self._is_down = False
+        is_wrong = now >= self._list_from and target.was_listed_wrongly(batch)
+        if is_wrong:
+            self._list_from, self._list_is_useless = now + WRONG_FOR, True
+        target.retrieved(batch, now)
+        return is_wrong
 
     def _take_due(self, now: float) -> None:
         self._last.extend(self._deadlines.take_due(now))
@@ -160,9 +175,9 @@ class Schedule:
             if target.provider_id == provider_id and not target.is_taken and target.is_wanted(now)
         ]
         pages = worth_reading(target.page for target in listed)
-        # What is retrieved all the same at most doubles what the list costs; the longest due are first.
+        # What is retrieved all the same does not cost many times what the list does; the longest due are first.
         longest = sorted((target for target in due if target.needs_retrieve(now)), key=lambda t: t.retrieved_at)
-        self._retrieve(longest[:pages])
+        self._retrieve(longest[: max(pages, RETRIEVES_A_ROUND)])
         wanted = {target.batch_id: target for target in listed if not target.is_taken}
         if not worth_reading(target.page for target in wanted.values()):
             return None

@@ -14,6 +14,9 @@ from airflow_respan.triggers.watch import Look
 RETRIEVE_EVERY = 10
 """After so many pauses a batch is due for a retrieve, however often it has been seen in the list."""
 
+LISTED_LATE = 60.0
+"""Seconds by which a list may lag behind a batch's end, clocks that differ included, and still be of use."""
+
 
 @dataclass(slots=True, eq=False)
 class Target:
@@ -24,6 +27,7 @@ class Target:
     :param page: the page of the list (from 0) on which the batch is to be expected at the earliest
     :param batch: what is known of it, or None
     :param digest: of what the list said of it last, while it went on
+    :param listed_at: when the list said last that it goes on (Unix seconds), or 0
     :param retrieved_at: when it was retrieved last (seconds of ``time.monotonic``)
     :param is_taken: whether a request that serves it has been decided on
     :param seems_ended: whether that is the retrieve which is to confirm an end
@@ -33,10 +37,11 @@ class Target:
     provider_id: str | None
     respan_params: Mapping[str, Any] | None
     watchers: int = 0
-    looks: list[Look] = field(default_factory=list)
+    looks: dict[Look, None] = field(default_factory=dict)
     page: int = 0
     batch: Batch | None = None
     digest: int | None = None
+    listed_at: float = 0.0
     retrieved_at: float = field(default_factory=time.monotonic)
     is_taken: bool = False
     seems_ended: bool = False
@@ -59,6 +64,13 @@ class Target:
         expires_at = self.batch.expires_at if self.batch else None
         is_expiring = expires_at is not None and expires_at.timestamp() < time.time() + pause
         return is_expiring or now - self.retrieved_at > RETRIEVE_EVERY * pause
+
+    def was_listed_wrongly(self, batch: Batch) -> bool:
+        """Say whether the list did not know of a batch's end long after it.
+
+        :param batch: what a retrieve says of it
+        """
+        return batch.ended_at is not None and self.listed_at > batch.ended_at.timestamp() + LISTED_LATE
 
     def retrieved(self, batch: Batch, now: float) -> None:
         """Take in what a retrieve has brought."""
@@ -89,12 +101,12 @@ class Target:
 
     def listed(self, batch: Batch, now: float) -> None:
         """Take in a batch that goes on, says the list."""
-        self.batch = batch
+        self.batch, self.listed_at = batch, time.time()
         self.answer(batch, until=now)
 
     def answer(self, seen: Batch | Exception, *, until: float) -> None:
         """Give what was seen to the looks that may be served until a moment."""
         self.is_taken = self.seems_ended = False
         for look in [look for look in self.looks if look.may_be_served_from <= until]:
-            self.looks.remove(look)
+            del self.looks[look]
             look.take(seen)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pendulum
 import pytest
 
 from airflow_respan.batch import Batch
 from airflow_respan.page import BatchPage
-from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, Schedule
+from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, RETRIEVES_A_ROUND, WRONG_FOR, Schedule
 from airflow_respan.triggers.sweep import FAR, Sweep
-from airflow_respan.triggers.target import Target
+from airflow_respan.triggers.target import LISTED_LATE, Target
 from airflow_respan.triggers.watch import Look
 
 NOW = 1000.0
@@ -155,15 +156,36 @@ def test_each_providers_batches_have_a_list_of_their_own(asked: Asked) -> None:
     assert providers == ["openai", "parasail"]
 
 
-def test_whose_last_retrieve_is_long_ago_is_retrieved_but_never_more_than_there_are_pages(asked: Asked) -> None:
-    targets = [asked.look(f"batch_{number}", retrieved_at=NOW - 10_000 + number) for number in range(5)]
+def test_whose_last_retrieve_is_long_ago_is_retrieved_but_never_many_more_than_there_are_pages(asked: Asked) -> None:
+    targets = [asked.look(f"batch_{number}", retrieved_at=NOW - 10_000 + number) for number in range(20)]
 
     sweep = asked.chosen()
     assert isinstance(sweep, Sweep)
 
-    assert asked.chosen() is targets[0]
-    assert asked.chosen() is None
-    assert set(sweep.wanted.values()) == set(targets[1:])
+    assert [asked.chosen() for _ in range(RETRIEVES_A_ROUND + 1)] == [*targets[:RETRIEVES_A_ROUND], None]
+    assert set(sweep.wanted.values()) == set(targets[RETRIEVES_A_ROUND:])
+
+
+def test_a_list_that_did_not_know_of_an_end_is_left_alone_for_a_while(asked: Asked) -> None:
+    ended_at = pendulum.now("UTC")
+    targets = [asked.look(f"batch_{number}") for number in range(3)]
+    sweep = asked.chosen()
+    assert isinstance(sweep, Sweep)
+    asked.schedule.read_page(sweep, page_of(*(Batch(id=t.batch_id, status="in_progress") for t in targets)), NOW)
+
+    ends = [
+        Batch(id=targets[0].batch_id, status="completed", completed_at=ended_at.subtract(seconds=seconds))
+        for seconds in (LISTED_LATE / 2, LISTED_LATE * 2, LISTED_LATE * 2)
+    ]
+
+    assert [asked.schedule.retrieved(targets[0], end, NOW) for end in ends] == [False, True, False]
+    for target in targets:
+        asked.look(target.batch_id)
+    assert [asked.chosen() for _ in range(3)] == targets
+    for target in targets:
+        target.retrieved(Batch(id=target.batch_id, status="in_progress"), NOW)
+        asked.look(target.batch_id, due=NOW + WRONG_FOR, retrieved_at=NOW + WRONG_FOR)
+    assert isinstance(asked.chosen(NOW + WRONG_FOR), Sweep)
 
 
 def test_nobody_is_asked_about_whom_nobody_waits_for_any_more(asked: Asked) -> None:
