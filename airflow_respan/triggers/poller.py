@@ -83,7 +83,8 @@ class Poller:
             watch.look_again()  # first of all a pause: the worker has just looked, or another triggerer has
             return await watch.over
         finally:
-            target.looks.pop(watch.look, None)  # there is one if the wait has been cancelled
+            if watch.look:
+                target.looks.pop(watch.look, None)  # it is there still if the wait has been cancelled
             target.watchers -= 1
             if not target.watchers:
                 self._schedule.forget(target)
