@@ -35,7 +35,7 @@ LAYERS = [
     {"client", "async_client"},
     {"hooks.lookup"},
     {"hooks.respan"},
-    {"wait", "triggers.event", "triggers.budget"},
+    {"wait", "triggers.event", "triggers.budget", "triggers.listing"},
     {"triggers.watch"},
     {"triggers.target"},
     {"triggers.sweep", "triggers.calendar"},

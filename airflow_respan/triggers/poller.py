@@ -24,7 +24,7 @@ from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.protocol import LARGEST_PAGE
 from airflow_respan.triggers.budget import Budget
 from airflow_respan.triggers.calendar import NEVER
-from airflow_respan.triggers.schedule import WRONG_FOR, Schedule
+from airflow_respan.triggers.schedule import Schedule
 from airflow_respan.triggers.sweep import Sweep
 from airflow_respan.triggers.target import Target
 from airflow_respan.triggers.watch import Look, Watch
@@ -160,16 +160,10 @@ class Poller:
         except Exception as error:  # noqa: BLE001 (what it means for a wait is the wait's to say)
             self._obey(error)
             if isinstance(error, RespanTransientError):
-                self._schedule.retrieve_failed()
+                self._schedule.listing.retrieve_failed()
             target.answer(error, until=time.monotonic())
         else:
-            if self._schedule.retrieved(target, batch, time.monotonic()):
-                log.warning(
-                    "Respan's list of batches is out of date: it did not know that batch %s had ended. Retrieving "
-                    "batches one by one for the next %.0f minutes.",
-                    target.batch_id,
-                    WRONG_FOR / 60,
-                )
+            self._schedule.retrieved(target, batch, time.monotonic())
 
     async def _read_page(self, sweep: Sweep) -> None:
         try:

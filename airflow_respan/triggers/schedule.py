@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_respan.batch import Batch
-from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.page import BatchPage
 from airflow_respan.triggers.calendar import Calendar
+from airflow_respan.triggers.listing import Key, Listing
 from airflow_respan.triggers.sweep import FAR, Sweep, worth_reading
 from airflow_respan.triggers.target import Target
 from airflow_respan.triggers.watch import Look
@@ -24,18 +24,16 @@ CONFIRMATIONS_IN_A_ROW = 3
 RETRIEVES_A_ROUND = 10
 """So many batches of which the list has said for long enough that they go on are retrieved at once."""
 
-LIST_AGAIN = 900.0
-"""Seconds until the list is tried again where it was refused, or where a batch was not in it."""
-
-WRONG_FOR = 3600.0
-"""Seconds until a list that was wrong is read again; some were for weeks."""
+FAR_FOR = 900.0
+"""Seconds until a batch that was not in the list is looked for there again."""
 
 
 class Schedule:
     """The looks that are to come, and what has been decided on for those that are due."""
 
     def __init__(self) -> None:
-        self.targets: dict[tuple[str, str | None], Target] = {}
+        self.targets: dict[Key, Target] = {}
+        self.listing = Listing()
         self._calendar = Calendar()
         self._deadlines = Calendar()
         self._due: dict[Target, None] = {}
@@ -45,9 +43,6 @@ class Schedule:
         self._sweep: Sweep | None = None
         self._in_a_row = 0
         self._read_last = False
-        self._list_from = 0.0
-        self._list_is_useless = False
-        self._is_down = False
         self._forget_from = 0.0
         self.is_late = False
         """Whether what was chosen last had been due for longer than a pause."""
@@ -106,9 +101,11 @@ class Schedule:
         """Take in a page of the list."""
         found = []
         for item in page.items:
-            batch_id = item.id
-            target = self.targets.get((batch_id, sweep.provider_id)) if batch_id else None
-            if target and (batch := target.read(item)):
+            key = item.id, sweep.provider_id
+            target = self.targets.get(key)
+            if target is None:
+                self.listing.told(key, item, now)
+            elif batch := target.read(item):
                 found.append((target, batch))
         reads_on = sweep.read([target.batch_id for target, _batch in found], page.next_after)
         for target, batch in found:
@@ -117,33 +114,20 @@ class Schedule:
             elif not target.seems_ended:
                 target.is_taken = target.seems_ended = True
                 self._ended.append(target)
-        if not reads_on:
+        if not reads_on or not self.listing.is_of_use(now):
             self._end_sweep(sweep, now)
 
     def list_failed(self, sweep: Sweep, error: Exception, now: float) -> None:
-        """Go on without the list: for a while, unless it is not the list that the service wants to be spared."""
-        if not (isinstance(error, RespanTransientError) and error.retry_after):
-            self._list_from = now + LIST_AGAIN
-            self._list_is_useless = not isinstance(error, RespanTransientError)
+        """Go on without a page of the list."""
+        self.listing.failed(error, now)
         self._end_sweep(sweep, now)
 
-    def retrieve_failed(self) -> None:
-        """Take in that the service does not answer well: it was not the list's fault, then."""
-        self._is_down = True
-
-    def retrieved(self, target: Target, batch: Batch, now: float) -> bool:
-        """Take in a batch; if the service had not answered before, the list may be asked again, too.
-
-        :return: whether the list has been wrong about it, and is left alone for a while
-        """
-        if self._is_down and not self._list_is_useless:
-            self._list_from = 0.0
-        self._is_down = False
-        is_wrong = now >= self._list_from and target.was_listed_wrongly(batch)
-        if is_wrong:
-            self._list_from, self._list_is_useless = now + WRONG_FOR, True
+    def retrieved(self, target: Target, batch: Batch, now: float) -> None:
+        """Take in a batch that was retrieved."""
+        self.listing.retrieve_worked()
+        if batch.is_terminal and not target.seems_ended:
+            self.listing.missed((target.batch_id, target.provider_id), now)
         target.retrieved(batch, now)
-        return is_wrong
 
     def _take_due(self, now: float) -> None:
         self._last.extend(self._deadlines.take_due(now))
@@ -160,10 +144,10 @@ class Schedule:
         self._due = {target: None for target in due if target.provider_id != provider_id}
         due = [target for target in due if target.provider_id == provider_id]
         if now >= self._forget_from:
-            self._forget_from = now + LIST_AGAIN
+            self._forget_from = now + FAR_FOR
             for target in self.targets.values():
                 target.page = 0 if target.page >= FAR else target.page
-        if now >= self._list_from and any(target.page < FAR for target in due):
+        if self.listing.is_of_use(now) and any(target.page < FAR for target in due):
             self._sweep = self._worthwhile_sweep(due, now)
         self._retrieve(target for target in due if not target.is_taken)
 

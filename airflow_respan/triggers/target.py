@@ -14,9 +14,6 @@ from airflow_respan.triggers.watch import Look
 RETRIEVE_EVERY = 10
 """After so many pauses a batch is due for a retrieve, however often it has been seen in the list."""
 
-LISTED_LATE = 60.0
-"""Seconds by which a list may lag behind a batch's end, clocks that differ included, and still be of use."""
-
 
 @dataclass(slots=True, eq=False)
 class Target:
@@ -27,7 +24,6 @@ class Target:
     :param page: the page of the list (from 0) on which the batch is to be expected at the earliest
     :param batch: what is known of it, or None
     :param digest: of what the list said of it last, while it went on
-    :param listed_at: when the list said last that it goes on (Unix seconds), or 0
     :param retrieved_at: when it was retrieved last (seconds of ``time.monotonic``)
     :param is_taken: whether a request that serves it has been decided on
     :param seems_ended: whether that is the retrieve which is to confirm an end
@@ -41,7 +37,6 @@ class Target:
     page: int = 0
     batch: Batch | None = None
     digest: int | None = None
-    listed_at: float = 0.0
     retrieved_at: float = field(default_factory=time.monotonic)
     is_taken: bool = False
     seems_ended: bool = False
@@ -64,13 +59,6 @@ class Target:
         expires_at = self.batch.expires_at if self.batch else None
         is_expiring = expires_at is not None and expires_at.timestamp() < time.time() + pause
         return is_expiring or now - self.retrieved_at > RETRIEVE_EVERY * pause
-
-    def was_listed_wrongly(self, batch: Batch) -> bool:
-        """Say whether the list did not know of a batch's end long after it.
-
-        :param batch: what a retrieve says of it
-        """
-        return batch.ended_at is not None and self.listed_at > batch.ended_at.timestamp() + LISTED_LATE
 
     def retrieved(self, batch: Batch, now: float) -> None:
         """Take in what a retrieve has brought."""
@@ -101,7 +89,7 @@ class Target:
 
     def listed(self, batch: Batch, now: float) -> None:
         """Take in a batch that goes on, says the list."""
-        self.batch, self.listed_at = batch, time.time()
+        self.batch = batch
         self.answer(batch, until=now)
 
     def answer(self, seen: Batch | Exception, *, until: float) -> None:

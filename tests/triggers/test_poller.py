@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -128,29 +127,6 @@ def test_an_end_that_the_list_does_not_know_of_is_found(unlimited: RespanSandbox
     assert {event["batch"]["status"] for event in events} == {"completed"}
     assert asked(unlimited)["list"] >= 3
     assert time.monotonic() - began < 0.2 * (RETRIEVE_EVERY + 10)
-
-
-def test_a_list_that_is_out_of_date_is_read_no_more_and_the_log_says_so(
-    unlimited: RespanSandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    long_ago = int(time.time()) - 3600
-    batch_ids = [unlimited.add_batch() for _ in range(30)]
-    lying_list(unlimited, *map(stale, batch_ids))
-    for batch_id in batch_ids:
-        unlimited.change_batch(batch_id, status="completed", completed_at=long_ago)
-
-    with caplog.at_level(logging.WARNING, logger="airflow_respan.triggers.poller"):
-        events = run_until(triggers_for(batch_ids, poke_interval=0.2), lambda: True)
-
-    assert {event["batch"]["status"] for event in events} == {"completed"}
-    assert asked(unlimited)["retrieve"] == 30
-    first, *others = [number for number, request in enumerate(unlimited.requests) if request.path != LIST]
-    assert others[-1] - first <= 30  # with one page at most that was on its way
-    [warning] = caplog.messages
-    assert re.sub("batch_[0-9a-z]+", "batch_1", warning) == (
-        "Respan's list of batches is out of date: it did not know that batch batch_1 had ended. Retrieving batches one "
-        "by one for the next 60 minutes."
-    )
 
 
 def test_a_batch_is_retrieved_when_it_is_to_expire(unlimited: RespanSandbox) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import pendulum
 import pytest
 
 from airflow_respan.batch import Batch
 from airflow_respan.page import BatchPage
-from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, RETRIEVES_A_ROUND, WRONG_FOR, Schedule
+from airflow_respan.triggers.listing import LATE, OUT_OF_DATE_FOR
+from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, RETRIEVES_A_ROUND, Schedule
 from airflow_respan.triggers.sweep import FAR, Sweep
-from airflow_respan.triggers.target import LISTED_LATE, Target
+from airflow_respan.triggers.target import Target
 from airflow_respan.triggers.watch import Look
 
 NOW = 1000.0
@@ -166,26 +166,33 @@ def test_whose_last_retrieve_is_long_ago_is_retrieved_but_never_many_more_than_t
     assert set(sweep.wanted.values()) == set(targets[RETRIEVES_A_ROUND:])
 
 
-def test_a_list_that_did_not_know_of_an_end_is_left_alone_for_a_while(asked: Asked) -> None:
-    ended_at = pendulum.now("UTC")
-    targets = [asked.look(f"batch_{number}") for number in range(3)]
-    sweep = asked.chosen()
-    assert isinstance(sweep, Sweep)
-    asked.schedule.read_page(sweep, page_of(*(Batch(id=t.batch_id, status="in_progress") for t in targets)), NOW)
+def test_a_list_that_goes_on_not_knowing_of_an_end_is_left_alone_for_a_while(
+    asked: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
+    targets = [asked.look(f"batch_{number}") for number in range(4)]
+    goes_on = page_of(*(Batch(id=target.batch_id, status="in_progress") for target in targets))
+    asked.schedule.retrieved(targets[0], Batch(id="batch_0", status="completed"), NOW)
+    asked.schedule.forget(targets.pop(0))
 
-    ends = [
-        Batch(id=targets[0].batch_id, status="completed", completed_at=ended_at.subtract(seconds=seconds))
-        for seconds in (LISTED_LATE / 2, LISTED_LATE * 2, LISTED_LATE * 2)
+    for now in (NOW + LATE, NOW + LATE + 1):
+        for target in targets:
+            asked.look(target.batch_id, due=now)
+        sweep = asked.chosen(now)
+        assert isinstance(sweep, Sweep)
+        asked.schedule.read_page(sweep, goes_on, now)
+
+    for target in targets:
+        asked.look(target.batch_id, due=now)
+    assert [asked.chosen(now) for _ in targets] == targets
+    assert caplog.messages == [
+        "Respan's list of batches is out of date: 61 seconds after batch batch_0 was retrieved as ended, it still "
+        "tells that it goes on. Retrieving batches one by one for the next 60 minutes."
     ]
-
-    assert [asked.schedule.retrieved(targets[0], end, NOW) for end in ends] == [False, True, False]
+    later = now + OUT_OF_DATE_FOR
     for target in targets:
-        asked.look(target.batch_id)
-    assert [asked.chosen() for _ in range(3)] == targets
-    for target in targets:
-        target.retrieved(Batch(id=target.batch_id, status="in_progress"), NOW)
-        asked.look(target.batch_id, due=NOW + WRONG_FOR, retrieved_at=NOW + WRONG_FOR)
-    assert isinstance(asked.chosen(NOW + WRONG_FOR), Sweep)
+        target.retrieved(Batch(id=target.batch_id, status="in_progress"), later)
+        asked.look(target.batch_id, due=later, retrieved_at=later)
+    assert isinstance(asked.chosen(later), Sweep)
 
 
 def test_nobody_is_asked_about_whom_nobody_waits_for_any_more(asked: Asked) -> None:
