@@ -34,19 +34,21 @@ class Progress:
         if tenths <= self._tenths and silent < LONGEST_SILENCE:
             return None
         self._tenths, self._spoke = tenths, now
-        of_total = f" of {megabytes(total)} ({done * 100 // total}%)" if total else ""
-        return f"{self._what}: {megabytes(done)}{of_total}, {self._rate(done, now)}"
+        of_total = f" of {bytes_in_words(total)} ({done * 100 // total}%)" if total else ""
+        return f"{self._what}: {bytes_in_words(done)}{of_total}, {self._rate(done, now)}"
 
     def last_line(self, done: int, *, now: float) -> str | None:
         """Give the line of a transfer that is over; None if it was short."""
         if now - self._began < QUIET:
             return None
-        return f"{self._what}: {megabytes(done)} in {now - self._began:.0f} seconds, {self._rate(done, now)}"
+        return f"{self._what}: {bytes_in_words(done)} in {now - self._began:.0f} seconds, {self._rate(done, now)}"
 
     def _rate(self, done: int, now: float) -> str:
-        return f"{megabytes(done / (now - self._began))}/s"
+        return f"{bytes_in_words(done / (now - self._began))}/s"
 
 
-def megabytes(count: float) -> str:
-    """Write a number of bytes: ``12.3 MB``."""
-    return f"{count / 1e6:.1f} MB"
+def bytes_in_words(count: float) -> str:
+    """Write a number of bytes: ``12.3 MB``, ``1.2 kB`` or ``6 bytes``."""
+    if count < 1e3:
+        return f"{count:.0f} bytes"
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

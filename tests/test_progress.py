@@ -12,10 +12,11 @@ import pytest
 
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.multipart import CHUNK
-from airflow_respan.progress import Progress
+from airflow_respan.progress import Progress, bytes_in_words
 from airflow_respan.sandbox import RespanSandbox
 from tests.raw_server import raw_server
 
+SIZE = r"(\d+\.\d [kM]B|\d+ bytes)"
 TOTAL = 200_000_000
 
 
@@ -87,5 +88,12 @@ def test_the_log_of_a_long_transfer_says_how_far_it_is(
 
     for what in ("Download file 'file-1'", "Upload 'batch.jsonl'"):
         said = [message for message in caplog.messages if message.startswith(what)]
-        assert re.search(r": \d\.\d MB of \d\.\d MB \(\d+%\), \d\.\d MB/s$", said[0])
-        assert re.search(r": \d\.\d MB in \d+ seconds, \d\.\d MB/s$", said[-1])
+        assert re.search(rf": {SIZE} of {SIZE} \(\d+%\), {SIZE}/s$", said[0])
+        assert re.search(rf": {SIZE} in \d+ seconds, {SIZE}/s$", said[-1])
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (100_000, "0.1 MB"), (2e8, "200.0 MB")]
+)
+def test_bytes_are_told_in_a_fitting_unit(count: float, words: str) -> None:
+    assert bytes_in_words(count) == words

@@ -12,7 +12,7 @@ from airflow_respan.columns import Columns, require_pyarrow
 from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanResultsError
 from airflow_respan.landing import Folder
 from airflow_respan.manifest import FILES, LARGEST_MANIFEST, MANIFEST, Landing, make_manifest, read_manifest
-from airflow_respan.progress import megabytes
+from airflow_respan.progress import bytes_in_words
 from airflow_respan.results import Key, Tally, judge, name_of, requested_ids
 from airflow_respan.spool import Spool
 from airflow_respan.store import opened
@@ -126,7 +126,7 @@ class Delivery:
             tally.rows,
             name_of(batch),
             folder.uri,
-            megabytes(sum(sizes.values())),
+            bytes_in_words(sum(sizes.values())),
             tally.succeeded,
             tally.failed,
             "an unknown number" if manifest["counts"]["missing"] is None else manifest["counts"]["missing"],

@@ -399,8 +399,10 @@ def test_the_log_has_no_row_and_says_what_was_landed(
     land(tmp_path, batch_id=batch_id)
 
     log = said()
+    size = sum((tmp_path / name).stat().st_size for name in ("output.jsonl", "errors.jsonl"))
+    kilobytes = f"{size / 1e3:.1f} kB"
     assert (
-        f"Landed 3 rows of batch {batch_id} (completed) in {tmp_path} (0.0 MB): 2 succeeded, 1 failed, 0 missing."
+        f"Landed 3 rows of batch {batch_id} (completed) in {tmp_path} ({kilobytes}): 2 succeeded, 1 failed, 0 missing."
     ) in log
     assert "Hello" not in log
     assert "Too long" not in log
