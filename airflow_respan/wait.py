@@ -104,9 +104,7 @@ class BatchWait:
             self._warned.add(batch.status)
             log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
         if not batch.is_terminal:  # what has become of a terminal one is told with the verdict
-            self._say(
-                logging.INFO, (batch.status, batch.request_counts), lambda: progress(batch, now=pendulum.now("UTC"))
-            )
+            self._say(logging.INFO, _news(batch), lambda: progress(batch, now=pendulum.now("UTC")))
         return batch.is_terminal
 
     def missed(self, error: RespanError) -> None:
@@ -178,3 +176,14 @@ def _moment(name: str, text: str) -> float:
     if not isinstance(moment, pendulum.DateTime):
         raise ValueError(f"{name} is {text!r}; it is a moment, ISO 8601 with offset")
     return moment.timestamp()
+
+
+def _news(batch: Batch) -> object:
+    """Give what a line of log is worth when it changes: the status, whole percents of requests, the first failure.
+
+    Not each request: of 50,000 in a batch some are done between any two looks.
+    """
+    counts = batch.request_counts
+    if counts is None or not counts.total:
+        return batch.status, counts
+    return batch.status, counts.total, 100 * counts.done // counts.total, bool(counts.failed)

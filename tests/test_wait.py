@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import pendulum
 import pytest
 import time_machine
 
-from airflow_respan.batch import Batch
+from airflow_respan.batch import Batch, RequestCounts
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanConfigurationError,
@@ -18,6 +19,10 @@ from airflow_respan.exceptions import (
 from airflow_respan.wait import JITTER, BatchWait
 
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
+
+
+def going_on(**counts: int) -> Batch:
+    return Batch(id="batch_1", status="in_progress", request_counts=RequestCounts(**counts))
 
 
 def begun(seconds_ago: float = 0, **options: Any) -> BatchWait:
@@ -159,6 +164,33 @@ def test_an_outage_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixtu
         ("INFO", "Respan answers again about batch batch_1."),
         ("INFO", "Batch batch_1 is in_progress."),
     ]
+
+
+def test_of_many_requests_each_percent_and_the_first_failure_are_news(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="airflow_respan.wait")
+    wait = begun()
+    for completed in range(0, 2000, 10):
+        wait.saw(going_on(total=50_000, completed=completed, failed=0))
+    for failed in range(5):
+        wait.saw(going_on(total=50_000, completed=1990, failed=failed))
+
+    done = [re.search(r"(\d+) of 50000 requests completed, (\d) failed", line) for line in caplog.messages]
+    assert [found and found.groups() for found in done] == [
+        ("0", "0"),
+        ("500", "0"),
+        ("1000", "0"),
+        ("1500", "0"),
+        ("1990", "1"),
+    ]
+
+
+def test_counts_without_a_total_are_news_whenever_they_change(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="airflow_respan.wait")
+    wait = begun()
+    for completed in (1, 1, 2):
+        wait.saw(going_on(completed=completed))
+
+    assert len(caplog.messages) == 2
 
 
 def test_a_long_wait_without_news_has_a_heartbeat(caplog: pytest.LogCaptureFixture) -> None:
