@@ -8,6 +8,7 @@ from typing import Any
 
 WIDEST_INT = 2**63
 DEEPEST = 20
+TOO_DEEP = f"(nested more than {DEEPEST} deep)"
 
 
 def plain(value: Any, *, depth: int = 0) -> Any:
@@ -20,19 +21,19 @@ def plain(value: Any, *, depth: int = 0) -> Any:
     :return: the same, but for: lone surrogates and NULs replaced, wide integers as text, NaN and infinity as None,
         ``__key`` as ``_key``, and what is nested too deeply as text
     """
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, str):
         is_plain = value.isascii() and "\0" not in value  # as nearly all is, and there may be much
         return value if is_plain else value.encode("utf-8", "replace").decode().replace("\0", "?")
-    if isinstance(value, dict | list) and depth == DEEPEST:
-        return f"(nested more than {DEEPEST} deep)"
-    if isinstance(value, dict):
-        return {_key(str(key)): plain(item, depth=depth + 1) for key, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item, depth=depth + 1) for item in value]
+    if isinstance(value, int):
+        # hex() and not str(): Python refuses to write more than 4,300 decimal digits.
+        return value if -WIDEST_INT <= value < WIDEST_INT else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    # hex() and not str(): Python refuses to write more than 4,300 decimal digits.
-    return hex(value) if isinstance(value, int) and not -WIDEST_INT <= value < WIDEST_INT else value
+    if isinstance(value, dict) and depth < DEEPEST:
+        return {_key(str(key)): plain(item, depth=depth + 1) for key, item in value.items()}
+    return [plain(item, depth=depth + 1) for item in value] if depth < DEEPEST else TOO_DEEP
 
 
 @lru_cache(maxsize=1024)  # there are many objects, with the same few keys

@@ -38,7 +38,7 @@ def get_batch(
         f"retrieve batch {batch_id!r}",
         "GET",
         f"{BATCHES}{segment('batch_id', batch_id)}/",
-        _about(batch_id, Batch.from_dict),
+        _about(batch_id, Batch.from_plain),
         query={"provider_id": provider_id or connection.provider_id},
         respan_params=respan_params,
     )
@@ -86,7 +86,7 @@ def create_batch(
         f"create a batch of file {input_file_id!r}",
         "POST",
         BATCHES,
-        Batch.from_dict,
+        Batch.from_plain,
         json_body={name: value for name, value in body.items() if value is not None},
         respan_params=respan_params,
         idempotent=False,
@@ -100,7 +100,7 @@ def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: st
         f"cancel batch {batch_id!r}",
         "POST",
         f"{BATCHES}{segment('batch_id', batch_id)}/cancel/",
-        _about(batch_id, Batch.from_dict),
+        _about(batch_id, Batch.from_plain),
         query={"provider_id": provider_id or connection.provider_id},
         json_body={},
     )
