@@ -23,7 +23,7 @@ from dev.benchmark.plan import PLAN, QUICK, Scenario
 from dev.benchmark.plot import plot
 from dev.benchmark.report import excerpt, report, table
 from dev.benchmark.service import serving
-from dev.benchmark.watcher import EMPTY, Task
+from dev.benchmark.watcher import Task
 from dev.local_airflow import CHECKOUT, fresh_home
 
 HERE = Path(__file__).parent
@@ -67,7 +67,7 @@ def measure(scenario: Scenario, contender: Contender, waits: int, *lists: str) -
             stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
             check=False,
-            timeout=scenario.startup[1] + scenario.measured + scenario.drain + EMPTY + 300,
+            timeout=scenario.startup[1] + scenario.measured + scenario.drain + 300,
         )
     if not result.exists():
         sys.exit(f"{contender.name} with {waits} waits could not be measured:\n{log.read_text()[-3000:]}")

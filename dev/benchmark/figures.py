@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dev.benchmark.turns import longest_wait
+
 WINDOW = 60.0
 
 
@@ -28,10 +30,10 @@ class Figures:
     :param lists: the share of them that listed
     :param most_requests: in any 60 seconds of the whole run
     :param connections: opened in the whole run
-    :param startup_stall: the longest while that the event loop kept others waiting during start-up (milliseconds)
-    :param stall_p99: the same after start-up, 99 in 100 are shorter
-    :param stall: the longest after start-up
-    :param stall_cpu: the most processor time of the loop's thread between two turns of a coroutine (milliseconds)
+    :param startup_stall: the longest turn of the event loop during start-up (milliseconds)
+    :param stall_p99: after start-up, the milliseconds within which the loop was free again at 99 of 100 moments
+    :param stall: the longest turn after start-up (milliseconds)
+    :param stall_cpu: the most processor time that a turn after start-up took (milliseconds)
     :param delays: seconds from each batch's end to its event, in order
     :param unseen: how many batches ended whose event had not come when the run was over
     :param wrong: how many events there were for batches that had not ended
@@ -103,10 +105,10 @@ def figures_of(run: Mapping[str, Any], *, scenario: str, budget: int) -> Figures
         lists=measured.count("list") / len(measured) if measured else 0.0,
         most_requests=most_within(sorted(at for at, _kind, _looks in asked), WINDOW),
         connections=run["service"]["connections"],
-        startup_stall=max(run["startup_stalls"]) * 1000,
-        stall_p99=percentile(run["stalls"], 0.99) * 1000,
-        stall=max(run["stalls"]) * 1000,
-        stall_cpu=max(run["stalls_cpu"]) * 1000,
+        startup_stall=max(wall for _ended, wall, _cpu in run["startup_turns"]) * 1000,
+        stall_p99=longest_wait([wall for _ended, wall, _cpu in run["turns"]], 0.99, seconds=seconds) * 1000,
+        stall=max(wall for _ended, wall, _cpu in run["turns"]) * 1000,
+        stall_cpu=max(cpu for _ended, _wall, cpu in run["turns"]) * 1000,
         delays=sorted(at - ends[batch_id] for batch_id, at in right.items()),
         unseen=len(ends) - len(right),
         wrong=len(events) - len(right),

@@ -20,7 +20,8 @@ All waits begin at once, in one event loop. Start-up is over when the service ha
 begin to end, and figures are of that time where they do not say otherwise. The service is a process of its own and
 answers each request after 50 to 200 ms, over plain HTTP: TLS would cost those more who connect anew for each request.
 Who makes fewer looks than waits and interval ask for is overrun, and spends less than the work would cost. A look is
-one batch that is waited for in one answer, be that a retrieve or a page of the list.\
+one batch that is waited for in one answer, be that a retrieve or a page of the list. A stall is a turn of the event
+loop: while it lasts, all others wait. At 99 of 100 moments the loop is free again within the p99.\
 """
 
 
@@ -48,10 +49,10 @@ ROWS: dict[str, Callable[[Figures], str]] = {
     "most in any 60 s": lambda f: f"{f.most_requests:,}",
     "share of list requests": lambda f: f"{f.lists:.0%}",
     "connections opened": lambda f: f"{f.connections:,}",
-    "event-loop stall, p99, ms": lambda f: f"{f.stall_p99:,.0f}",
+    "event-loop stall, p99, ms": lambda f: f"{f.stall_p99:,.1f}",
     "event-loop stall, longest, ms": lambda f: f"{f.stall:,.0f}",
-    "longest turn of the loop, ms of CPU": lambda f: f"{f.stall_cpu:,.0f}",
-    "longest stall during start-up, ms": lambda f: f"{f.startup_stall:,.0f}",
+    "the same, ms of CPU": lambda f: f"{f.stall_cpu:,.0f}",
+    "longest during start-up, ms": lambda f: f"{f.startup_stall:,.0f}",
     "event after the end, p50, s": lambda f: delay(f, 0.5),
     "event after the end, p99, s": lambda f: delay(f, 0.99),
     "event after the end, longest, s": lambda f: delay(f, 1),

@@ -25,10 +25,7 @@ from typing import Any
 import psutil
 
 from dev.benchmark.contenders import CONTENDERS
-from dev.benchmark.stalls import LONG_NAP, Stalls
-
-EMPTY = 5.0
-"""Seconds for which the process is measured with nothing to wait for."""
+from dev.benchmark.turns import Turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +55,11 @@ class Task:
 class Watcher:
     """Runs the triggers, and measures."""
 
-    def __init__(self, task: Task, result: Path) -> None:
+    def __init__(self, task: Task, result: Path, turns: Turns) -> None:
         self.task = task
         self.result = result
         self.trigger: Callable[[str, float], Any] = CONTENDERS[task.contender].triggers()
-        self.stalls = Stalls()
+        self.turns = turns
         self.events: dict[str, float] = {}
         self._waits: set[asyncio.Task[None]] = set()
 
@@ -98,36 +95,21 @@ class Watcher:
         asyncio.run_coroutine_threadsafe(self.wait("other_0", 0.01), loop).result(60)
         del self.events["other_0"]
         memory = memory_in_use()
-        watching = asyncio.run_coroutine_threadsafe(self.stalls.watch(LONG_NAP), loop)
-        self.stalls.forget()
-        cpu = time.process_time()
-        time.sleep(EMPTY)
-        # What the measuring itself takes; a loop that is blocked has fewer turns.
-        a_turn = (time.process_time() - cpu) / len(self.stalls.on_the_wall)
 
-        started = time.monotonic()
-        self.stalls.forget()
-        cpu = time.process_time()
+        started, cpu = time.monotonic(), time.process_time()
         asyncio.run_coroutine_threadsafe(self.begin(), loop)
         time.sleep(task.startup[0])
         while not (told := self.ask("/control/told")) and time.monotonic() < started + task.startup[1]:
-            time.sleep(0.5)
-        startup = time.monotonic() - started
-        startup_cpu = time.process_time() - cpu - a_turn * len(self.stalls.on_the_wall)
-        startup_stalls, memory = list(self.stalls.on_the_wall), memory_in_use() - memory
+            time.sleep(2)
+        startup, startup_cpu = time.monotonic() - started, time.process_time() - cpu
+        startup_turns = self.turns.between(started, started + startup)
+        memory = memory_in_use() - memory
 
         ends = self.ask(f"/control/end?number={task.ends}&seconds={task.measured}")
-        # Half of the time nobody watches the loop, as that may well take more than what the loop is there for.
-        watching.cancel()
         busy, cpu, measured_from = machine_busy(), time.process_time(), time.monotonic()
-        time.sleep(task.measured / 2)
-        cpu = 2 * (time.process_time() - cpu)
-        self.stalls.forget()
-        asyncio.run_coroutine_threadsafe(self.stalls.watch(), loop)
-        time.sleep(task.measured / 2)
-        measured_to = time.monotonic()
-        wall, processor = list(self.stalls.on_the_wall), list(self.stalls.of_processor)
-        busy = machine_busy() - busy
+        time.sleep(task.measured)
+        busy, cpu, measured_to = machine_busy() - busy, time.process_time() - cpu, time.monotonic()
+        turns = self.turns.between(measured_from, measured_to)
         waiting = task.waits - len(self.events)
 
         while not ends.keys() <= self.events.keys() and time.monotonic() < measured_to + task.drain:
@@ -144,10 +126,8 @@ class Watcher:
             "machine_busy": busy,
             "memory": memory,
             "waiting": waiting,
-            # A loop that stood still to the end has noted nothing.
-            "startup_stalls": startup_stalls or [startup],
-            "stalls": wall or [task.measured],
-            "stalls_cpu": processor or [task.measured],
+            "startup_turns": startup_turns,
+            "turns": turns,
             "ends": ends,
             "events": self.events,
             "service": self.ask("/control/log"),
@@ -172,4 +152,6 @@ def machine_busy() -> float:
 
 
 if __name__ == "__main__":
-    asyncio.run(Watcher(Task(**json.loads(sys.argv[1])), Path(sys.argv[2])).run())
+    turns = Turns()
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+        runner.run(Watcher(Task(**json.loads(sys.argv[1])), Path(sys.argv[2]), turns).run())

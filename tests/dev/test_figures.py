@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
+from operator import attrgetter
 
 import pytest
 
 from dev.benchmark.figures import figures_of, most_within, percentile
+from dev.benchmark.turns import Turns, longest_wait
+
+wall = attrgetter("wall")
 
 RUN = {
     "contender": "respan",
@@ -15,7 +21,7 @@ RUN = {
     "started": 100.0,
     "startup": 20.0,
     "startup_cpu": 0.4,
-    "startup_stalls": [0.001, 0.5],
+    "startup_turns": [(101.0, 0.001, 0.001), (102.0, 0.5, 0.4)],
     "all_told": 112.0,
     "measured_from": 120.0,
     "measured_to": 180.0,
@@ -23,8 +29,7 @@ RUN = {
     "machine_busy": 30.03,
     "memory": 8000,
     "waiting": 2,
-    "stalls": [0.001] * 99 + [0.2],
-    "stalls_cpu": [0.0, 0.1],
+    "turns": [(130.0, 0.9, 0.1), (131.0, 0.001, 0.0)],
     "ends": {"a": 130.0, "b": 140.0, "c": 150.0},
     "events": {"a": 134.0, "b": 139.0, "d": 150.0},
     "service": {
@@ -50,7 +55,7 @@ def test_figures_are_those_of_the_measured_time_and_of_what_was_waiting():
     assert (figures.startup_cpu, figures.all_told, figures.startup_stall) == pytest.approx((100, 12, 500))
     assert (figures.memory, figures.memory_in_all) == (2000, 8000)
     assert (figures.requests, figures.lists, figures.most_requests) == (2, 0.5, 3)
-    assert (figures.stall_p99, figures.stall, figures.stall_cpu) == pytest.approx((1, 200, 100))
+    assert (figures.stall_p99, figures.stall, figures.stall_cpu) == pytest.approx((300, 900, 100))
     assert figures.others == pytest.approx(0.5)
 
 
@@ -74,3 +79,30 @@ def test_percentile():
     assert [percentile(range(1, 101), share) for share in (0.5, 0.99, 1)] == [50, 99, 100]
     assert percentile([7.0], 0.5) == 7.0
     assert math.isnan(percentile([], 0.5))
+
+
+def test_how_soon_a_loop_is_free_again():
+    assert longest_wait([], 0.99, seconds=100) == 0
+    assert longest_wait([0.1] * 10, 0.99, seconds=100) == 0  # busy at a hundredth of all moments
+    assert longest_wait([100.0], 0.99, seconds=100) == pytest.approx(99)
+    assert longest_wait([1.0, 3.0], 0.99, seconds=100) == pytest.approx(2)
+    assert longest_wait([3.0, 3.0], 0.99, seconds=100) == pytest.approx(2.5)
+
+
+def test_the_turns_of_a_loop_are_noted_also_the_one_that_goes_on():
+    turns = Turns()
+    began = time.monotonic()
+    running = []
+
+    async def block() -> None:
+        await asyncio.sleep(0.1)  # no turn of the loop
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+        running.extend(turns.between(began, time.monotonic()))
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+        runner.run(block())
+    for longest in max(running, key=wall), max(turns.between(began, time.monotonic()), key=wall):
+        assert 0.3 <= longest.wall < time.monotonic() - began - 0.09
+    assert longest.cpu > 0.01
