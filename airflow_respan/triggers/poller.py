@@ -159,9 +159,7 @@ class Poller:
             )
         except Exception as error:  # noqa: BLE001 (what it means for a wait is the wait's to say)
             self._obey(error)
-            if isinstance(error, RespanTransientError):
-                self._schedule.listing.retrieve_failed()
-            target.answer(error, until=time.monotonic())
+            self._schedule.retrieve_failed(target, error, time.monotonic())
         else:
             self._schedule.retrieved(target, batch, time.monotonic())
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow_respan.batch import Batch
+from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.page import BatchPage
 from airflow_respan.triggers.calendar import Calendar
 from airflow_respan.triggers.listing import Key, Listing
@@ -111,9 +112,8 @@ class Schedule:
         for target, batch in found:
             if not batch.is_terminal:
                 target.listed(batch, now)
-            elif not target.seems_ended:
-                target.is_taken = target.seems_ended = True
-                self._ended.append(target)
+            else:
+                self._confirm(target)
         if not reads_on or not self.listing.is_of_use(now):
             self._end_sweep(sweep, now)
 
@@ -127,7 +127,15 @@ class Schedule:
         self.listing.retrieve_worked()
         if batch.is_terminal and not target.seems_ended:
             self.listing.missed((target.batch_id, target.provider_id), now)
+        target.is_taken = target.seems_ended = False
         target.retrieved(batch, now)
+
+    def retrieve_failed(self, target: Target, error: Exception, now: float) -> None:
+        """Take in what has come of a retrieve instead of a batch."""
+        if isinstance(error, RespanTransientError):
+            self.listing.retrieve_failed()
+        target.is_taken = target.seems_ended = False
+        target.answer(error, until=now)
 
     def _take_due(self, now: float) -> None:
         self._last.extend(self._deadlines.take_due(now))
@@ -173,6 +181,15 @@ class Schedule:
         for target in targets:
             target.is_taken = True
             self._retrieves.append(target)
+
+    def _confirm(self, target: Target) -> None:
+        """Retrieve what seems to have ended, before others; but not twice, if it is to be retrieved anyway."""
+        if target in self._retrieves:
+            self._retrieves.remove(target)
+        elif target.is_taken:
+            return
+        target.is_taken = target.seems_ended = True
+        self._ended.append(target)
 
     def _end_sweep(self, sweep: Sweep, now: float) -> None:
         """Retrieve what the list was read for in vain, if it is due."""

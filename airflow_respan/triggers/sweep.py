@@ -49,14 +49,14 @@ class Sweep:
     is_asking: bool = False
 
     def read(self, batch_ids: Iterable[str], next_after: str | None) -> bool:
-        """Take in a page.
+        """Take in a page, and let go of what was found.
 
         :return: whether to read on; if not, what is still wanted has to be retrieved
         """
         was_promising = any(target.page <= self.number for target in self.wanted.values())
         found = [target for batch_id in batch_ids if (target := self.wanted.pop(batch_id, None))]
         for target in found:
-            target.page = self.number
+            target.page, target.is_taken = self.number, False
         self.misses += was_promising and not found
         self.number, self.after = self.number + 1, next_after
         for target in self.wanted.values():

@@ -94,7 +94,6 @@ class Target:
 
     def answer(self, seen: Batch | Exception, *, until: float) -> None:
         """Give what was seen to the looks that may be served until a moment."""
-        self.is_taken = self.seems_ended = False
         for look in [look for look in self.looks if look.may_be_served_from <= until]:
             del self.looks[look]
             look.take(seen)

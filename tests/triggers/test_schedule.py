@@ -141,6 +141,58 @@ def test_many_batches_that_are_not_in_the_list_do_not_keep_it_from_being_read(as
     assert chosen[1:] == far[1:3]
 
 
+def test_a_batch_is_not_retrieved_twice_at_a_time_though_the_list_shows_its_end(asked: Asked) -> None:
+    longest = [asked.look(f"batch_{number}", retrieved_at=NOW - 10_000) for number in range(2)]
+    for number in range(5):
+        asked.look(f"other_{number}")
+    sweep = asked.chosen()
+    assert isinstance(sweep, Sweep)
+    asked_for, waiting = longest
+    assert asked.chosen() is asked_for
+
+    ended = [Batch(id=target.batch_id, status="completed") for target in longest]
+    asked.schedule.read_page(sweep, page_of(*ended), NOW)
+
+    chosen = [asked.chosen() for _ in range(7)]
+    assert chosen[0] is waiting
+    assert not set(longest) & set(chosen[1:])
+    # The one may have been asked for too soon, and the other's answer may never come: both are looked at again.
+    asked.schedule.retrieved(asked_for, Batch(id=asked_for.batch_id, status="in_progress"), NOW)
+    asked.schedule.retrieve_failed(waiting, TimeoutError(), NOW)
+    for target in longest:
+        asked.look(target.batch_id, due=NOW + 60, page=FAR)
+    assert [asked.chosen(NOW + 60) for _ in range(2)] == longest
+
+
+def test_a_batch_that_waits_for_its_retrieve_is_retrieved_once_though_the_list_shows_it_meanwhile(asked: Asked) -> None:
+    goes_on = page_of(*(Batch(id=f"batch_{number}", status="in_progress") for number in range(10)))
+
+    def look_at_all(due: float) -> list[Target]:
+        targets = [asked.look(f"batch_{number}", due=due) for number in range(10)]
+        for target in targets[:3]:
+            target.retrieved_at = NOW - 10_000
+        return targets[:3]
+
+    order: list[Target | None] = []
+    for now in (NOW, NOW + 60):
+        look_at_all(now)
+        while not isinstance(chosen := asked.chosen(now), Sweep):
+            order.append(chosen)
+        asked.schedule.read_page(chosen, goes_on, now)
+    longest = look_at_all(NOW + 120)
+    order += [asked.chosen(now) for _ in range(5)]
+
+    assert [target for target in order if target] == longest
+
+
+def test_a_last_look_does_not_wait_for_a_retrieve_that_may_hang(asked: Asked) -> None:
+    target = asked.look("batch_1", page=FAR)
+    assert asked.chosen() is target
+    asked.look("batch_1", due=NOW + 1, is_last=True)
+
+    assert [asked.chosen(NOW + 1) for _ in range(2)] == [target, None]
+
+
 def test_each_providers_batches_have_a_list_of_their_own(asked: Asked) -> None:
     for number in range(5):
         asked.look(f"batch_{number}", due=NOW - 2, provider_id="openai")
@@ -190,7 +242,7 @@ def test_a_list_that_goes_on_not_knowing_of_an_end_is_left_alone_for_a_while(
     ]
     later = now + OUT_OF_DATE_FOR
     for target in targets:
-        target.retrieved(Batch(id=target.batch_id, status="in_progress"), later)
+        asked.schedule.retrieved(target, Batch(id=target.batch_id, status="in_progress"), later)
         asked.look(target.batch_id, due=later, retrieved_at=later)
     assert isinstance(asked.chosen(later), Sweep)
 
