@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from airflow_respan.sandbox.received import ReceivedRequest
-from airflow_respan.triggers.watch import EARLY
 from dev.deployment.storm import LIST, RETRY_AFTER, Wait
 
 CLOCKS_DIFFER = 0.05
@@ -71,6 +70,9 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
     :param interval: ``poke_interval`` (seconds), of which a look may be a little early
     :param tries: path of a batch -> how many tries its task has had
     """
+    # With it comes Airflow, which looks for its database once and for all: not before somebody has said where that is.
+    from airflow_respan.triggers.watch import EARLY
+
     looks, pages = defaultdict(list), []
     for request in requests:
         if request.path == LIST:
