@@ -29,6 +29,7 @@ import airflow_respan
 from airflow_respan.sandbox import RespanSandbox
 from dev.deployment.ledger import answers, blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
 from dev.deployment.storm import (
+    LONGEST_END,
     Deployment,
     Wait,
     key_replaced,
@@ -66,9 +67,6 @@ BY_HAND = {
 }
 TROUBLE = re.compile(r"\[(warning|error|critical) |Traceback|deadlock")
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer#1", "triggerer#2")
-LONGEST_END = 900.0
-"""Seconds; Airflow takes five minutes to miss a worker that died, and ten to miss a task that nobody took up."""
-
 LONGEST_STEP = 0.5
 """Seconds of processor time; a garbage collection within a step was seen to take 0.2."""
 
