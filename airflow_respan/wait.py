@@ -99,6 +99,8 @@ class BatchWait:
         """
         if self.error:
             log.info("Respan answers again about batch %s.", self.batch_id)
+        elif batch is self.batch and not self._is_silent_for_long():
+            return batch.is_terminal  # as most looks bring nothing new, when there are thousands of waits
         self.batch, self.error, self._gone_since = batch, None, None
         if not batch.is_terminal and batch.status not in ONGOING_STATUSES and batch.status not in self._warned:
             self._warned.add(batch.status)
@@ -157,11 +159,13 @@ class BatchWait:
         self._gone_since = self._gone_since or began
         return now - self._gone_since < grace
 
+    def _is_silent_for_long(self) -> bool:
+        return time.time() - self._said_at >= HEARTBEAT
+
     def _say(self, level: int, news: object, text: Callable[[], str]) -> None:
         """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""
-        now = time.time()
-        if news != self._said or now - self._said_at >= HEARTBEAT:
-            self._said, self._said_at = news, now
+        if news != self._said or self._is_silent_for_long():
+            self._said, self._said_at = news, time.time()
             log.log(level, text())
         elif log.isEnabledFor(logging.DEBUG):
             log.debug(text())

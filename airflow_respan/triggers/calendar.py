@@ -7,31 +7,32 @@ import itertools
 from collections.abc import Iterator
 
 from airflow_respan.triggers.target import Target
-from airflow_respan.triggers.watch import Look
-
-NEVER = float("inf")
+from airflow_respan.triggers.watch import NEVER, Watch
 
 
 class Calendar:
     """The looks that are to come; those that were served early, or that nobody wants any more, are passed over."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Look, Target]] = []
+        self._entries: list[tuple[float, int, Watch, Target]] = []
         self._numbers = itertools.count()
 
-    def add(self, target: Target, look: Look) -> bool:
-        """Put a look down.
+    def add(self, target: Target, watch: Watch) -> bool:
+        """Put the look that a watch has planned down.
 
         :return: whether it comes before all others
         """
-        heapq.heappush(self._entries, (look.due, next(self._numbers), look, target))
-        return self._entries[0][2] is look
+        heapq.heappush(self._entries, (watch.due, next(self._numbers), watch, target))
+        return self._entries[0][2] is watch
 
     def next_due(self) -> float:
         """Give the moment at which the next look is due."""
-        while self._entries and self._entries[0][2] not in self._entries[0][3].looks:
+        while self._entries:
+            due, _number, watch, target = self._entries[0]
+            if watch.due == due and watch in target.watches:
+                return due
             heapq.heappop(self._entries)
-        return self._entries[0][0] if self._entries else NEVER
+        return NEVER
 
     def take_due(self, now: float) -> Iterator[Target]:
         """Take out the looks that are due, and give their targets."""

@@ -23,11 +23,10 @@ from airflow_respan.exceptions import RespanBatchTimeout, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.protocol import LARGEST_PAGE
 from airflow_respan.triggers.budget import Budget
-from airflow_respan.triggers.calendar import NEVER
 from airflow_respan.triggers.schedule import Schedule
 from airflow_respan.triggers.sweep import Sweep
 from airflow_respan.triggers.target import Target
-from airflow_respan.triggers.watch import Look, Watch
+from airflow_respan.triggers.watch import NEVER, Watch
 from airflow_respan.wait import BatchWait
 
 log = logging.getLogger(__name__)
@@ -78,19 +77,17 @@ class Poller:
             raise self._broken()
         target = self._schedule.target(wait.batch_id, provider_id, respan_params)
         watch = Watch(wait, partial(self._put_down, target))
-        target.watchers += 1
+        target.watches[watch] = None
         try:
-            watch.look_again()  # first of all a pause: the worker has just looked, or another triggerer has
+            watch.plan()  # first of all a pause: the worker has just looked, or another triggerer has
             return await watch.over
         finally:
-            if watch.look:
-                target.looks.pop(watch.look, None)  # it is there still if the wait has been cancelled
-            target.watchers -= 1
-            if not target.watchers:
+            del target.watches[watch]
+            if not target.watches:
                 self._schedule.forget(target)
 
-    def _put_down(self, target: Target, look: Look) -> None:
-        if self._schedule.add(target, look):
+    def _put_down(self, target: Target, watch: Watch) -> None:
+        if self._schedule.add(target, watch):
             self._news.set()
 
     async def aclose(self) -> None:
@@ -202,7 +199,7 @@ class Poller:
             self._error = error
             log.error("The poller of connection %r has broken down.", self._conn_id, exc_info=error)
             for target in self._schedule.targets.values():
-                target.answer(self._broken(), until=float("inf"))
+                target.answer(self._broken(), until=NEVER)
 
     def _broken(self) -> RuntimeError:
         return RuntimeError(f"the poller of connection {self._conn_id!r} has broken down: {self._error!r}")

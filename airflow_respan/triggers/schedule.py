@@ -6,7 +6,7 @@ then, by turns, what is due: pages of the list where they are cheaper, single re
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,7 +17,7 @@ from airflow_respan.triggers.calendar import Calendar
 from airflow_respan.triggers.listing import Key, Listing
 from airflow_respan.triggers.sweep import FAR, Sweep, worth_reading
 from airflow_respan.triggers.target import Target
-from airflow_respan.triggers.watch import Look
+from airflow_respan.triggers.watch import Watch
 
 CONFIRMATIONS_IN_A_ROW = 3
 """So many ends are confirmed before others have a turn."""
@@ -42,6 +42,7 @@ class Schedule:
         self._ended: deque[Target] = deque()
         self._retrieves: deque[Target] = deque()
         self._sweep: Sweep | None = None
+        self._seconds_a_page = 0.0
         self._in_a_row = 0
         self._read_last = False
         self._forget_from = 0.0
@@ -56,13 +57,12 @@ class Schedule:
         """Leave a batch alone that nobody watches any more."""
         del self.targets[target.batch_id, target.provider_id]
 
-    def add(self, target: Target, look: Look) -> bool:
-        """Put a look down.
+    def add(self, target: Target, watch: Watch) -> bool:
+        """Put the look that a watch has planned down.
 
         :return: whether it comes before all others
         """
-        target.looks[look] = None
-        return (self._deadlines if look.is_last else self._calendar).add(target, look)
+        return (self._deadlines if watch.is_last else self._calendar).add(target, watch)
 
     def next_due(self) -> float:
         """Give the moment from which on there may be something else to choose; infinite if there is none.
@@ -156,26 +156,32 @@ class Schedule:
             for target in self.targets.values():
                 target.page = 0 if target.page >= FAR else target.page
         if self.listing.is_of_use(now) and any(target.page < FAR for target in due):
-            self._sweep = self._worthwhile_sweep(due, now)
+            self._sweep = self._worthwhile_sweep(provider_id, now)
         self._retrieve(target for target in due if not target.is_taken)
 
-    def _worthwhile_sweep(self, due: list[Target], now: float) -> Sweep | None:
-        provider_id = due[0].provider_id
+    def _worthwhile_sweep(self, provider_id: str | None, now: float) -> Sweep | None:
         listed = [
             target
             for target in self.targets.values()
-            if target.provider_id == provider_id and not target.is_taken and target.is_wanted(now)
+            if target.provider_id == provider_id and not target.is_taken and self._is_in_reach(target, now)
         ]
-        pages = worth_reading(target.page for target in listed)
-        # What is retrieved all the same does not cost many times what the list does; the longest due are first.
-        longest = sorted((target for target in due if target.needs_retrieve(now)), key=lambda t: t.retrieved_at)
-        self._retrieve(longest[: max(pages, RETRIEVES_A_ROUND)])
+        pages = worth_reading(Counter(target.page for target in listed))
+        # What is retrieved all the same does not cost much more than the list does; the longest due are first.
+        longest = sorted((target for target in listed if target.needs_retrieve(now)), key=lambda t: t.retrieved_at)
+        self._retrieve(longest[: max(pages // 4, RETRIEVES_A_ROUND)])
         wanted = {target.batch_id: target for target in listed if not target.is_taken}
-        if not worth_reading(target.page for target in wanted.values()):
+        if not worth_reading(Counter(target.page for target in wanted.values())):
             return None
         for target in wanted.values():
             target.is_taken = True
-        return Sweep(provider_id=provider_id, wanted=wanted)
+        return Sweep(provider_id=provider_id, wanted=wanted, began=now)
+
+    def _is_in_reach(self, target: Target, now: float) -> bool:
+        """Say whether a batch is wanted by the time when a sweep that begins now will show it.
+
+        Else the sweep would end before its page, and the next would read all those before it once more.
+        """
+        return target.is_wanted(now + target.page * self._seconds_a_page if target.page < FAR else now)
 
     def _retrieve(self, targets: Iterable[Target]) -> None:
         for target in targets:
@@ -194,6 +200,7 @@ class Schedule:
     def _end_sweep(self, sweep: Sweep, now: float) -> None:
         """Retrieve what the list was read for in vain, if it is due."""
         self._sweep = None
+        self._seconds_a_page = (now - sweep.began) / max(sweep.number, 1)
         for target in sweep.wanted.values():
             target.is_taken = False
         self._retrieve(target for target in sweep.wanted.values() if target.is_due(now))
@@ -203,7 +210,7 @@ def _next(targets: deque[Target]) -> Target | None:
     """Give the next for which somebody still waits."""
     while targets:
         target = targets.popleft()
-        if target.looks:
+        if target.is_awaited():
             return target
         target.is_taken = target.seems_ended = False
     return None

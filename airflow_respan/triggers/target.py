@@ -1,4 +1,4 @@
-"""A batch that is watched, and the looks at it that are to come. No I/O."""
+"""A batch that is watched, and by whom. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_respan.batch import Batch
 from airflow_respan.page import PageItem
-from airflow_respan.triggers.watch import Look
+from airflow_respan.triggers.watch import NEVER, Watch
 
 RETRIEVE_EVERY = 10
 """After so many pauses a batch is due for a retrieve, however often it has been seen in the list."""
@@ -19,10 +19,10 @@ RETRIEVE_EVERY = 10
 class Target:
     """One batch, for however many waits.
 
-    :param watchers: how many waits there are
-    :param looks: what they wish for, and have not been given yet
+    :param watches: the waits, each with the look that it has planned
     :param page: the page of the list (from 0) on which the batch is to be expected at the earliest
     :param batch: what is known of it, or None
+    :param expires_at: when it expires (Unix seconds)
     :param digest: of what the list said of it last, while it went on
     :param retrieved_at: when it was retrieved last (seconds of ``time.monotonic``)
     :param is_taken: whether a request that serves it has been decided on
@@ -32,38 +32,41 @@ class Target:
     batch_id: str
     provider_id: str | None
     respan_params: Mapping[str, Any] | None
-    watchers: int = 0
-    looks: dict[Look, None] = field(default_factory=dict)
+    watches: dict[Watch, None] = field(default_factory=dict)
     page: int = 0
     batch: Batch | None = None
+    expires_at: float = NEVER
     digest: int | None = None
     retrieved_at: float = field(default_factory=time.monotonic)
     is_taken: bool = False
     seems_ended: bool = False
 
+    def is_awaited(self) -> bool:
+        """Say whether anybody still waits for it."""
+        return any(watch.due < NEVER for watch in self.watches)
+
     def is_wanted(self, now: float) -> bool:
         """Say whether a request would serve somebody."""
-        return any(look.may_be_served_from <= now for look in self.looks)
+        return any(watch.may_be_served_from <= now for watch in self.watches)
 
     def is_due(self, now: float) -> bool:
         """Say whether somebody wants it looked at."""
-        return any(look.due <= now for look in self.looks)
+        return any(watch.due <= now for watch in self.watches)
 
     def is_late(self, now: float) -> bool:
         """Say whether somebody has waited for longer than a pause beyond what he wanted."""
-        return any(now - look.due > look.pause for look in self.looks)
+        return any(now - watch.due > watch.pause for watch in self.watches)
 
     def needs_retrieve(self, now: float) -> bool:
         """Say whether the list has been believed for long enough, or the batch is about to expire."""
-        pause = max(look.pause for look in self.looks)
-        expires_at = self.batch.expires_at if self.batch else None
-        is_expiring = expires_at is not None and expires_at.timestamp() < time.time() + pause
-        return is_expiring or now - self.retrieved_at > RETRIEVE_EVERY * pause
+        pause = max(watch.pause for watch in self.watches)
+        return now - self.retrieved_at > RETRIEVE_EVERY * pause or self.expires_at < time.time() + pause
 
     def retrieved(self, batch: Batch, now: float) -> None:
         """Take in what a retrieve has brought."""
-        self.batch, self.retrieved_at = batch, now
-        self.answer(batch, until=float("inf") if batch.is_terminal else now)
+        self.retrieved_at = now
+        self._know(batch)
+        self.answer(batch, until=NEVER if batch.is_terminal else now)
 
     def read(self, item: PageItem) -> Batch | None:
         """Read what the list says of the batch; None if that makes no sense.
@@ -89,11 +92,16 @@ class Target:
 
     def listed(self, batch: Batch, now: float) -> None:
         """Take in a batch that goes on, says the list."""
-        self.batch = batch
+        if batch is not self.batch:
+            self._know(batch)
         self.answer(batch, until=now)
 
     def answer(self, seen: Batch | Exception, *, until: float) -> None:
         """Give what was seen to the looks that may be served until a moment."""
-        for look in [look for look in self.looks if look.may_be_served_from <= until]:
-            del self.looks[look]
-            look.take(seen)
+        for watch in self.watches:
+            if watch.may_be_served_from <= until:
+                watch.take(seen)
+
+    def _know(self, batch: Batch) -> None:
+        self.batch = batch
+        self.expires_at = batch.expires_at.timestamp() if batch.expires_at else NEVER

@@ -12,7 +12,7 @@ from airflow_respan.triggers.listing import LATE, OUT_OF_DATE_FOR
 from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, RETRIEVES_A_ROUND, Schedule
 from airflow_respan.triggers.sweep import FAR, Sweep
 from airflow_respan.triggers.target import Target
-from airflow_respan.triggers.watch import Look
+from airflow_respan.triggers.watch import EARLY, NEVER, Watch
 
 NOW = 1000.0
 
@@ -20,6 +20,17 @@ NOW = 1000.0
 def page_of(*batches: Batch) -> BatchPage:
     """The last page of a list."""
     return BatchPage.from_dict({"data": [batch.to_dict() for batch in batches], "has_more": False})
+
+
+class OneLook(Watch):
+    """A wait that wants to look once, at the moment that a test says."""
+
+    def __init__(self, due: float, pause: float, *, is_last: bool) -> None:
+        self.due, self.pause, self.is_last = due, pause, is_last
+        self.may_be_served_from = due if is_last else due - EARLY * pause
+
+    def take(self, seen: Batch | Exception) -> None:
+        self.due = self.may_be_served_from = NEVER
 
 
 class Asked:
@@ -31,7 +42,7 @@ class Asked:
         first = self.look("first")
         assert self.chosen() is first
         self.schedule.forget(first)
-        first.looks.clear()
+        first.watches.clear()
 
     def look(
         self, batch_id: str, *, due: float = NOW, pause: float = 60, is_last: bool = False, **target: Any
@@ -40,7 +51,9 @@ class Asked:
         found.retrieved_at = NOW
         for name, value in target.items():
             setattr(found, name, value)
-        self.schedule.add(found, Look(due, pause, is_last, take=lambda _seen: None))
+        watch = OneLook(due, pause, is_last=is_last)
+        found.watches[watch] = None
+        self.schedule.add(found, watch)
         return found
 
     def chosen(self, now: float = NOW, *, is_held: bool = False) -> Target | Sweep | None:
@@ -79,7 +92,7 @@ def test_while_a_list_is_read_only_last_looks_are_woken_for(asked: Asked) -> Non
 
     assert asked.schedule.next_due() == NOW + 2
     assert asked.chosen(NOW + 2) is last
-    last.looks.clear()
+    last.watches.clear()
     asked.schedule.read_page(sweep, page_of(), NOW + 2)
     assert soon in [asked.chosen(NOW + 2) for _ in range(5)]
 
@@ -111,7 +124,7 @@ def test_what_will_soon_be_due_is_read_off_the_same_page_but_no_last_look_is(ask
     assert set(sweep.wanted.values()) == {due, soon}
     goes_on = [Batch(id=t.batch_id, status="in_progress") for t in (due, soon, later, last)]
     asked.schedule.read_page(sweep, page_of(*goes_on), NOW)
-    assert [len(target.looks) for target in (due, soon, later, last)] == [0, 0, 1, 1]
+    assert [target.is_awaited() for target in (due, soon, later, last)] == [False, False, True, True]
 
 
 def test_ends_are_confirmed_before_the_round_goes_on_but_others_have_their_turn(asked: Asked) -> None:
@@ -126,7 +139,7 @@ def test_ends_are_confirmed_before_the_round_goes_on_but_others_have_their_turn(
 
     assert [target in ending for target in order] == ([True] * CONFIRMATIONS_IN_A_ROW + [False]) * 3 + [True]
     assert [target for target in order if target in others] == others
-    assert all(target.looks for target in ending)
+    assert all(target.is_awaited() for target in ending)
 
 
 def test_many_batches_that_are_not_in_the_list_do_not_keep_it_from_being_read(asked: Asked) -> None:
@@ -208,14 +221,47 @@ def test_each_providers_batches_have_a_list_of_their_own(asked: Asked) -> None:
     assert providers == ["openai", "parasail"]
 
 
-def test_whose_last_retrieve_is_long_ago_is_retrieved_but_never_many_more_than_there_are_pages(asked: Asked) -> None:
-    targets = [asked.look(f"batch_{number}", retrieved_at=NOW - 10_000 + number) for number in range(20)]
+def test_whose_last_retrieve_is_long_ago_is_retrieved_due_or_soon_due_but_not_many_at_once(asked: Asked) -> None:
+    targets = [
+        asked.look(f"batch_{number}", due=NOW + number % 2, retrieved_at=NOW - 10_000 + number) for number in range(20)
+    ]
 
     sweep = asked.chosen()
     assert isinstance(sweep, Sweep)
 
     assert [asked.chosen() for _ in range(RETRIEVES_A_ROUND + 1)] == [*targets[:RETRIEVES_A_ROUND], None]
     assert set(sweep.wanted.values()) == set(targets[RETRIEVES_A_ROUND:])
+
+
+def test_of_very_many_batches_a_quarter_as_many_are_retrieved_as_pages_read(asked: Asked) -> None:
+    for number in range(8000):
+        asked.look(f"batch_{number}", page=number // 100, retrieved_at=NOW - 10_000)
+
+    assert isinstance(asked.chosen(), Sweep)
+    assert len(list(iter(asked.chosen, None))) == 80 // 4
+
+
+def test_a_sweep_takes_in_what_will_be_wanted_when_it_gets_there(asked: Asked) -> None:
+    first = [asked.look(f"batch_{number}") for number in range(5)]
+    second = [asked.look(f"batch_{number}", page=1) for number in range(5, 10)]
+
+    def goes_on(targets: list[Target], *, has_more: bool) -> BatchPage:
+        data = [{"id": target.batch_id, "status": "in_progress"} for target in targets]
+        return BatchPage.from_dict({"data": data, "has_more": has_more})
+
+    sweep = asked.chosen()
+    assert isinstance(sweep, Sweep)
+    asked.schedule.read_page(sweep, goes_on(first, has_more=True), NOW + 10)
+    asked.schedule.read_page(sweep, goes_on(second, has_more=False), NOW + 20)
+    for target in first:
+        asked.look(target.batch_id, due=NOW + 70)
+    for target in second:
+        asked.look(target.batch_id, due=NOW + 95, page=1)  # to be served from NOW + 80 on
+
+    sweep = asked.chosen(NOW + 70)
+
+    assert isinstance(sweep, Sweep)
+    assert set(sweep.wanted.values()) == {*first, *second}
 
 
 def test_a_list_that_goes_on_not_knowing_of_an_end_is_left_alone_for_a_while(
@@ -251,7 +297,7 @@ def test_nobody_is_asked_about_whom_nobody_waits_for_any_more(asked: Asked) -> N
     target = asked.look("batch_1", page=FAR)
     other = asked.look("batch_2", page=FAR)
     assert asked.chosen() is target
-    other.looks.clear()
+    other.watches.clear()
     asked.schedule.forget(other)
 
     assert asked.chosen() is None

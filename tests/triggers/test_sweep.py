@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +26,7 @@ from airflow_respan.triggers.target import Target
     ],
 )
 def test_pages_are_read_where_they_save_requests(pages: list[int], worth: int) -> None:
-    assert worth_reading(pages) == worth
+    assert worth_reading(Counter(pages)) == worth
 
 
 @given(st.lists(st.integers(0, 30), max_size=60))
@@ -31,12 +34,15 @@ def test_no_other_number_of_pages_is_cheaper(pages: list[int]) -> None:
     def cost(read: int) -> int:
         return read + sum(page >= read for page in pages)
 
-    assert cost(worth_reading(pages)) == min(cost(read) for read in range(32))
+    assert cost(worth_reading(Counter(pages))) == min(cost(read) for read in range(32))
 
 
-def sweep_for(number: int) -> tuple[Sweep, list[Target]]:
+def sweep_for(number: int, *, pages: Mapping[int, int] | None = None) -> tuple[Sweep, list[Target]]:
+    """A sweep for so many batches, some of them expected on other pages than the first."""
     targets = [Target(f"batch_{position}", None, None) for position in range(number)]
-    return Sweep(provider_id=None, wanted={target.batch_id: target for target in targets}), targets
+    for position, page in (pages or {}).items():
+        targets[position].page = page
+    return Sweep(provider_id=None, wanted={target.batch_id: target for target in targets}, began=0.0), targets
 
 
 def test_a_sweep_ends_when_all_are_found_and_knows_the_pages_then() -> None:
@@ -65,9 +71,7 @@ def test_a_list_full_of_others_is_given_up() -> None:
 
 
 def test_pages_on_which_nothing_was_expected_are_no_reason_to_give_up() -> None:
-    sweep, targets = sweep_for(30)
-    for position, target in enumerate(targets):
-        target.page = 5 + position % 5
+    sweep, targets = sweep_for(30, pages={position: 5 + position % 5 for position in range(30)})
     pages = [[]] * 5 + [[t.batch_id for t in targets if t.page == page] for page in range(5, 10)]
 
     read_on = [sweep.read(page, "more") for page in pages]
@@ -77,9 +81,7 @@ def test_pages_on_which_nothing_was_expected_are_no_reason_to_give_up() -> None:
 
 
 def test_what_is_expected_later_is_not_given_up_with_what_was_missed() -> None:
-    sweep, targets = sweep_for(20)
-    for target in targets[10:]:
-        target.page = 4
+    sweep, targets = sweep_for(20, pages=dict.fromkeys(range(10, 20), 4))
 
     assert sweep.read([], "more")
     assert sweep.read([], "more")
