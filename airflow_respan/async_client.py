@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from airflow_respan import answers, carrying, failures
 from airflow_respan.connection import RespanConnection
-from airflow_respan.exceptions import RespanConfigurationError
+from airflow_respan.exceptions import RespanConfigurationError, RespanTransientError
 from airflow_respan.request import Request
 
 if TYPE_CHECKING:
@@ -76,9 +76,11 @@ class AsyncRespanClient:
 
     async def send(self, request: Request[T]) -> T:
         """Carry a request and give its result; the same as :meth:`RespanClient.send`."""
-        from tenacity import AsyncRetrying
-
-        return await AsyncRetrying(**carrying.retry_options(request))(self._send_once, request)
+        try:
+            return await self._send_once(request)
+        except RespanTransientError as error:
+            await asyncio.sleep(carrying.pause_before_another_try(request, error))
+        return await self._send_once(request)
 
     async def _send_once(self, request: Request[T]) -> T:
         import aiohttp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,24 +19,24 @@ CONNECT_TIMEOUT = 10.0
 LONGEST_PAUSE_IN_CALL = 1.0
 
 
-def retry_options(request: Request[Any]) -> dict[str, Any]:
-    """Say, for both kinds of tenacity's Retrying, when one more try within the call is worth it."""
-    from tenacity import retry_if_exception, stop_after_attempt, wait_random
+def is_worth_another_try(request: Request[Any], error: BaseException) -> bool:
+    """Say whether to try once more within the call: what can harmlessly be sent twice, and will not take long."""
+    return (
+        request.idempotent
+        and isinstance(error, RespanTransientError)
+        and error.status_code != 429
+        and (error.retry_after or 0) <= LONGEST_PAUSE_IN_CALL
+    )
 
-    def harmless_and_short(error: BaseException) -> bool:
-        return (
-            request.idempotent
-            and isinstance(error, RespanTransientError)
-            and error.status_code != 429
-            and (error.retry_after or 0) <= LONGEST_PAUSE_IN_CALL
-        )
 
-    return {
-        "retry": retry_if_exception(harmless_and_short),
-        "stop": stop_after_attempt(2),
-        "wait": wait_random(LONGEST_PAUSE_IN_CALL / 4, LONGEST_PAUSE_IN_CALL),
-        "reraise": True,
-    }
+def pause_before_another_try(request: Request[Any], error: RespanTransientError) -> float:
+    """Give the seconds to wait before one more try within the call.
+
+    :raises RespanTransientError: the error, if that is not worth it
+    """
+    if not is_worth_another_try(request, error):
+        raise error
+    return random.uniform(LONGEST_PAUSE_IN_CALL / 4, LONGEST_PAUSE_IN_CALL)  # noqa: S311 (spreads load, keeps no secret)
 
 
 def bearer(connection: RespanConnection) -> str:

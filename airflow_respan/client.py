@@ -72,10 +72,11 @@ class RespanClient:
         :raises RespanTransientError: if there was no usable answer, twice
         :raises RespanConfigurationError: if the connection cannot work
         """
-        from tenacity import Retrying
-
-        result: T = Retrying(**carrying.retry_options(request))(self._send_once, request)
-        return result
+        try:
+            return self._send_once(request)
+        except RespanTransientError as error:
+            time.sleep(carrying.pause_before_another_try(request, error))
+        return self._send_once(request)
 
     def download(self, request: Request[Any], target: Path, *, size: Size = lambda: None) -> Path:
         """Carry a request and write the answer's body to a file, whole or not at all; else :meth:`download_into`."""
@@ -98,16 +99,17 @@ class RespanClient:
         :param size: gives the length of the content; called only if the answer does not say where its body ends
         :raises RespanTransientError: if it stays cut off; the file then holds a part. Else as :meth:`send`
         """
-        from tenacity import Retrying, wait_random_exponential
+        from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
         download = Download(request)
-        options = {
-            **carrying.retry_options(request),
-            "stop": lambda _state: download.is_hopeless,
-            "wait": wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_IN_DOWNLOAD),
-        }
         progress = Progress(what=request.what, now=time.monotonic())
-        Retrying(**options)(self._download_on, download, file, size, progress)
+        trying = Retrying(
+            retry=retry_if_exception(lambda error: carrying.is_worth_another_try(request, error)),
+            stop=lambda _state: download.is_hopeless,
+            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_IN_DOWNLOAD),
+            reraise=True,
+        )
+        trying(self._download_on, download, file, size, progress)
         _tell(progress.last_line(download.received, now=time.monotonic()))
 
     @contextmanager
