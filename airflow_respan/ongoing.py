@@ -39,7 +39,11 @@ def in_words(seconds: float) -> str:
 
     :param seconds: a duration
     """
-    return _counted(int(seconds)) if seconds >= 60 else f"{max(seconds, 0):.3g} seconds"
+    if seconds < 60:
+        return f"{max(seconds, 0):.3g} seconds"
+    # In two parts, of which there are few: thousands of batches have as many ages.
+    hours, rest = divmod(int(seconds), 3600)
+    return " ".join(_counted(part) for part in (hours * 3600, rest) if part)
 
 
 @lru_cache(maxsize=4096)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -44,6 +45,7 @@ class BatchWait:
     :param not_found_grace: seconds from ``started_at``, or since the batch was last found, during which a 404 may pass
     :param silent_fail: wait on through errors of the API too
     :param next_look_at: when the one who waited before meant to look again (ISO 8601), if that is to come yet
+    :param told: what the log has been told last, be it by the one who waited before: no need to repeat that
     """
 
     batch_id: str
@@ -55,6 +57,7 @@ class BatchWait:
     not_found_grace: float = 60.0
     silent_fail: bool = False
     next_look_at: str | None = None
+    told: Any = None
     batch: Batch | None = field(default=None, init=False)
     error: RespanError | None = field(default=None, init=False)
 
@@ -73,8 +76,7 @@ class BatchWait:
         # In Unix seconds from here on: there are thousands of waits, and pendulum's arithmetic is slow.
         self._start = min(_moment("started_at", self.started_at), time.time())
         self._planned = _moment("next_look_at", self.next_look_at) if self.next_look_at else self._start
-        self._said: Any = None
-        self._said_at = self._start
+        self._told_at = self._start
         self._warned: set[str] = set()
         self._gone_since: float | None = None
 
@@ -82,10 +84,10 @@ class BatchWait:
         """Give the fields that make the same wait go on elsewhere, as plain JSON."""
         return {name: getattr(self, name) for name in self.option_names()}
 
-    @classmethod
-    def option_names(cls) -> tuple[str, ...]:
+    @staticmethod
+    def option_names() -> tuple[str, ...]:
         """Name the fields that :meth:`options` gives, and that a wait can be made of."""
-        return tuple(f.name for f in fields(cls) if f.init)
+        return _OPTIONS
 
     def seconds_left(self) -> float:
         """Seconds to the deadline; negative after it."""
@@ -118,7 +120,9 @@ class BatchWait:
         if not (self.silent_fail or isinstance(error, RespanTransientError) or self._may_pass(error)):
             raise error
         self.error = error
-        self._say(logging.WARNING, str(error), lambda: f"Waiting on for batch {self.batch_id}: {error}")
+        # A number for the text: what a service says has no place in the arguments of a trigger.
+        news = zlib.crc32(str(error).encode(errors="replace"))
+        self._say(logging.WARNING, news, lambda: f"Waiting on for batch {self.batch_id}: {error}")
 
     def pause(self) -> float:
         """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
@@ -160,15 +164,18 @@ class BatchWait:
         return now - self._gone_since < grace
 
     def _is_silent_for_long(self) -> bool:
-        return time.time() - self._said_at >= HEARTBEAT
+        return time.time() - self._told_at >= HEARTBEAT
 
     def _say(self, level: int, news: object, text: Callable[[], str]) -> None:
         """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""
-        if news != self._said or self._is_silent_for_long():
-            self._said, self._said_at = news, time.time()
+        if news != self.told or self._is_silent_for_long():
+            self.told, self._told_at = news, time.time()
             log.log(level, text())
         elif log.isEnabledFor(logging.DEBUG):
             log.debug(text())
+
+
+_OPTIONS = tuple(f.name for f in fields(BatchWait) if f.init)
 
 
 def _moment(name: str, text: str) -> float:
@@ -182,12 +189,14 @@ def _moment(name: str, text: str) -> float:
     return moment.timestamp()
 
 
-def _news(batch: Batch) -> object:
+def _news(batch: Batch) -> list[Any]:
     """Give what a line of log is worth when it changes: the status, whole percents of requests, the first failure.
 
     Not each request: of 50,000 in a batch some are done between any two looks.
+
+    :return: plain JSON, as all that a wait is made of
     """
     counts = batch.request_counts
     if counts is None or not counts.total:
-        return batch.status, counts
-    return batch.status, counts.total, 100 * counts.done // counts.total, bool(counts.failed)
+        return [batch.status, counts.to_dict() if counts else None]
+    return [batch.status, counts.total, 100 * counts.done // counts.total, bool(counts.failed)]

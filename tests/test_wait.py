@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import re
 from typing import Any
@@ -202,3 +203,33 @@ def test_a_long_wait_without_news_has_a_heartbeat(caplog: pytest.LogCaptureFixtu
             clock.shift(60)
 
     assert len(caplog.records) == 4
+
+
+def test_who_waits_on_does_not_repeat_what_the_log_was_told_before(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="airflow_respan.wait")
+    with time_machine.travel(NOW, tick=False) as clock:
+        before = begun()
+        before.saw(going_on(total=100, completed=1, failed=0))
+        after = BatchWait(**json.loads(json.dumps(before.options())))
+        clock.shift(60)
+        after.saw(going_on(total=100, completed=1, failed=0))
+        after.saw(going_on(total=100, completed=2, failed=0))
+        restarted = BatchWait(**before.options())
+        clock.shift(540)
+        restarted.saw(going_on(total=100, completed=1, failed=0))
+
+    assert [line.partition(",")[2] for line in caplog.messages] == [
+        f" {completed} of 100 requests completed, 0 failed ({completed}%)." for completed in (1, 2, 1)
+    ]
+
+
+def test_who_waits_on_in_an_outage_does_not_repeat_it_and_carries_nothing_that_was_said_in_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before = begun()
+    before.missed(RespanTransientError("Respan said: something private."))
+    options = json.dumps(before.options())
+    BatchWait(**json.loads(options)).missed(RespanTransientError("Respan said: something private."))
+
+    assert len(caplog.messages) == 1
+    assert "private" not in options

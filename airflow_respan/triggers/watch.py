@@ -73,4 +73,6 @@ class Watch:
             raise seen
         elif self._wait.saw(seen):
             return seen
-        return RespanBatchTimeout(self._wait.timeout_message()) if self._wait.seconds_left() <= 0 else None
+        if self.is_last and self._wait.seconds_left() <= 0:
+            return RespanBatchTimeout(self._wait.timeout_message())
+        return None

@@ -54,9 +54,13 @@ class Batches:
         self.ends: dict[str, float] = {}
         self.unended = [batch_id for batch_id in self.order if is_watched(batch_id)]
         random.shuffle(self.unended)
+        self.began = time.time()
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget who was told of what."""
         self.untold = set(self.unended)
         self.all_told_at: float | None = None
-        self.began = time.time()
 
     def end(self, *, number: int, seconds: float) -> dict[str, float]:
         """Choose batches that end, evenly spread from now on."""

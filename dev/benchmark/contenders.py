@@ -26,6 +26,7 @@ class Contender:
     :param trigger: the path of its trigger's class
     :param arguments: makes the trigger's arguments of a batch's id and an interval (seconds)
     :param connection: makes an Airflow connection of the service's address and a budget (requests per minute)
+    :param first_looks: does what its sensor does before it defers; gives the further arguments for each batch's trigger
     """
 
     name: str
@@ -33,6 +34,7 @@ class Contender:
     trigger: str
     arguments: Callable[[str, float], dict[str, Any]]
     connection: Callable[[str, int], dict[str, Any]]
+    first_looks: Callable[[], dict[str, dict[str, Any]]] = dict
 
     def environment(self, url: str, budget: int) -> dict[str, str]:
         """Give the connection as an environment variable.
@@ -45,13 +47,31 @@ class Contender:
         """Import the trigger's class; gives what makes a trigger of a batch's id and an interval."""
         module, _, name = self.trigger.rpartition(".")
         trigger_class = getattr(importlib.import_module(module), name)
-        return lambda batch_id, interval: trigger_class(**self.arguments(batch_id, interval))
+        seen = self.first_looks()
+        return lambda batch_id, interval: trigger_class(**self.arguments(batch_id, interval), **seen.get(batch_id, {}))
 
 
 def _respan_connection(url: str, budget: int) -> dict[str, Any]:
     # Releases without a budget refuse to be given one.
     extra = {"requests_per_minute": budget} if "requests_per_minute" in CONN_FIELDS else {}
     return {"conn_type": "respan", "host": url, "extra": extra}
+
+
+def _respan_first_looks() -> dict[str, dict[str, Any]]:
+    """Tell the log of each batch, as the sensor does, and the trigger that it was told."""
+    from airflow_respan.hooks.respan import RespanHook
+    from airflow_respan.wait import BatchWait
+
+    hook, after, seen = RespanHook("benchmark"), None, {}
+    while True:
+        page = hook.list_batches(limit=100, after=after)
+        for batch in page.batches:
+            wait = BatchWait(batch_id=batch.id)
+            wait.saw(batch)
+            seen[batch.id] = {"told": wait.told}
+        after = page.next_after
+        if after is None:
+            return seen
 
 
 CONTENDERS = {
@@ -68,6 +88,7 @@ CONTENDERS = {
                 "timeout": DAY,
             },
             connection=_respan_connection,
+            first_looks=_respan_first_looks,
         ),
         Contender(
             name="openai",

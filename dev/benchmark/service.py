@@ -6,9 +6,9 @@ python -m dev.benchmark.service --watched 1000
 
 prints its port, and serves until it is ended. ``/control/end?number=60&seconds=60`` lets so many batches end, spread
 over so many seconds, and tells when each will; ``/control/told`` tells when somebody had been told of every batch, null
-before that; ``/control/log`` tells all requests: when, what for, by which connection, and how many of the watched
-batches the answer tells of. Moments are seconds of ``time.monotonic``, which the processes of a
-machine share.
+before that; ``/control/begin`` forgets who was told so far; ``/control/log`` tells all requests: when, what for, by
+which connection, and how many of the watched batches the answer tells of. Moments are seconds of ``time.monotonic``,
+which the processes of a machine share.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Service:
         }
         if path == "/control/end":
             answer = self.batches.end(number=int(query["number"][0]), seconds=float(query["seconds"][0]))
+        elif path == "/control/begin":
+            self.batches.begin()
         elif path == "/control/told":
             answer = self.batches.all_told_at
         return json.dumps(answer)

@@ -94,6 +94,7 @@ class Watcher:
         # One whole wait first, so that what is imported and loaded at a first call is there.
         asyncio.run_coroutine_threadsafe(self.wait("other_0", 0.01), loop).result(60)
         del self.events["other_0"]
+        self.ask("/control/begin")
         memory = memory_in_use()
 
         started, cpu = time.monotonic(), time.process_time()
