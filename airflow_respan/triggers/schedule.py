@@ -23,7 +23,10 @@ CONFIRMATIONS_IN_A_ROW = 3
 """So many ends are confirmed before others have a turn."""
 
 RETRIEVES_A_ROUND = 10
-"""So many batches of which the list has said for long enough that they go on are retrieved at once."""
+"""So many batches of which the list has said for long enough that they go on are retrieved at once ..."""
+
+RETRIEVE_PER_PAGES = 4
+"""... or one for so many pages of the list that are read, where that is more."""
 
 FAR_FOR = 900.0
 """Seconds until a batch that was not in the list is looked for there again."""
@@ -166,9 +169,10 @@ class Schedule:
             if target.provider_id == provider_id and not target.is_taken and self._is_in_reach(target, now)
         ]
         pages = worth_reading(Counter(target.page for target in listed))
-        # What is retrieved all the same does not cost much more than the list does; the longest due are first.
-        longest = sorted((target for target in listed if target.needs_retrieve(now)), key=lambda t: t.retrieved_at)
-        self._retrieve(longest[: max(pages // 4, RETRIEVES_A_ROUND)])
+        # What is retrieved all the same costs little beside the list; those of the longest ago are first.
+        ripe = [target for target in listed if target.is_wanted(now) and target.needs_retrieve(now)]
+        longest_ago = sorted(ripe, key=lambda target: target.retrieved_at)
+        self._retrieve(longest_ago[: max(pages // RETRIEVE_PER_PAGES, RETRIEVES_A_ROUND)])
         wanted = {target.batch_id: target for target in listed if not target.is_taken}
         if not worth_reading(Counter(target.page for target in wanted.values())):
             return None

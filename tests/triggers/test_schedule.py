@@ -9,7 +9,7 @@ import pytest
 from airflow_respan.batch import Batch
 from airflow_respan.page import BatchPage
 from airflow_respan.triggers.listing import LATE, OUT_OF_DATE_FOR
-from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, RETRIEVES_A_ROUND, Schedule
+from airflow_respan.triggers.schedule import CONFIRMATIONS_IN_A_ROW, RETRIEVE_PER_PAGES, RETRIEVES_A_ROUND, Schedule
 from airflow_respan.triggers.sweep import FAR, Sweep
 from airflow_respan.triggers.target import Target
 from airflow_respan.triggers.watch import EARLY, NEVER, Watch
@@ -233,12 +233,12 @@ def test_whose_last_retrieve_is_long_ago_is_retrieved_due_or_soon_due_but_not_ma
     assert set(sweep.wanted.values()) == set(targets[RETRIEVES_A_ROUND:])
 
 
-def test_of_very_many_batches_a_quarter_as_many_are_retrieved_as_pages_read(asked: Asked) -> None:
+def test_of_very_many_batches_some_more_are_retrieved_by_the_number_of_pages_read(asked: Asked) -> None:
     for number in range(8000):
         asked.look(f"batch_{number}", page=number // 100, retrieved_at=NOW - 10_000)
 
     assert isinstance(asked.chosen(), Sweep)
-    assert len(list(iter(asked.chosen, None))) == 80 // 4
+    assert len(list(iter(asked.chosen, None))) == 80 // RETRIEVE_PER_PAGES
 
 
 def test_a_sweep_takes_in_what_will_be_wanted_when_it_gets_there(asked: Asked) -> None:
