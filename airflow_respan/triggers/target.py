@@ -94,10 +94,12 @@ class Target:
         """Take in a batch that goes on, says the list."""
         if batch is not self.batch:
             self._know(batch)
-        self.answer(batch, until=now)
+        for watch in self.watches:
+            if watch.may_be_served_from <= now and not watch.is_last:
+                watch.take(batch)
 
     def answer(self, seen: Batch | Exception, *, until: float) -> None:
-        """Give what was seen to the looks that may be served until a moment."""
+        """Give what a retrieve has come to to the looks that may be served until a moment."""
         for watch in self.watches:
             if watch.may_be_served_from <= until:
                 watch.take(seen)

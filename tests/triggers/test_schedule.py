@@ -206,6 +206,21 @@ def test_a_last_look_does_not_wait_for_a_retrieve_that_may_hang(asked: Asked) ->
     assert [asked.chosen(NOW + 1) for _ in range(2)] == [target, None]
 
 
+def test_a_last_look_is_not_served_by_the_list_while_its_retrieve_is_on_its_way(asked: Asked) -> None:
+    others = [asked.look(f"batch_{number}") for number in range(3)]
+    last = asked.look("batch_last", is_last=True)
+    assert asked.chosen() is last
+    sweep = asked.chosen()
+    assert isinstance(sweep, Sweep)
+    goes_on = [Batch(id=target.batch_id, status="in_progress") for target in (*others, last)]
+
+    asked.schedule.read_page(sweep, page_of(*goes_on), NOW + 1)
+
+    assert [target.is_awaited() for target in (*others, last)] == [False, False, False, True]
+    asked.schedule.retrieved(last, goes_on[-1], NOW + 2)
+    assert not last.is_awaited()
+
+
 def test_each_providers_batches_have_a_list_of_their_own(asked: Asked) -> None:
     for number in range(5):
         asked.look(f"batch_{number}", due=NOW - 2, provider_id="openai")
