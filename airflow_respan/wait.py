@@ -27,6 +27,8 @@ JITTER = 0.1
 HEARTBEAT = 600.0
 MISSING_CONNECTION_GRACE = 600.0
 LONGEST = 100 * 365 * 24 * 3600.0
+A_MOMENT = 0.1
+"""Seconds before the deadline within which a look is put off to it, instead of being followed by another at once."""
 
 
 @dataclass(kw_only=True)
@@ -126,18 +128,11 @@ class BatchWait:
 
     def pause(self) -> float:
         """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
-        planned = self._planned - time.time()
-        if planned > 0:
-            return min(planned, max(0.0, self.seconds_left()))
-        seconds = self.poke_interval
-        if self.exponential_backoff:
-            seconds = max(seconds, time.time() - self._start)
-            if self.max_wait is not None:
-                seconds = min(seconds, self.max_wait)
-        if isinstance(self.error, RespanTransientError):
-            seconds = max(seconds, self.error.retry_after or 0)
-        seconds *= 1 + JITTER * random.random()  # noqa: S311 (spreads load, keeps no secret)
-        return max(0.0, min(seconds, self.seconds_left()))
+        left = max(0.0, self.seconds_left())
+        seconds = self._planned - time.time()
+        if seconds <= 0:
+            seconds = self._usual_pause()
+        return seconds if seconds < left - A_MOMENT else left
 
     def timeout_message(self) -> str:
         """Say that the time is over, and all that is known of the batch and of why."""
@@ -148,6 +143,16 @@ class BatchWait:
             parts.append(f"The last look failed: {self.error}")
         parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
         return " ".join(parts)
+
+    def _usual_pause(self) -> float:
+        seconds = self.poke_interval
+        if self.exponential_backoff:
+            seconds = max(seconds, time.time() - self._start)
+            if self.max_wait is not None:
+                seconds = min(seconds, self.max_wait)
+        if isinstance(self.error, RespanTransientError):
+            seconds = max(seconds, self.error.retry_after or 0)
+        return seconds * (1 + JITTER * random.random())  # noqa: S311 (spreads load, keeps no secret)
 
     def _may_pass(self, error: RespanError) -> bool:
         """Say whether a refusal is one that time may heal."""

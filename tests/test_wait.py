@@ -57,6 +57,14 @@ def test_the_pause_ends_at_the_deadline() -> None:
     assert begun(200, timeout=100, poke_interval=60).pause() == 0
 
 
+def test_a_look_planned_for_the_moment_before_the_deadline_is_the_one_at_the_deadline() -> None:
+    with time_machine.travel(NOW, tick=False):
+        planned = NOW.add(seconds=9.9996).isoformat()
+        wait = begun(90, timeout=100, poke_interval=60, next_look_at=planned)
+
+        assert wait.pause() == wait.seconds_left() == 10
+
+
 def test_the_pause_keeps_to_what_the_one_before_had_planned() -> None:
     planned = pendulum.now("UTC").add(seconds=300)
 
