@@ -101,6 +101,7 @@ class BatchWait:
 
         :return: whether the batch has ended
         """
+        self._planned = self._start
         if self.error:
             log.info("Respan answers again about batch %s.", self.batch_id)
         elif batch is self.batch and not self._is_silent_for_long():
@@ -121,6 +122,7 @@ class BatchWait:
         """
         if not (self.silent_fail or isinstance(error, RespanTransientError) or self._may_pass(error)):
             raise error
+        self._planned = self._start
         self.error = error
         # A number for the text: what a service says has no place in the arguments of a trigger.
         news = zlib.crc32(str(error).encode(errors="replace"))

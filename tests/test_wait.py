@@ -13,6 +13,7 @@ from airflow_respan.batch import Batch, RequestCounts
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanConfigurationError,
+    RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
     RespanTransientError,
@@ -70,6 +71,15 @@ def test_the_pause_keeps_to_what_the_one_before_had_planned() -> None:
 
     assert 299 < begun(poke_interval=60, next_look_at=planned.isoformat()).pause() <= 300
     assert begun(poke_interval=60, next_look_at=planned.subtract(hours=1).isoformat()).pause() >= 60
+
+
+@pytest.mark.parametrize("seen", [going_on(), RespanTransientError("busy")])
+def test_what_the_one_before_had_planned_is_over_with_a_look_though_that_be_early(seen: Batch | RespanError) -> None:
+    wait = begun(poke_interval=60, next_look_at=pendulum.now("UTC").add(seconds=5).isoformat())
+
+    wait.saw(seen) if isinstance(seen, Batch) else wait.missed(seen)
+
+    assert wait.pause() >= 60
 
 
 def test_the_pause_lasts_as_long_as_the_service_asked() -> None:
