@@ -221,6 +221,14 @@ Losses      {len(amiss)}""")
         print(f"  {line}")
 
 
+def keep_requests(deployment: Deployment, path: Path) -> None:
+    """Write the requests down, beside the logs: what is amiss may only be understood from those around it."""
+    with path.open("w") as out:
+        for request in deployment.sandbox.requests:
+            about = {name: getattr(request, name) for name in ("at", "peer", "method", "path", "query", "status")}
+            out.write(json.dumps(about) + "\n")
+
+
 def explain(deployment: Deployment, home: Path) -> None:
     """Print whatever may tell why something was waited for in vain, as nobody may see the logs later."""
     for log in sorted(home.glob("*.log")):
@@ -270,6 +278,7 @@ def main() -> int:
         logs = list(home.glob("triggerer*.log"))
         amiss += [f"a step of a triggerer took {step:.2f} s" for step in long_steps(logs) if step > LONGEST_STEP]
         report(deployment, amiss, logs)
+        keep_requests(deployment, home / "requests.jsonl")
     print(f"Took        {(time.monotonic() - began) / 60:.1f} minutes")
     if not amiss:
         shutil.rmtree(home)
