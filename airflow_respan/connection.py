@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_respan.exceptions import RespanConfigurationError
+from airflow_respan.address import host_and_port, is_loopback
+from airflow_respan.extra import HEADER_VALUE, Extra
 from airflow_respan.plain import plain
 
 DEFAULT_BASE_URL = "https://api.respan.ai"
@@ -19,10 +19,6 @@ DEFAULT_REQUESTS_PER_MINUTE = 60
 ENCODINGS = ("json", "base64")
 KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 
-_OUR_HEADERS = {"authorization", "host", "content-length", "content-type", "x-data-respan-params"}
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
-_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _URL_CREDENTIALS = re.compile(r"//[^/@\s'\"]+@")
 _SHORTEST_SECRET = 6
 
@@ -74,11 +70,11 @@ class RespanConnection:
 
         :raises RespanConfigurationError: names the connection, the field and what to write there
         """
-        read = _Fields(conn_id, extra)
+        read = Extra(conn_id, extra)
         key = (password or "").strip()
         if not key:
             raise read.error("has no API key", f"Put one in its password field; keys are made at {KEYS_PAGE}")
-        if not _HEADER_VALUE.fullmatch(key):
+        if not HEADER_VALUE.fullmatch(key):
             raise read.error("has a password that no API key can be", "Paste the key anew, without line breaks")
         allow_http = read.flag("allow_http", default=False)
         return cls(
@@ -123,105 +119,7 @@ class RespanConnection:
         return [self._redacted(item) for item in value] if isinstance(value, list) else value
 
 
-class _Fields:
-    """Reads the connection's extra; the form of older Airflows saves everything as text."""
-
-    def __init__(self, conn_id: str, extra: object) -> None:
-        self.conn_id = conn_id
-        if not isinstance(extra, Mapping):
-            raise self.error("has an extra that is not a JSON object", "Write it like {} or leave it out")
-        self.extra = {name: value for name, value in extra.items() if value not in (None, "")}
-
-    def error(self, what: str, advice: str) -> RespanConfigurationError:
-        return RespanConfigurationError(f"Airflow connection {self.conn_id!r} {what}. {advice}.")
-
-    def wrong(self, name: str, wanted: str) -> RespanConfigurationError:
-        # Not the value itself: whoever mixes up two fields would find the secret one in the log.
-        return self.error(f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out")
-
-    def text(self, name: str) -> str | None:
-        value = self.extra.get(name)
-        if value is not None and not (isinstance(value, str) and value.strip().isprintable()):
-            raise self.wrong(name, "a text")
-        return value.strip() or None if value else None
-
-    def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name) or choices[0]
-        if value not in choices:
-            raise self.wrong(name, " or ".join(repr(choice) for choice in choices))
-        return value
-
-    def flag_or_path(self, name: str) -> bool | str:
-        value = self.extra.get(name, True)
-        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
-            return value.strip().lower() == "true"
-        if not isinstance(value, bool | str):
-            raise self.wrong(name, "true, false or the path of a CA bundle")
-        return value
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        value = self.flag_or_path(name) if name in self.extra else default
-        if not isinstance(value, bool):
-            raise self.wrong(name, "true or false")
-        return value
-
-    def seconds(self, name: str, *, default: float) -> float:
-        try:
-            value = float(self.extra.get(name, default))
-        except (TypeError, ValueError, OverflowError):
-            raise self.wrong(name, "a number of seconds") from None
-        if not 0 < value <= 24 * 3600:
-            raise self.wrong(name, "a number of seconds above 0 and of at most a day")
-        return value
-
-    def count(self, name: str, *, default: int) -> int:
-        value = str(self.extra.get(name, default)).strip()
-        # Older Airflows save a number as text.
-        if not re.fullmatch(r"[0-9]{1,9}", value):
-            raise self.wrong(name, "a whole number, 0 or more")
-        return int(value)
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        value = self.extra.get(name, {})
-        try:
-            value = json.loads(value) if isinstance(value, str) else value
-            json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            value = None
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise self.wrong(name, "a JSON object")
-        return dict(value)
-
-    def texts(self, name: str) -> dict[str, str]:
-        value = self.mapping(name)
-        if not all(isinstance(text, str) for text in value.values()):
-            raise self.wrong(name, "a JSON object of texts")
-        return value
-
-    def proxies(self, name: str) -> dict[str, str]:
-        value = self.texts(name)
-        try:
-            for proxy in value.values():
-                _host_and_port(proxy)
-        except ValueError:
-            wanted = 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}'
-            raise self.wrong(name, wanted) from None
-        return value
-
-    def headers(self, name: str) -> dict[str, str]:
-        value = {header: text.strip() for header, text in self.texts(name).items()}
-        for header, text in value.items():
-            if not _HEADER_NAME.fullmatch(header) or not _HEADER_VALUE.fullmatch(text):
-                raise self.wrong(name, "a JSON object of HTTP headers (ASCII, no line breaks)")
-            if header.lower() in _OUR_HEADERS:
-                raise self.error(
-                    f"sets the header {header!r} in its extra field {name!r}, which the provider sets itself",
-                    "Use the password for the key and respan_params for tracking parameters",
-                )
-        return value
-
-
-def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
+def _base_url(read: Extra, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
     """Make one URL of all the spellings: with ``/api`` or without, with a scheme or without, port apart or not."""
     text = (host or "").strip() or DEFAULT_BASE_URL
     advice = f"Write it like {DEFAULT_BASE_URL}"
@@ -229,7 +127,7 @@ def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int 
         text = f"//[{text}]" if text.count(":") > 1 and "[" not in text else f"//{text}"
     try:
         parts = urlsplit(text)
-        name, own_port = _host_and_port(text)
+        name, own_port = host_and_port(text)
     except ValueError:
         raise read.error("has a host that is no URL", advice) from None
     if port and not 0 < port < 2**16:
@@ -249,25 +147,3 @@ def _base_url(read: _Fields, *, host: str | None, schema: str | None, port: int 
     path = path.removesuffix("/api/v1") if path.endswith("/api/v1") else path.removesuffix("/api")
     shown_name = f"[{name}]" if ":" in name else name
     return f"{scheme}://{shown_name}{f':{port}' if port else ''}{path.rstrip('/')}"
-
-
-def _host_and_port(url: str) -> tuple[str, int | None]:
-    """Find what the HTTP libraries will connect to; they disagree about whatever is not plain ASCII.
-
-    :raises ValueError: if there is no such thing in the URL
-    """
-    parts = urlsplit(url)
-    name = parts.hostname or ""
-    if not re.fullmatch(r"[\x21-\x7e]+", url) or "\\" in url:
-        raise ValueError("not plain ASCII")
-    if not _HOST_NAME.fullmatch(name):
-        ipaddress.ip_address(name)
-    return name, parts.port
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from airflow_respan import protocol
-from airflow_respan.connection import RespanConnection, is_loopback
+from airflow_respan.address import is_loopback
+from airflow_respan.connection import RespanConnection
 from airflow_respan.exceptions import RespanConfigurationError
 from airflow_respan.multipart import FileBody
 from tests.properties import strategies
