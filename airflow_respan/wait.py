@@ -101,7 +101,6 @@ class BatchWait:
 
         :return: whether the batch has ended
         """
-        self._planned = self._start
         if self.error:
             log.info("Respan answers again about batch %s.", self.batch_id)
         elif batch is self.batch and not self._is_silent_for_long():
@@ -122,7 +121,6 @@ class BatchWait:
         """
         if not (self.silent_fail or isinstance(error, RespanTransientError) or self._may_pass(error)):
             raise error
-        self._planned = self._start
         self.error = error
         # A number for the text: what a service says has no place in the arguments of a trigger.
         news = zlib.crc32(str(error).encode(errors="replace"))
@@ -132,7 +130,7 @@ class BatchWait:
         """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
         left = max(0.0, self.seconds_left())
         seconds = self._planned - time.time()
-        if seconds <= 0:
+        if seconds <= 0 or self.batch or self.error:  # what the one before planned is over with a look, be it early
             seconds = self._usual_pause()
         return seconds if seconds < left - A_MOMENT else left
 
