@@ -274,11 +274,12 @@ def main() -> int:
             except TimeoutError:
                 explain(deployment, home)
                 raise
+            finally:
+                keep_requests(deployment, home / "requests.jsonl")
             amiss = judge(deployment, found(deployment, home / "seen.jsonl"), options.interval)
         logs = list(home.glob("triggerer*.log"))
         amiss += [f"a step of a triggerer took {step:.2f} s" for step in long_steps(logs) if step > LONGEST_STEP]
         report(deployment, amiss, logs)
-        keep_requests(deployment, home / "requests.jsonl")
     print(f"Took        {(time.monotonic() - began) / 60:.1f} minutes")
     if not amiss:
         shutil.rmtree(home)
