@@ -29,13 +29,13 @@ os.environ.update(
     }
 )
 
-from airflow_respan import protocol  # noqa: E402
-from airflow_respan.async_client import AsyncRespanClient  # noqa: E402
-from airflow_respan.batch import Batch  # noqa: E402
-from airflow_respan.client import RespanClient  # noqa: E402
-from airflow_respan.connection import RespanConnection  # noqa: E402
+from airflow_respan.api import endpoints  # noqa: E402
+from airflow_respan.api.async_client import AsyncRespanClient  # noqa: E402
+from airflow_respan.api.batch import Batch  # noqa: E402
+from airflow_respan.api.client import RespanClient  # noqa: E402
+from airflow_respan.api.connection import RespanConnection  # noqa: E402
+from airflow_respan.api.request import Request  # noqa: E402
 from airflow_respan.hooks.respan import RespanHook  # noqa: E402
-from airflow_respan.request import Request  # noqa: E402
 from airflow_respan.sandbox import RespanSandbox  # noqa: E402
 
 # "suite": the same examples in each run. "search" looks further, and elsewhere each time.
@@ -52,6 +52,7 @@ settings.load_profile("suite")
 
 CHECKOUT = Path(__file__).parent.parent
 FIXTURES = Path(__file__).parent / "fixtures"
+PAGE = 4096
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def get_batch_once(request: pytest.FixtureRequest) -> Callable[[RespanConnection
     """Retrieve ``batch_abc123`` on either side, without the second try and the pause before it."""
 
     def asked(connection: RespanConnection) -> Request[Batch]:
-        return replace(protocol.get_batch(connection, "batch_abc123"), idempotent=False)
+        return replace(endpoints.get_batch(connection, "batch_abc123"), idempotent=False)
 
     def on_worker(connection: RespanConnection) -> Batch:
         with closing(RespanClient(connection)) as client:
@@ -143,3 +144,24 @@ def run_dag_file(airflow_db: None) -> Callable[..., subprocess.CompletedProcess[
         )
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Make a disk of so many pages, which is full soon."""
+    mounted = []
+
+    def mount(pages: int) -> Path:
+        path = tmp_path / f"disk-{len(mounted)}"
+        path.mkdir()
+        options = f"size={pages * PAGE}"
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"a full disk needs the right to mount one: {done.stderr.strip()}")
+        mounted.append(path)
+        return path
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", str(path)], check=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_respan.connection import KEYS_PAGE, RespanConnection
+from airflow_respan.api.connection import KEYS_PAGE, RespanConnection
 from airflow_respan.exceptions import RespanError, RespanMissingConnectionError, RespanTransientError
 
 if TYPE_CHECKING:

@@ -11,18 +11,19 @@ from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_respan import get_provider_info, protocol
+from airflow_respan import get_provider_info
+from airflow_respan.api import endpoints
 from airflow_respan.exceptions import RespanAuthenticationError, RespanError
 from airflow_respan.hooks.lookup import alook_up, look_up
 
 if TYPE_CHECKING:
-    from airflow_respan.async_client import AsyncRespanClient, Permit
-    from airflow_respan.batch import Batch
-    from airflow_respan.client import RespanClient
-    from airflow_respan.connection import RespanConnection
-    from airflow_respan.file import RespanFile
-    from airflow_respan.page import BatchPage
-    from airflow_respan.request import Request
+    from airflow_respan.api.async_client import AsyncRespanClient, Permit
+    from airflow_respan.api.batch import Batch
+    from airflow_respan.api.client import RespanClient
+    from airflow_respan.api.connection import RespanConnection
+    from airflow_respan.api.file import RespanFile
+    from airflow_respan.api.page import BatchPage
+    from airflow_respan.api.request import Request
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,7 +71,7 @@ class RespanHook(BaseHook):
         :param respan_params: tracking parameters (``customer_identifier`` and the like), on top of the connection's
         :param provider_id: the provider that the batch went to, instead of the connection's
         """
-        return self._send(protocol.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
+        return self._send(endpoints.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
 
     async def aget_batch(
         self,
@@ -80,7 +81,7 @@ class RespanHook(BaseHook):
         provider_id: str | None = None,
     ) -> Batch:
         """Retrieve a batch from a trigger; the same as :meth:`get_batch`."""
-        return await self._asend(protocol.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
+        return await self._asend(endpoints.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
 
     def list_batches(self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None) -> BatchPage:
         """List one page of batches, newest first. Lists can be stale: decide by :meth:`get_batch`.
@@ -89,13 +90,13 @@ class RespanHook(BaseHook):
         :param after: the id that the page comes after: ``next_after`` of the page before
         :param provider_id: the provider whose batches to list, instead of the connection's
         """
-        return self._send(protocol.list_batches, limit=limit, after=after, provider_id=provider_id)
+        return self._send(endpoints.list_batches, limit=limit, after=after, provider_id=provider_id)
 
     async def alist_batches(
         self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None
     ) -> BatchPage:
         """List batches from a trigger; the same as :meth:`list_batches`."""
-        return await self._asend(protocol.list_batches, limit=limit, after=after, provider_id=provider_id)
+        return await self._asend(endpoints.list_batches, limit=limit, after=after, provider_id=provider_id)
 
     def create_batch(
         self,
@@ -125,7 +126,7 @@ class RespanHook(BaseHook):
         :param provider_id: the provider to send the batch to, instead of the connection's
         """
         return self._send(
-            protocol.create_batch,
+            endpoints.create_batch,
             input_file_id=input_file_id,
             endpoint=endpoint,
             completion_window=completion_window,
@@ -140,11 +141,11 @@ class RespanHook(BaseHook):
 
     def cancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
         """Ask for a batch to be cancelled; it is ``cancelling`` for up to 10 minutes before it is ``cancelled``."""
-        return self._send(protocol.cancel_batch, batch_id, provider_id=provider_id)
+        return self._send(endpoints.cancel_batch, batch_id, provider_id=provider_id)
 
     async def acancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
         """Cancel a batch from a trigger; the same as :meth:`cancel_batch`."""
-        return await self._asend(protocol.cancel_batch, batch_id, provider_id=provider_id)
+        return await self._asend(endpoints.cancel_batch, batch_id, provider_id=provider_id)
 
     def upload_file(
         self,
@@ -168,7 +169,7 @@ class RespanHook(BaseHook):
                     opened, filename=filename or path.name, purpose=purpose, provider_id=provider_id
                 )
         return self._send(
-            protocol.upload_file,
+            endpoints.upload_file,
             file,
             filename=filename or "batch.jsonl",
             purpose=purpose,
@@ -180,15 +181,15 @@ class RespanHook(BaseHook):
 
         :param provider_id: the provider whose files to list, instead of the connection's
         """
-        return self._send(protocol.list_files, provider_id=provider_id)
+        return self._send(endpoints.list_files, provider_id=provider_id)
 
     def get_file(self, file_id: str, *, provider_id: str | None = None) -> RespanFile:
         """Retrieve what is known about a file; its content is for :meth:`download_file`."""
-        return self._send(protocol.get_file, file_id, provider_id=provider_id)
+        return self._send(endpoints.get_file, file_id, provider_id=provider_id)
 
     def delete_file(self, file_id: str, *, provider_id: str | None = None) -> None:
         """Delete a file for good."""
-        self._send(protocol.delete_file, file_id, provider_id=provider_id)
+        self._send(endpoints.delete_file, file_id, provider_id=provider_id)
 
     def iter_file_content(self, file_id: str, *, provider_id: str | None = None) -> Iterator[bytes]:
         """Give the content of a file in pieces, in constant memory.
@@ -280,7 +281,7 @@ class RespanHook(BaseHook):
 
     async def _aclient(self, settings: RespanConnection | None = None) -> AsyncRespanClient:
         """Give the newest client of this event loop; those before it stay open for whoever still uses them."""
-        from airflow_respan.async_client import AsyncRespanClient
+        from airflow_respan.api.async_client import AsyncRespanClient
 
         def usable() -> AsyncRespanClient | None:
             loop = asyncio.get_running_loop()
@@ -300,7 +301,7 @@ class RespanHook(BaseHook):
 
     @staticmethod
     def _content(client: RespanClient, file_id: str, provider_id: str | None) -> Request[None]:
-        return protocol.file_content(client.connection, file_id, provider_id=provider_id)
+        return endpoints.file_content(client.connection, file_id, provider_id=provider_id)
 
     def _size(self, file_id: str, provider_id: str | None) -> Callable[[], int | None]:
         def ask() -> int | None:
@@ -313,7 +314,7 @@ class RespanHook(BaseHook):
 
     @staticmethod
     def _new_client(settings: RespanConnection) -> RespanClient:
-        from airflow_respan.client import RespanClient
+        from airflow_respan.api.client import RespanClient
 
         return RespanClient(settings)
 

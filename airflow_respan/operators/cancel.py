@@ -10,14 +10,14 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_respan.exceptions import RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.verdict import describe
-from airflow_respan.waiting import BatchWaitingOperator, in_seconds
-from airflow_respan.xcom import batch_xcoms
+from airflow_respan.operators.waiting import BatchWaitingOperator, in_seconds
+from airflow_respan.waiting.outcome import describe
+from airflow_respan.waiting.xcom import batch_xcoms
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_respan.batch import Batch
+    from airflow_respan.api.batch import Batch
 
 
 class RespanCancelBatchOperator(BatchWaitingOperator):

@@ -12,16 +12,16 @@ from airflow.providers.common.compat.sdk import AirflowException, conf
 
 from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanStorageError, RespanTransientError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.mark import file_name, fingerprint, marked
-from airflow_respan.verdict import checked_ratio, checked_statuses
-from airflow_respan.waiting import BatchWaitingOperator, in_seconds
+from airflow_respan.operators.waiting import BatchWaitingOperator, in_seconds
+from airflow_respan.submission.identity import file_name, fingerprint, marked
+from airflow_respan.waiting.outcome import checked_ratio, checked_statuses
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_respan.batch import Batch
-    from airflow_respan.operators.earlier import EarlierAttempts
-    from airflow_respan.wait import BatchWait
+    from airflow_respan.api.batch import Batch
+    from airflow_respan.submission.previous_attempts import EarlierAttempts
+    from airflow_respan.waiting.policy import BatchWait
 
 POLICIES = ("fail", "resubmit")
 
@@ -202,7 +202,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
 
     def _earlier_attempts(self, context: Context) -> EarlierAttempts:
         # Imported when it is needed: DAG files are parsed far more often than they run.
-        from airflow_respan.operators.earlier import EarlierAttempts
+        from airflow_respan.submission.previous_attempts import EarlierAttempts
 
         return EarlierAttempts(self, context)
 
@@ -218,7 +218,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             raise ValueError(f"{given[0]} of task {self.task_id!r} is {value!r}: its template gave nothing")
 
     def _batch_of_checked(self, context: Context, earlier: EarlierAttempts) -> Batch:
-        from airflow_respan.batch_input import check_and_copy
+        from airflow_respan.submission.input import check_and_copy
 
         with _temporary_file() as file:
             try:
@@ -347,8 +347,8 @@ def _temporary_file() -> Iterator[IO[bytes]]:
 
 
 def _lines_at(path: str) -> Iterable[bytes]:
-    from airflow_respan.batch_input import lines_of
-    from airflow_respan.store import opened
+    from airflow_respan.storage import opened
+    from airflow_respan.submission.input import lines_of
 
     with opened(path) as file:
         yield from lines_of(file)

@@ -111,7 +111,7 @@ class RespanBatchResultsOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Land the results, and give the manifest."""
-        from airflow_respan.operators.delivery import Delivery
+        from airflow_respan.results.landing import Delivery
 
         manifest = Delivery(self).run()
         if self.do_xcom_push:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_respan.batch import TERMINAL_STATUSES
+from airflow_respan.api.batch import TERMINAL_STATUSES
 from airflow_respan.sandbox.files import SandboxFile
 from airflow_respan.sandbox.work import Outcome
 

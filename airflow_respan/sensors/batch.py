@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue, conf
 
+from airflow_respan.compat import AirflowRescheduleException, ending, started_at
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.sensors.rules import AirflowRescheduleException, ending, started_at
-from airflow_respan.verdict import checked_ratio, checked_statuses
-from airflow_respan.wait import BatchWait
-from airflow_respan.waiting import DEFERRAL_MARGIN, BatchWaitingOperator, in_seconds
+from airflow_respan.operators.waiting import DEFERRAL_MARGIN, BatchWaitingOperator, in_seconds
+from airflow_respan.waiting.outcome import checked_ratio, checked_statuses
+from airflow_respan.waiting.policy import BatchWait
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

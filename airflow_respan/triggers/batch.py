@@ -9,12 +9,12 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 import airflow_respan
-from airflow_respan.batch import Batch
+from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanBatchTimeout, RespanError
 from airflow_respan.hooks.respan import RespanHook
-from airflow_respan.triggers.event import event_of
-from airflow_respan.triggers.poller import polling
-from airflow_respan.wait import BatchWait
+from airflow_respan.polling.poller import polling
+from airflow_respan.waiting.event import event_of
+from airflow_respan.waiting.policy import BatchWait
 
 
 class RespanBatchTrigger(BaseTrigger):
@@ -28,8 +28,8 @@ class RespanBatchTrigger(BaseTrigger):
     :param provider_id: the provider that the batch went to, or None for the connection's
     :param cancel_on_kill: cancel the batch when somebody marks the deferred task failed or successful, or clears
         it (Airflow 3.3 and later; earlier ones do not tell)
-    :param wait: the fields of :class:`~airflow_respan.wait.BatchWait`, ``batch_id`` first of all; others, from a task
-        that another release deferred, are passed over with a warning
+    :param wait: the fields of :class:`~airflow_respan.waiting.policy.BatchWait`, ``batch_id`` first of all; others,
+        from a task that another release deferred, are passed over with a warning
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RespanBatchTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield what ended the wait; see :mod:`airflow_respan.triggers.event`."""
+        """Wait, and yield what ended the wait; see :mod:`airflow_respan.waiting.event`."""
         end: Batch | Exception
         try:
             end = await self._end()

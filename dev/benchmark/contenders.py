@@ -60,7 +60,7 @@ def _respan_connection(url: str, budget: int) -> dict[str, Any]:
 def _respan_first_looks() -> dict[str, dict[str, Any]]:
     """Tell the log of each batch, as the sensor does, and the trigger that it was told."""
     from airflow_respan.hooks.respan import RespanHook
-    from airflow_respan.wait import BatchWait
+    from airflow_respan.waiting.policy import BatchWait
 
     hook, after, seen = RespanHook("benchmark"), None, {}
     while True:

@@ -71,7 +71,7 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
     :param tries: path of a batch -> how many tries its task has had
     """
     # With it comes Airflow, which looks for its database once and for all: not before somebody has said where that is.
-    from airflow_respan.triggers.watch import EARLY
+    from airflow_respan.polling.subscriber import EARLY
 
     looks, pages = defaultdict(list), []
     for request in requests:

@@ -16,7 +16,7 @@ import requests
 from packaging.version import Version
 from playwright.sync_api import Page, Response, expect
 
-from airflow_respan.connection import RespanConnection
+from airflow_respan.api.connection import RespanConnection
 from airflow_respan.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_respan.sandbox import RespanSandbox
 from tests.form.conftest import Server

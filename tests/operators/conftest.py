@@ -1,4 +1,4 @@
-"""Tasks in processes of their own, and disks that are soon full."""
+"""Tasks in processes of their own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-PAGE = 4096
 
 WITHOUT = """
 import json, sys
@@ -47,24 +44,3 @@ def said(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -
     """Give all that was logged until now: by Airflow's own logger on the output, by ours as usual."""
     caplog.set_level(logging.INFO)
     return lambda: capsys.readouterr().out + caplog.text
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Make a disk of so many pages, which is full soon."""
-    mounted = []
-
-    def mount(pages: int) -> Path:
-        path = tmp_path / f"disk-{len(mounted)}"
-        path.mkdir()
-        options = f"size={pages * PAGE}"
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"a full disk needs the right to mount one: {done.stderr.strip()}")
-        mounted.append(path)
-        return path
-
-    yield mount
-    for path in mounted:
-        subprocess.run(["umount", str(path)], check=True)

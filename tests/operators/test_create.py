@@ -26,8 +26,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.operators.batch import RespanCreateBatchOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
-from tests.conftest import CHECKOUT
-from tests.operators.conftest import PAGE
+from tests.conftest import CHECKOUT, PAGE
 from tests.operators.holding import Hold, holding_proxy
 from tests.operators.modes import ENDED, MODES, Outcome, Store, TaskInstance, attempt, context_of, create, request
 from tests.sensors.modes import through_the_database

@@ -14,7 +14,7 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.landing import BLOCK
+from airflow_respan.results.folder import BLOCK
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
 from tests.operators.modes import attempt, create, request

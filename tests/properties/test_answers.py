@@ -8,23 +8,23 @@ import pendulum
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_respan import answers, protocol
-from airflow_respan.answers import LONGEST_RETRY_AFTER, Answer
-from airflow_respan.batch import Batch
-from airflow_respan.connection import RespanConnection
+from airflow_respan.api import endpoints, response
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.request import Request
+from airflow_respan.api.response import LONGEST_RETRY_AFTER, Answer
 from airflow_respan.exceptions import RespanError, RespanTransientError
-from airflow_respan.request import Request
 from tests.properties import strategies
 from tests.properties.strategies import BATCH_ID, KEY
 
 CONNECTION = RespanConnection(conn_id="respan_default", api_key=KEY)
 CALLS: list[Request[Any]] = [
-    protocol.get_batch(CONNECTION, BATCH_ID),
-    protocol.list_batches(CONNECTION),
-    protocol.create_batch(CONNECTION, input_file_id="file-1", endpoint="/v1/x", completion_window="24h"),
-    protocol.get_file(CONNECTION, "file-1"),
-    protocol.list_files(CONNECTION),
-    protocol.delete_file(CONNECTION, "file-1"),
+    endpoints.get_batch(CONNECTION, BATCH_ID),
+    endpoints.list_batches(CONNECTION),
+    endpoints.create_batch(CONNECTION, input_file_id="file-1", endpoint="/v1/x", completion_window="24h"),
+    endpoints.get_file(CONNECTION, "file-1"),
+    endpoints.list_files(CONNECTION),
+    endpoints.delete_file(CONNECTION, "file-1"),
 ]
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 
@@ -52,8 +52,8 @@ def test_every_answer_is_a_result_or_an_error_that_names_the_culprit(
     answer = Answer(status=status, headers=headers, body=body)
 
     try:
-        following = answers.redirected(request, answer)
-        result = None if following else answers.read_answer(request, answer)
+        following = response.redirected(request, answer)
+        result = None if following else response.read_answer(request, answer)
     except RespanError as error:
         assert_names_the_culprit(error, request, status)
         return
@@ -70,7 +70,7 @@ def test_every_answer_is_a_result_or_an_error_that_names_the_culprit(
 
 @given(strategies.headers, strategies.bodies)
 def test_the_time_to_wait_is_bounded_in_all_its_forms(headers: dict[str, str], body: bytes) -> None:
-    seconds = answers.retry_after(Answer(status=429, headers=headers, body=body), now=NOW)
+    seconds = response.retry_after(Answer(status=429, headers=headers, body=body), now=NOW)
 
     assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
 
@@ -78,6 +78,6 @@ def test_the_time_to_wait_is_bounded_in_all_its_forms(headers: dict[str, str], b
 @given(strategies.json_values)
 def test_the_time_to_wait_in_a_body_is_bounded(value: Any) -> None:
     body = strategies.written({"detail": "Rate limit exceeded", "retry_after": value})
-    seconds = answers.retry_after(Answer(status=429, headers={}, body=body), now=NOW)
+    seconds = response.retry_after(Answer(status=429, headers={}, body=body), now=NOW)
 
     assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER

@@ -12,11 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from airflow_respan import protocol
-from airflow_respan.address import is_loopback
-from airflow_respan.connection import RespanConnection
+from airflow_respan.api import endpoints
+from airflow_respan.api.address import is_loopback
+from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.multipart import FileBody
 from airflow_respan.exceptions import RespanConfigurationError
-from airflow_respan.multipart import FileBody
 from tests.properties import strategies
 from tests.properties.strategies import KEY
 
@@ -72,7 +72,7 @@ def test_a_connection_can_be_used_or_says_which_field_is_wrong(
         assert not any(secret in message for secret in SECRETS)
         return
 
-    request = protocol.get_batch(connection, "batch_abc123")
+    request = endpoints.get_batch(connection, "batch_abc123")
     parts = urlsplit(request.url)
     prepared = requests.Request(request.method, request.url, headers={**request.headers}).prepare()
     assert parts.scheme == "https" or connection.allow_http or is_loopback(parts.hostname or "")
@@ -87,7 +87,7 @@ def test_a_connection_can_be_used_or_says_which_field_is_wrong(
 def test_ids_and_parameters_stay_what_and_where_they_are(batch_id: str, provider_id: str, params: Any) -> None:
     connection = RespanConnection(conn_id="respan_default", api_key=KEY)
     try:
-        request = protocol.get_batch(connection, batch_id, provider_id=provider_id, respan_params=params)
+        request = endpoints.get_batch(connection, batch_id, provider_id=provider_id, respan_params=params)
     except ValueError as error:
         assert str(error).startswith(  # noqa: PT017 (either may be)
             ("batch_id is ", "provider_id is ", "respan_params cannot be sent as JSON: ")
@@ -111,7 +111,7 @@ def test_no_name_of_a_file_leaves_its_place_in_the_form(provider_id: str, filena
 
     connection = RespanConnection(conn_id="respan_default", api_key=KEY)
     try:
-        request = protocol.upload_file(connection, io.BytesIO(b"{}"), filename=filename, provider_id=provider_id)
+        request = endpoints.upload_file(connection, io.BytesIO(b"{}"), filename=filename, provider_id=provider_id)
     except ValueError as error:
         assert str(error).startswith("provider_id is ")  # noqa: PT017 (either may be)
         return

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_respan.batch import Batch
+from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanAPIError, RespanBatchTimeout, RespanError
-from airflow_respan.triggers.event import end_of, event_of
-from airflow_respan.wait import JITTER, BatchWait
+from airflow_respan.waiting.event import end_of, event_of
+from airflow_respan.waiting.policy import JITTER, BatchWait
 from tests.properties import strategies
 
 ERRORS = st.sampled_from([RespanError, RespanAPIError, RespanBatchTimeout])

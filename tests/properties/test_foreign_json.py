@@ -10,14 +10,14 @@ from airflow.sdk.serde import deserialize, serialize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.batch import LONGEST_WORD, TERMINAL_STATUSES, Batch
-from airflow_respan.file import RespanFile
-from airflow_respan.ongoing import progress
-from airflow_respan.page import BatchPage
-from airflow_respan.plain import plain
-from airflow_respan.verdict import describe, judge
-from airflow_respan.wait import BatchWait
-from airflow_respan.xcom import batch_xcoms
+from airflow_respan.api.batch import LONGEST_WORD, TERMINAL_STATUSES, Batch
+from airflow_respan.api.file import RespanFile
+from airflow_respan.api.json_safe import plain
+from airflow_respan.api.page import BatchPage
+from airflow_respan.waiting.outcome import describe, judge
+from airflow_respan.waiting.policy import BatchWait
+from airflow_respan.waiting.progress import progress
+from airflow_respan.waiting.xcom import batch_xcoms
 from tests.properties import strategies
 
 

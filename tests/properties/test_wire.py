@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_respan.batch import Batch
-from airflow_respan.connection import RespanConnection
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.connection import RespanConnection
 from airflow_respan.exceptions import RespanError
+from tests.api.raw_server import raw_server
 from tests.properties import strategies
 from tests.properties.strategies import BATCH_ID, KEY
-from tests.raw_server import raw_server
 
 BATCH = strategies.written(strategies.SEED)
 LENGTH = b"Content-Length: %d\r\n\r\n" % len(BATCH)

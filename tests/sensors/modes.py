@@ -13,8 +13,8 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
+from airflow_respan.compat import AirflowRescheduleException
 from airflow_respan.sensors.batch import RespanBatchSensor
-from airflow_respan.sensors.rules import AirflowRescheduleException
 from airflow_respan.triggers.batch import RespanBatchTrigger
 
 

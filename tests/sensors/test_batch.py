@@ -225,7 +225,7 @@ def test_an_unknown_status_is_warned_of_once(
 
     wait_for(batch_id, mode)
 
-    waiting = [record for record in caplog.records if record.name == "airflow_respan.wait"]
+    waiting = [record for record in caplog.records if record.name == "airflow_respan.waiting.policy"]
     warnings = [record.getMessage() for record in waiting if record.levelno == logging.WARNING]
     expected = f"Batch {batch_id} has the status 'rescheduled', which is not documented; waiting on."
     # Once by each process that waits: a deferred wait begins on a worker and goes on in a triggerer.
@@ -236,11 +236,11 @@ def test_an_unknown_status_is_warned_of_once(
 def test_only_news_is_logged(connected: RespanSandbox, caplog: pytest.LogCaptureFixture, mode: str) -> None:
     batch_id = connected.add_batch(request_counts={"total": 2, "completed": 0, "failed": 0})
     end_after_looks(connected, batch_id, looks=6)
-    caplog.set_level(logging.INFO, logger="airflow_respan.wait")
+    caplog.set_level(logging.INFO, logger="airflow_respan.waiting.policy")
 
     wait_for(batch_id, mode, poke_interval=0.1)
 
-    told = [record.getMessage() for record in caplog.records if record.name == "airflow_respan.wait"]
+    told = [record.getMessage() for record in caplog.records if record.name == "airflow_respan.waiting.policy"]
     [line] = told
     assert re.fullmatch(
         rf"Batch {batch_id} is in_progress, 0 of 2 requests completed, 0 failed \(0%\), [\d.]+ seconds old, "

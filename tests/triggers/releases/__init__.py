@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 import airflow_respan
-from airflow_respan.batch import Batch
+from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
@@ -21,7 +21,7 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
 )
 from airflow_respan.sandbox import RespanSandbox
-from airflow_respan.triggers.event import event_of
+from airflow_respan.waiting.event import event_of
 from tests.sensors.modes import TaskInstance, make_sensor
 
 FOLDER = Path(__file__).parent

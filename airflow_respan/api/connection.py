@@ -1,0 +1,149 @@
+"""How an Airflow connection becomes the settings of a client: once, for workers and triggerers alike. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_respan.api.address import host_and_port, is_loopback
+from airflow_respan.api.connection_extra import HEADER_VALUE, Extra
+from airflow_respan.api.json_safe import plain
+
+DEFAULT_BASE_URL = "https://api.respan.ai"
+DEFAULT_TIMEOUT = 30.0
+DEFAULT_REQUESTS_PER_MINUTE = 60
+ENCODINGS = ("json", "base64")
+KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
+
+_URL_CREDENTIALS = re.compile(r"//[^/@\s'\"]+@")
+_SHORTEST_SECRET = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class RespanConnection:
+    """What is needed to talk to Respan; its secrets stay out of its ``repr``.
+
+    :param conn_id: the Airflow connection that it came from, for error messages
+    :param api_key: the Respan API key (the connection's password)
+    :param base_url: scheme, host, port and path prefix, without ``/api`` and without a trailing slash
+    :param provider_id: sent with every call unless the call names another; None sends none
+    :param respan_params: default tracking parameters, for the header ``X-Data-Respan-Params``
+    :param respan_params_encoding: ``json`` (as ``seed-retrieve-batch.txt`` has it) or ``base64``
+    :param timeout: seconds after which a call without a whole answer is given up; for the content of a file,
+        seconds without a byte
+    :param verify: whether to check the server's certificate, or the path of a CA bundle or directory
+    :param proxies: scheme -> proxy URL; empty leaves it to the environment (``HTTPS_PROXY``, ``NO_PROXY``)
+    :param headers: further headers for every call
+    :param allow_http: whether the key may travel unencrypted to a host that is not this machine
+    :param requests_per_minute: how many requests all waits of one triggerer may share; 0 for as many as they like
+    """
+
+    conn_id: str
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    provider_id: str | None = None
+    respan_params: Mapping[str, Any] = field(default_factory=dict)
+    respan_params_encoding: str = "json"
+    timeout: float = DEFAULT_TIMEOUT
+    verify: bool | str = True
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    allow_http: bool = False
+    requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
+
+    @classmethod
+    def from_airflow(
+        cls,
+        *,
+        conn_id: str,
+        password: str | None,
+        host: str | None,
+        schema: str | None,
+        port: int | None,
+        extra: object,
+    ) -> RespanConnection:
+        """Read the fields of an Airflow connection; an empty field means its default.
+
+        :raises RespanConfigurationError: names the connection, the field and what to write there
+        """
+        read = Extra(conn_id, extra)
+        key = (password or "").strip()
+        if not key:
+            raise read.error("has no API key", f"Put one in its password field; keys are made at {KEYS_PAGE}")
+        if not HEADER_VALUE.fullmatch(key):
+            raise read.error("has a password that no API key can be", "Paste the key anew, without line breaks")
+        allow_http = read.flag("allow_http", default=False)
+        return cls(
+            conn_id=conn_id,
+            api_key=key,
+            base_url=_base_url(read, host=host, schema=schema, port=port, allow_http=allow_http),
+            provider_id=read.text("provider_id"),
+            respan_params=read.mapping("respan_params"),
+            respan_params_encoding=read.choice("respan_params_encoding", ENCODINGS),
+            timeout=read.seconds("timeout", default=DEFAULT_TIMEOUT),
+            verify=read.flag_or_path("verify"),
+            proxies=read.proxies("proxies"),
+            headers=read.headers("headers"),
+            allow_http=allow_http,
+            requests_per_minute=read.count("requests_per_minute", default=DEFAULT_REQUESTS_PER_MINUTE),
+        )
+
+    def redact(self, text: str) -> str:
+        """Blot the connection's secrets out of a text that came from outside, such as an echoing error body."""
+        for secret in (self.api_key, *self.headers.values()):
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "***")
+        # Proxies have passwords too, those that only the environment knows among them.
+        return _URL_CREDENTIALS.sub("//***@", text) if "@" in text else text
+
+    def clean(self, data: Any) -> Any:
+        """Take out of decoded JSON what Airflow cannot keep (see :mod:`airflow_respan.api.json_safe`), and the secrets.
+
+        A service that echoes the key must not get it into a batch's errors, and so into XCom and logs. Not before
+        it is decoded: JSON has many spellings of one text.
+        """
+        data = plain(data)
+        # Most hold none, and looking for secrets in one text is quicker than in many. A backslash may disguise one.
+        text = json.dumps(data)
+        return self._redacted(data) if "\\" in text or self.redact(text) != text else data
+
+    def _redacted(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, dict):
+            return {self.redact(key): self._redacted(item) for key, item in value.items()}
+        return [self._redacted(item) for item in value] if isinstance(value, list) else value
+
+
+def _base_url(read: Extra, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
+    """Make one URL of all the spellings: with ``/api`` or without, with a scheme or without, port apart or not."""
+    text = (host or "").strip() or DEFAULT_BASE_URL
+    advice = f"Write it like {DEFAULT_BASE_URL}"
+    if "://" not in text:
+        text = f"//[{text}]" if text.count(":") > 1 and "[" not in text else f"//{text}"
+    try:
+        parts = urlsplit(text)
+        name, own_port = host_and_port(text)
+    except ValueError:
+        raise read.error("has a host that is no URL", advice) from None
+    if port and not 0 < port < 2**16:
+        raise read.error(f"has the port {port}", "Write one from 1 to 65535, or leave it out")
+    port = own_port or port
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise read.error("has a host with more than scheme, name, port and path", advice)
+    scheme = parts.scheme or schema or ("http" if is_loopback(name) else "https")
+    if scheme not in ("http", "https"):
+        raise read.error("has a scheme that is neither http nor https", advice)
+    if scheme == "http" and not (allow_http or is_loopback(name)):
+        raise read.error(
+            f"would send the API key unencrypted to {name!r}",
+            "Use https, or set the extra field 'allow_http' to true if the network in between is yours",
+        )
+    path = parts.path.rstrip("/")
+    path = path.removesuffix("/api/v1") if path.endswith("/api/v1") else path.removesuffix("/api")
+    shown_name = f"[{name}]" if ":" in name else name
+    return f"{scheme}://{shown_name}{f':{port}' if port else ''}{path.rstrip('/')}"

@@ -1,0 +1,130 @@
+"""How the fields of an Airflow connection's extra are read: the form of older Airflows saves everything as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_respan.api.address import host_and_port
+from airflow_respan.exceptions import RespanConfigurationError
+
+_OUR_HEADERS = {"authorization", "host", "content-length", "content-type", "x-data-respan-params"}
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+
+
+class Extra:
+    """Reads one field after the other; an empty one counts as none.
+
+    :param conn_id: the connection, for error messages
+    :param extra: the extra, decoded
+    :raises RespanConfigurationError: for what cannot be, as every method does: names the connection and the field
+    """
+
+    def __init__(self, conn_id: str, extra: object) -> None:
+        self.conn_id = conn_id
+        if not isinstance(extra, Mapping):
+            raise self.error("has an extra that is not a JSON object", "Write it like {} or leave it out")
+        self.extra = {name: value for name, value in extra.items() if value not in (None, "")}
+
+    def error(self, what: str, advice: str) -> RespanConfigurationError:
+        """Make the error that names the connection, what is wrong with it, and what to do."""
+        return RespanConfigurationError(f"Airflow connection {self.conn_id!r} {what}. {advice}.")
+
+    def wrong(self, name: str, wanted: str) -> RespanConfigurationError:
+        """Make the error for a field that is not what it should be."""
+        # Not the value itself: whoever mixes up two fields would find the secret one in the log.
+        return self.error(f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out")
+
+    def text(self, name: str) -> str | None:
+        """Give a text; None if it is left out."""
+        value = self.extra.get(name)
+        if value is not None and not (isinstance(value, str) and value.strip().isprintable()):
+            raise self.wrong(name, "a text")
+        return value.strip() or None if value else None
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """Give one of some texts, the first by default."""
+        value = self.text(name) or choices[0]
+        if value not in choices:
+            raise self.wrong(name, " or ".join(repr(choice) for choice in choices))
+        return value
+
+    def flag_or_path(self, name: str) -> bool | str:
+        """Give true or false, or a path; true by default."""
+        value = self.extra.get(name, True)
+        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+        if not isinstance(value, bool | str):
+            raise self.wrong(name, "true, false or the path of a CA bundle")
+        return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Give true or false."""
+        value = self.flag_or_path(name) if name in self.extra else default
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
+        return value
+
+    def seconds(self, name: str, *, default: float) -> float:
+        """Give a number of seconds, above 0 and of at most a day."""
+        try:
+            value = float(self.extra.get(name, default))
+        except (TypeError, ValueError, OverflowError):
+            raise self.wrong(name, "a number of seconds") from None
+        if not 0 < value <= 24 * 3600:
+            raise self.wrong(name, "a number of seconds above 0 and of at most a day")
+        return value
+
+    def count(self, name: str, *, default: int) -> int:
+        """Give a whole number, 0 or more."""
+        value = str(self.extra.get(name, default)).strip()
+        # Older Airflows save a number as text.
+        if not re.fullmatch(r"[0-9]{1,9}", value):
+            raise self.wrong(name, "a whole number, 0 or more")
+        return int(value)
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """Give a JSON object, be it written as text."""
+        value = self.extra.get(name, {})
+        try:
+            value = json.loads(value) if isinstance(value, str) else value
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            value = None
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise self.wrong(name, "a JSON object")
+        return dict(value)
+
+    def texts(self, name: str) -> dict[str, str]:
+        """Give a JSON object of texts."""
+        value = self.mapping(name)
+        if not all(isinstance(text, str) for text in value.values()):
+            raise self.wrong(name, "a JSON object of texts")
+        return value
+
+    def proxies(self, name: str) -> dict[str, str]:
+        """Give scheme -> proxy URL."""
+        value = self.texts(name)
+        try:
+            for proxy in value.values():
+                host_and_port(proxy)
+        except ValueError:
+            wanted = 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}'
+            raise self.wrong(name, wanted) from None
+        return value
+
+    def headers(self, name: str) -> dict[str, str]:
+        """Give further HTTP headers: none that would break a request, none of our own."""
+        value = {header: text.strip() for header, text in self.texts(name).items()}
+        for header, text in value.items():
+            if not _HEADER_NAME.fullmatch(header) or not HEADER_VALUE.fullmatch(text):
+                raise self.wrong(name, "a JSON object of HTTP headers (ASCII, no line breaks)")
+            if header.lower() in _OUR_HEADERS:
+                raise self.error(
+                    f"sets the header {header!r} in its extra field {name!r}, which the provider sets itself",
+                    "Use the password for the key and respan_params for tracking parameters",
+                )
+        return value

@@ -1,0 +1,135 @@
+"""What an answer of the Respan API means: the result, another address, or an error. No I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import pendulum
+
+from airflow_respan.api import failures
+from airflow_respan.api.request import Request
+from airflow_respan.exceptions import RespanError
+
+T = TypeVar("T")
+
+LARGEST_ANSWER = 16 * 2**20
+"""Bytes beyond which an answer other than a file's content is not read; a page of 100 batches is far below."""
+
+LONGEST_RETRY_AFTER = 3600.0
+"""Seconds; a service that asks for more is asked again after this, lest one odd answer silence a wait."""
+
+MAX_REDIRECTS = 3
+
+_TRANSIENT = {408, 409, 425, 429}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_KEPT_IN_URLS = "%/:=&?~#+!$,;'@()*[]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back over HTTP.
+
+    :param status: the HTTP status
+    :param headers: names in lower case
+    :param body: all of it, at most :data:`LARGEST_ANSWER` bytes
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+def read_answer(request: Request[T], answer: Answer) -> T:
+    """Make the result of an answer.
+
+    :raises RespanAuthenticationError: for 401 and 403
+    :raises RespanNotFoundError: for 404
+    :raises RespanAPIError: for every other answer that would come again
+    :raises RespanTransientError: for an answer that may pass, a success that is not what was asked among them
+    """
+    if not 200 <= answer.status < 300:
+        raise failure(request, answer)
+    data = failures.decode(answer.body)
+    try:
+        return request.read(data)
+    except ValueError as error:
+        reason = failures.not_json(answer.body) if data is None else error
+        raise failures.unusable(
+            request, f"answered {answer.status} with something that was not asked for ({reason})"
+        ) from None
+
+
+def failure(request: Request[Any], answer: Answer) -> RespanError:
+    """Make the error that an unsuccessful answer stands for."""
+    if 400 <= answer.status < 500 and answer.status not in _TRANSIENT:
+        return failures.refused(request, answer.status, answer.body)
+    return failures.unusable(
+        request,
+        f"answered {failures.status_words(answer.status)}: {failures.said(answer.body)}",
+        status_code=answer.status,
+        retry_after=retry_after(answer, now=pendulum.now("UTC")),
+    )
+
+
+def redirected(request: Request[T], answer: Answer) -> Request[T] | None:
+    """Give the request that an answer redirects to, or None if it does not redirect.
+
+    :raises RespanAPIError: if it leads to another scheme, host or port: the key does not go there
+    """
+    if answer.status not in _REDIRECTS or not answer.headers.get("location"):
+        return None
+    try:
+        target = quote(urljoin(request.url, answer.headers["location"]), safe=_KEPT_IN_URLS)
+        origin, at_home = _origin(target), _origin(request.url) == _origin(target)
+    except ValueError:
+        target, origin, at_home = "", "an address that is none", False
+    if request.method != "GET" or not at_home or "@" in urlsplit(target).netloc:
+        raise failures.redirect_refused(request, answer.status, origin)
+    return replace(request, url=target)
+
+
+def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
+    """Find how long to leave the service alone: in the body (as Respan does it), or in a header.
+
+    :return: seconds, at most :data:`LONGEST_RETRY_AFTER`, or None if the answer does not say
+    """
+    body = failures.decode(answer.body)
+    from_body = body.get("retry_after") if isinstance(body, Mapping) else None
+    from_header = answer.headers.get("retry-after")
+
+    def until(moment: float) -> float:
+        return moment - now.timestamp()
+
+    def until_date(text: str) -> float:
+        # HTTP's older form of a date names no zone; all of them are in UTC.
+        return until(pendulum.instance(parsedate_to_datetime(text)).timestamp())
+
+    def until_reset(text: str) -> float:
+        # Services give a reset as seconds to go, or as Unix time in seconds or milliseconds.
+        reset = float(text)
+        return until(reset / 1000 if reset > 1e11 else reset) if reset > 1e9 else reset
+
+    found: list[tuple[Callable[[Any], float], Any]] = [
+        (float, from_body),
+        (float, from_header),
+        (until_date, from_header),
+        (until_reset, answer.headers.get("x-ratelimit-reset")),
+    ]
+    for read, value in found:
+        try:
+            seconds = read(value)
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            continue
+        if math.isfinite(seconds):
+            return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+    return None
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"

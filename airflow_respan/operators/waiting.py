@@ -1,0 +1,198 @@
+"""What every task that waits for a batch does, sensor and operators alike: look, pause or defer, conclude."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, PokeReturnValue
+
+from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
+from airflow_respan.waiting.event import end_of
+from airflow_respan.waiting.outcome import judge
+from airflow_respan.waiting.policy import BatchWait
+from airflow_respan.waiting.xcom import batch_xcoms
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_respan.api.batch import Batch
+    from airflow_respan.hooks.respan import RespanHook
+
+DEFERRAL_MARGIN = timedelta(minutes=10)
+"""How much later than the trigger's deadline Airflow itself ends a deferral: a backstop for lost triggers."""
+
+TRIGGER_FAILED = "__fail__"
+"""Airflow's name for "resume this task only to fail it" (``TRIGGER_FAIL_REPR``, whose home differs by version)."""
+
+
+class BatchWaitingOperator(BaseOperator):
+    """The wait of a task. Whoever inherits says which batch, since when, and what its end is worth.
+
+    The attributes below are its arguments, as the sensor describes them.
+    """
+
+    batch_id: str | None
+    respan_conn_id: str
+    respan_params: Mapping[str, Any] | None
+    provider_id: str | None
+    success_statuses: Collection[str]
+    max_failed_ratio: float
+    not_found_grace: float
+    poke_interval: float
+    timeout: float
+    deferrable: bool
+    cancel_on_kill: bool
+    _unrendered: object = None
+    """What ``batch_id`` was before it was rendered, for the complaint that it gave nothing."""
+
+    @cached_property
+    def hook(self) -> RespanHook:
+        """The hook that this task calls through."""
+        # Imported when it is needed, like the trigger: DAG files are parsed far more often than they run.
+        from airflow_respan.hooks.respan import RespanHook
+
+        return RespanHook(self.respan_conn_id)
+
+    def execute_complete(self, context: Context, event: Any = None, begun_at: str | None = None, **_: Any) -> Any:
+        """Go on after a deferral.
+
+        :param event: what the trigger yielded; whatever cannot be trusted is looked up again
+        :param begun_at: when the wait began
+        :param _: what another release, which deferred the task, may have noted besides
+        """
+        wait = self._begin(begun_at or self._started_at(context))
+        end = end_of(event)
+        if isinstance(end, Exception):
+            raise end
+        if end is not None and end.id == wait.batch_id:
+            return self._conclude(context, end)
+        self.log.warning("Resumed without a usable event (%.200r); looking at the batch again.", event)
+        return self._go_on(context, wait)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; past the rules that a sensor's base class has for ``soft_fail``, which differ by version."""
+        try:
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        except AirflowException as given_up:
+            if next_method != TRIGGER_FAILED:
+                raise
+            return self._after_lost_trigger(context, given_up)
+
+    def on_kill(self) -> None:
+        """Cancel the batch when the task is killed on a worker, if ``cancel_on_kill`` says so."""
+        if self.cancel_on_kill and self.batch_id:
+            try:
+                self.hook.cancel_batch(self.batch_id.strip(), provider_id=self.provider_id)
+                self.log.info("Asked for batch %s to be cancelled.", self.batch_id)
+            except (RespanError, ValueError) as error:
+                self.log.warning("Batch %s could not be cancelled: %s", self.batch_id, error)
+
+    def _started_at(self, context: Context) -> str:
+        """Find when the wait began: with this try; ISO 8601 with offset."""
+        start = context["ti"].start_date
+        return (start if isinstance(start, datetime) else pendulum.now("UTC")).isoformat()
+
+    def _begin(self, begun_at: str) -> BatchWait:
+        if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
+            raise ValueError(
+                f"batch_id of task {self.task_id!r} is {self.batch_id!r}: its template {str(self._unrendered)!r} "
+                "gave nothing. Check that the upstream task ran and pushed the id of a batch."
+            )
+        return BatchWait(
+            batch_id=self.batch_id.strip(),
+            started_at=begun_at,
+            timeout=self.timeout,
+            poke_interval=self.poke_interval,
+            not_found_grace=self.not_found_grace,
+            **self._wait_options(),
+        )
+
+    def _wait_options(self) -> dict[str, Any]:
+        """Give the further fields of the wait."""
+        return {}
+
+    def _look(self, context: Context, wait: BatchWait) -> PokeReturnValue:
+        """Look once; true when the wait is over, with what the task returns as its XCom value."""
+        try:
+            batch = self.hook.get_batch(wait.batch_id, respan_params=self.respan_params, provider_id=self.provider_id)
+        except RespanError as error:
+            wait.missed(error)
+            return PokeReturnValue(is_done=False)
+        if not wait.saw(batch):
+            return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, batch))
+
+    def _go_on(self, context: Context, wait: BatchWait) -> Any:
+        while not (looked := self._look(context, wait)):
+            self._let_time_pass(wait)
+        return getattr(looked, "xcom_value", None)
+
+    def _let_time_pass(self, wait: BatchWait) -> None:
+        """Pause before the next look, wherever that will be."""
+        if wait.seconds_left() <= 0:
+            raise RespanBatchTimeout(wait.timeout_message())
+        if self.deferrable:
+            self._defer(wait)
+        self._pause(wait.pause())
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _defer(self, wait: BatchWait) -> None:
+        from airflow_respan.triggers.batch import RespanBatchTrigger
+
+        wait.next_look_at = pendulum.now("UTC").add(seconds=wait.pause()).isoformat()
+        self.defer(
+            trigger=RespanBatchTrigger(
+                respan_conn_id=self.respan_conn_id,
+                respan_params=self.respan_params,
+                provider_id=self.provider_id,
+                cancel_on_kill=self.cancel_on_kill,
+                **wait.options(),
+            ),
+            method_name="execute_complete",
+            kwargs=self._noted(wait),
+            timeout=timedelta(seconds=wait.seconds_left()) + DEFERRAL_MARGIN,
+        )
+
+    def _noted(self, wait: BatchWait) -> dict[str, Any]:
+        """Give what :meth:`execute_complete` is to be told."""
+        return {"begun_at": wait.started_at}
+
+    def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
+        """Look a last time: the triggerer's end is not the batch's."""
+        wait = self._begin(self._started_at(context))
+        if looked := self._look(context, wait):
+            return getattr(looked, "xcom_value", None)
+        if "timeout" in str(given_up):
+            raise RespanBatchTimeout(wait.timeout_message()) from given_up
+        raise RespanError(
+            f"The triggerer gave up the wait for batch {wait.batch_id} ({given_up}). The batch itself goes on; "
+            "the triggerer's log says why."
+        ) from given_up
+
+    def _conclude(self, context: Context, batch: Batch) -> Any:
+        """Push what is known of a terminal batch, then judge it; the result is what the task returns."""
+        self._push(context, **batch_xcoms(batch))
+        verdict = judge(batch, success_statuses=self.success_statuses, max_failed_ratio=self.max_failed_ratio)
+        if not verdict.accepted:
+            raise RespanBatchFailed(verdict.message)
+        (self.log.warning if verdict.worth_a_warning else self.log.info)(verdict.message)
+        return batch.to_dict()
+
+    def _push(self, context: Context, **xcoms: Any) -> None:
+        """Push to XCom, unless the task does not want that; None is left out, Airflow 3.0 refuses it."""
+        if self.do_xcom_push:
+            for key, value in xcoms.items():
+                if value is not None:
+                    context["ti"].xcom_push(key=key, value=value)
+
+
+def in_seconds(span: timedelta | float) -> float:
+    """Give a span of time, however it was written, in seconds."""
+    return span.total_seconds() if isinstance(span, timedelta) else span

@@ -1,0 +1,97 @@
+"""The manifest: what was landed of a batch, in a file that is written last and in XCom. No I/O, no Airflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.json_safe import plain
+from airflow_respan.results.summary import Tally
+
+FILES = {"output": "output.jsonl", "errors": "errors.jsonl", "parquet": "results.parquet"}
+"""Names in the folder, by the names that the manifest has for them."""
+
+MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landing:
+    """What is to be landed, and how it is to be checked.
+
+    :param batch_id: the batch, or None if only its files are known
+    :param output_file_id: the file of answers, or None if there is none
+    :param error_file_id: the file of errors, or None if there is none
+    :param input: the input that the rows are compared with, or None
+    :param on_missing: what to do about requests without a row
+    :param parquet: whether the rows are landed in columns, too
+    """
+
+    batch_id: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    input: str | None
+    on_missing: str
+    parquet: bool
+
+    def is_done_by(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether a manifest is of this very landing."""
+        return manifest.get("landing") == asdict(self)
+
+    def has_the_files_of(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether a manifest is of the same results, however they were checked and landed."""
+        found = manifest.get("landing")
+        files = asdict(self)
+        return isinstance(found, Mapping) and all(
+            found.get(name) == files[name] for name in ("output_file_id", "error_file_id")
+        )
+
+
+def make_manifest(
+    landing: Landing,
+    *,
+    batch: Batch | None,
+    tally: Tally,
+    path: str,
+    sizes: Mapping[str, int],
+    warnings: list[str],
+) -> dict[str, Any]:
+    """Describe a landing in plain JSON.
+
+    :param path: the folder's URI
+    :param sizes: bytes of each file that was written, by its name in :data:`FILES`
+    """
+    counts = batch.request_counts if batch else None
+    manifest: dict[str, Any] = {
+        "batch_id": landing.batch_id,
+        "status": batch.status if batch else None,
+        "path": path,
+        "manifest_path": f"{path}/{MANIFEST}",
+        **{f"{name}_path": f"{path}/{file}" if name in sizes else None for name, file in FILES.items()},
+        "counts": {
+            "rows": tally.rows,
+            "succeeded": tally.succeeded,
+            "failed": tally.failed,
+            "missing": tally.missing(batch),
+        },
+        "request_counts": counts.to_dict() if counts else None,
+        "usage": tally.usage(),
+        "errors": tally.errors(),
+        "bytes": dict(sizes),
+        "warnings": warnings,
+        "landing": asdict(landing),
+    }
+    return dict(plain(manifest))
+
+
+def read_manifest(content: bytes) -> dict[str, Any] | None:
+    """Read a manifest; None if it is none of ours."""
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    is_ours = isinstance(manifest, dict) and isinstance(manifest.get("landing"), dict)
+    return manifest if is_ours and isinstance(manifest.get("bytes"), dict) else None

@@ -1,0 +1,132 @@
+"""The rows of a batch as Parquet, in constant memory. Needs pyarrow: the extra ``parquet``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any
+
+from airflow_respan.api.json_safe import plain
+from airflow_respan.exceptions import RespanConfigurationError
+from airflow_respan.results.row import Row, Usage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_ROWS = 5_000
+"""Rows of a row group."""
+
+LARGEST_GROUP = 4 * 2**20
+"""Characters of text after which a row group is written."""
+
+_NO_USAGE = Usage()
+
+
+def require_pyarrow() -> None:
+    """Insist on pyarrow.
+
+    :raises RespanConfigurationError: if it is not there; names the extra
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401 (whether it can be imported is the question)
+    except ImportError as error:
+        raise RespanConfigurationError(
+            f"Results as Parquet need pyarrow, which cannot be imported ({error}). Install it where the task runs: "
+            "pip install 'airflow-provider-respan[parquet]'"
+        ) from None
+
+
+def schema() -> pa.Schema:
+    """Give the columns, which are the same for every batch."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("custom_id", pa.string(), nullable=False),
+            pa.field("succeeded", pa.bool_(), nullable=False),
+            ("status_code", pa.int32()),
+            ("request_id", pa.string()),
+            ("model", pa.string()),
+            ("content", pa.string()),
+            ("prompt_tokens", pa.int64()),
+            ("completion_tokens", pa.int64()),
+            ("total_tokens", pa.int64()),
+            ("cached_tokens", pa.int64()),
+            ("reasoning_tokens", pa.int64()),
+            ("error_code", pa.string()),
+            ("error_message", pa.string()),
+            ("response", pa.string()),
+        ]
+    )
+
+
+class Columns:
+    """Writes rows into a Parquet file, a row group at a time; :meth:`close` makes it whole.
+
+    :param file: open for writing
+    :param redact: blots secrets out of the errors
+    """
+
+    def __init__(self, file: IO[bytes], *, redact: Callable[[str], str]) -> None:
+        import pyarrow.parquet as pq
+
+        self._schema = schema()
+        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
+        self._redact = redact
+        self._group: list[dict[str, Any]] = []
+        self._weight = 0
+
+    def add(self, row: Row) -> None:
+        """Add a row."""
+        record = self._record(row)
+        self._group.append(record)
+        self._weight += sum(len(value) for value in record.values() if isinstance(value, str))
+        if len(self._group) >= MOST_ROWS or self._weight >= LARGEST_GROUP:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write what is left, and the file's foot."""
+        if self._group:
+            self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        self._group, self._weight = [], 0
+
+    def _record(self, row: Row) -> dict[str, Any]:
+        usage = {name: getattr(row.usage, name, None) for name in _NO_USAGE.__slots__}
+        status = row.status_code
+        texts = {
+            "custom_id": row.custom_id,
+            "request_id": row.request_id,
+            "model": row.model,
+            "content": row.content,
+            "error_code": self._redact(row.error.code) if row.error else None,
+            "error_message": self._redact(row.error.message) if row.error else None,
+        }
+        return {
+            **{name: _encodable(text) for name, text in texts.items()},
+            **usage,
+            "succeeded": row.succeeded,
+            "status_code": status if status is not None and status < 1000 else None,
+            "response": None if row.response is None else _as_json(row.response),
+        }
+
+
+def _encodable(text: str | None) -> str | None:
+    """Replace lone surrogates, which no column can hold."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _as_json(value: Any) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell in ASCII
+        return json.dumps(value)
+    except ValueError:  # 1e999, which JSON can spell and nobody can hold
+        return json.dumps(plain(value))
+    return text

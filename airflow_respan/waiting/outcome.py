@@ -1,0 +1,112 @@
+"""Whether a batch that has ended is good: one function, for every mode and every way out. No I/O, no Airflow."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from airflow_respan.api.batch import TERMINAL_STATUSES, Batch
+
+QUEUE_FULL_CODE = "token_limit_exceeded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a terminal batch counts as a success.
+
+    :param accepted: whether the task succeeds
+    :param message: the whole story in one text: for the exception, or for the log
+    :param worth_a_warning: whether an accepted batch has a flaw that somebody should see
+    """
+
+    accepted: bool
+    message: str
+    worth_a_warning: bool = False
+
+
+def judge(
+    batch: Batch,
+    *,
+    success_statuses: Collection[str] = ("completed",),
+    max_failed_ratio: float = 1.0,
+) -> Verdict:
+    """Judge a terminal batch; every mode, first look and resume alike, asks this function.
+
+    :param batch: a batch that has ended
+    :param success_statuses: the terminal statuses that are welcome; add ``expired`` to take a partial output
+    :param max_failed_ratio: the share of failed requests that is still welcome (ratio 0-1); 0 allows none.
+        A batch of which every request failed is never welcome.
+    """
+    counts = batch.request_counts
+    ratio = counts.failed_ratio if counts else None
+    if batch.status not in success_statuses:
+        reason = f"only {' or '.join(repr(status) for status in success_statuses)} counts as success"
+    elif _all_failed(batch):
+        reason = "every request failed"
+    elif ratio is None and batch.error_file_id and max_failed_ratio == 0:
+        reason = "some requests failed (there is an error file) and none may"
+    elif ratio is not None and ratio > max_failed_ratio:
+        reason = f"{ratio:.1%} of the requests failed and at most {max_failed_ratio:.1%} may"
+    else:
+        failed = counts.failed if counts else None
+        return Verdict(
+            accepted=True,
+            message=describe(batch),
+            worth_a_warning=bool(failed or batch.error_file_id or not batch.output_file_id),
+        )
+    return Verdict(accepted=False, message=f"{describe(batch)} The wait fails because {reason}.{_hint(batch)}")
+
+
+def checked_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
+    """Take the ``success_statuses`` that somebody wrote into a DAG.
+
+    :raises ValueError: if they are none, or not terminal
+    """
+    chosen = (statuses,) if isinstance(statuses, str) else tuple(statuses)
+    if not chosen or not TERMINAL_STATUSES.issuperset(chosen):
+        raise ValueError(f"success_statuses is {statuses!r}; choose among {', '.join(sorted(TERMINAL_STATUSES))}")
+    return chosen
+
+
+def checked_ratio(ratio: float) -> float:
+    """Take the ``max_failed_ratio`` that somebody wrote into a DAG.
+
+    :raises ValueError: if it is no ratio
+    """
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"max_failed_ratio is {ratio!r}; it is a ratio from 0 to 1")
+    return ratio
+
+
+def describe(batch: Batch) -> str:
+    """Say in a sentence or two what has become of a terminal batch: status, counts, age, first error, files."""
+    parts = [f"Batch {batch.id} is {batch.status}"]
+    if batch.created_at and batch.ended_at:
+        parts.append(f"after {(batch.ended_at - batch.created_at).in_words()}")
+    parts.append(f"({batch.request_counts or 'no request counts'}; {_files(batch)}).")
+    errors = list(batch.error_lines())
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        parts.append(f"First error: {errors[0]:.500}{more}.")
+    return " ".join(parts)
+
+
+def _all_failed(batch: Batch) -> bool:
+    counts = batch.request_counts
+    none_completed = counts is not None and counts.completed == 0 and bool(counts.failed)
+    return none_completed or (batch.output_file_id is None and batch.error_file_id is not None)
+
+
+def _files(batch: Batch) -> str:
+    files = {"output": batch.output_file_id, "error": batch.error_file_id}
+    return ", ".join(f"{name} file {file_id}" for name, file_id in files.items() if file_id) or "no files"
+
+
+def _hint(batch: Batch) -> str:
+    if any(QUEUE_FULL_CODE in line for line in batch.error_lines()):
+        return " The provider's queue was full: submit the batch again later."
+    if batch.output_file_id:
+        return f" Results that were ready, and are billed, are in {batch.output_file_id}."
+    if batch.error_file_id:
+        return f" The reasons are in {batch.error_file_id}."
+    return ""

@@ -1,0 +1,665 @@
+"""What both clients do alike; each test runs over requests and over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanAuthenticationError,
+    RespanConfigurationError,
+    RespanError,
+    RespanNotFoundError,
+    RespanTransientError,
+)
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.api.raw_server import raw_server
+
+GetBatch = Callable[..., Batch]
+Connect = Callable[..., None]
+
+PROVIDER = (
+    "It may be about the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not "
+    "pay for batches)."
+)
+
+
+def test_a_batch_is_retrieved(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    batch_id = connected.add_batch(status="completed", output_file_id="file-1")
+
+    batch = get_batch(batch_id)
+
+    assert (batch.id, batch.status, batch.output_file_id) == (batch_id, "completed", "file-1")
+    [request] = connected.requests
+    assert (request.method, request.path, request.query) == ("GET", f"/api/v1/batches/{batch_id}/", {})
+
+
+@pytest.mark.parametrize("encoding", ["json", "base64"])
+def test_tracking_parameters_are_merged_and_encoded(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, encoding: str
+) -> None:
+    extra = {"respan_params": {"environment": "test", "customer_identifier": "x"}, "respan_params_encoding": encoding}
+    connect(host=sandbox.url, password=sandbox.api_key, extra=extra)
+
+    get_batch(sandbox.add_batch(), respan_params={"customer_identifier": "Zoë\r\nX-Evil: 1"})
+
+    [request] = sandbox.requests
+    assert request.params == {"environment": "test", "customer_identifier": "Zoë\r\nX-Evil: 1"}
+    header = request.headers["X-Data-Respan-Params"]
+    assert header.startswith("{") if encoding == "json" else json.loads(base64.b64decode(header))
+    assert "X-Evil" not in request.headers
+
+
+def test_a_provider_is_named_only_when_asked_for(sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"provider_id": "openai", "headers": {"X-Team": "data"}})
+    batch_id = sandbox.add_batch()
+
+    get_batch(batch_id)
+    get_batch(batch_id, provider_id="parasail")
+
+    assert [request.query for request in sandbox.requests] == [{"provider_id": "openai"}, {"provider_id": "parasail"}]
+    assert sandbox.requests[0].headers["X-Team"] == "data"
+
+
+@pytest.mark.parametrize("batch_id", ["../../files", "a/b?c=d#e", "%2e%2e", "batch 1\nX-Evil: 1", "é"])
+def test_an_id_stays_one_segment_of_the_path(connected: RespanSandbox, get_batch: GetBatch, batch_id: str) -> None:
+    with pytest.raises(RespanNotFoundError):
+        get_batch(batch_id)
+
+    [request] = connected.requests
+    assert request.path == f"/api/v1/batches/{batch_id}/"
+    assert request.query == {}
+
+
+@pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None, "batch_\ud83d"])
+def test_what_is_no_id_is_refused_before_anything_is_sent(
+    connected: RespanSandbox, get_batch: GetBatch, batch_id: Any
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        get_batch(batch_id)
+
+    assert str(refused.value) == f"batch_id is {batch_id!r}, which is no id of the service's"
+    assert connected.requests == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        (
+            Fault(status=401, body={"error": "Authentication credentials were not provided."}),
+            RespanAuthenticationError,
+            "answered 401 Unauthorized: Authentication credentials were not provided. Check the API key in the "
+            f"connection's password. {PROVIDER}",
+        ),
+        (
+            Fault(status=403, body={"detail": "Not yours."}),
+            RespanAuthenticationError,
+            "answered 403 Forbidden: Not yours. Check what the API key in the connection's password may do. "
+            f"{PROVIDER}",
+        ),
+        (
+            Fault(status=404, body={"error": {"message": "No such batch: batch_abc123"}}),
+            RespanNotFoundError,
+            "answered 404 Not Found: No such batch: batch_abc123. Check the id, and that it belongs to the "
+            "organisation of the API key.",
+        ),
+        (
+            Fault(status=400, body={"error": {"message": "No OpenAI key."}}),
+            RespanAPIError,
+            f"answered 400 Bad Request: No OpenAI key. Check what was sent. {PROVIDER}",
+        ),
+        (
+            Fault(status=422, body={"detail": "Validation failed", "errors": {"limit": ["Too big."]}}),
+            RespanAPIError,
+            "answered 422 Unprocessable Entity: Validation failed; limit: ['Too big.']. Check what was sent.",
+        ),
+        (
+            Fault(status=424, body={"error": "No key"}),
+            RespanAPIError,
+            f"answered 424 Failed Dependency: No key. {PROVIDER}",
+        ),
+        (Fault(status=410), RespanAPIError, "answered 410 Gone: an empty body. Check what was sent."),
+        (
+            Fault(status=410, body={"error": "cut \ud83d,\0and \x1b[31mred\u2028"}),
+            RespanAPIError,
+            "answered 410 Gone: cut ?,?and ?[31mred. Check what was sent.",
+        ),
+        (
+            Fault(status=418, body={"code": 7}),
+            RespanAPIError,
+            'answered 418 I\'m a Teapot: {"code": 7}. Check what was sent.',
+        ),
+    ],
+)
+def test_a_refusal_says_who_what_and_what_to_do_and_is_not_retried(
+    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, error: type[RespanAPIError], words: str
+) -> None:
+    connected.inject(fault)
+
+    with pytest.raises(error) as refused:
+        get_batch("batch_abc123")
+
+    who = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
+    assert str(refused.value) == f"{who} {words}"
+    assert refused.value.status_code == fault.status
+    assert len(connected.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.error(500), "answered 500 Internal Server Error: The sandbox was told to fail. This may pass."),
+        (Fault.error(408), "answered 408 Request Timeout: The sandbox was told to fail. This may pass."),
+        (Fault.error(409), "answered 409 Conflict: The sandbox was told to fail. This may pass."),
+        (Fault.error(425), "answered 425 Too Early: The sandbox was told to fail. This may pass."),
+        (Fault(status=503), "answered 503 Service Unavailable: an empty body. This may pass."),
+        (Fault(status=599), "answered 599: an empty body. This may pass."),
+        (
+            Fault(status=502, body="<h1>Bad\nGateway</h1>"),
+            "answered 502 Bad Gateway: not JSON but '<h1>Bad Gateway</h1>'. This may pass.",
+        ),
+        (
+            Fault(status=200, body="<h1>Log in</h1>"),
+            "answered 200 with something that was not asked for (not JSON but '<h1>Log in</h1>'). This may pass.",
+        ),
+        (
+            Fault(status=200),
+            "answered 200 with something that was not asked for (an empty body). This may pass.",
+        ),
+        (
+            Fault(status=200, body={"id": "batch_other", "status": "completed"}),
+            "answered 200 with something that was not asked for ('id' is 'batch_other', another than was asked for). "
+            "This may pass.",
+        ),
+        (
+            Fault(status=200, body={"id": "batch_abc123"}),
+            "answered 200 with something that was not asked for ('status' is None, not a text). This may pass.",
+        ),
+    ],
+)
+def test_an_answer_that_may_pass_is_tried_once_more_and_then_told(
+    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, words: str
+) -> None:
+    connected.inject(fault, times=None)
+
+    with pytest.raises(RespanTransientError) as failed:
+        get_batch("batch_abc123")
+
+    who = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
+    assert str(failed.value) == f"{who} {words}"
+    assert len(connected.requests) == 2
+
+
+def test_one_bad_moment_is_not_noticed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    batch_id = connected.add_batch()
+    connected.inject(Fault.cut(5))
+
+    assert get_batch(batch_id).id == batch_id
+
+
+@pytest.mark.parametrize("fault", [Fault.cut(), Fault.cut(5)])
+def test_a_cut_connection_is_transient(connected: RespanSandbox, get_batch: GetBatch, fault: Fault) -> None:
+    connected.inject(fault, times=None)
+
+    with pytest.raises(RespanTransientError, match="gave no answer"):
+        get_batch("batch_abc123")
+
+
+def test_a_service_that_is_down_is_transient(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.stop()
+
+    with pytest.raises(RespanTransientError, match=r"gave no answer \(.*refused|Connect call failed"):
+        get_batch("batch_abc123")
+
+
+def test_a_rate_limit_is_told_and_not_tried_again(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.inject(Fault.rate_limit(retry_after=30))
+
+    with pytest.raises(RespanTransientError) as limited:
+        get_batch("batch_abc123")
+
+    assert (limited.value.status_code, limited.value.retry_after) == (429, 30)
+    assert str(limited.value).endswith(
+        "answered 429 Too Many Requests: Rate limit exceeded. It asks to be left alone for 30 seconds."
+    )
+    assert len(connected.requests) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault.slow(30), Fault.drip(pause=0.05)], ids=["silent", "dripping"])
+def test_an_answer_that_does_not_come_in_time_is_given_up(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, fault: Fault
+) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"timeout": 0.3})
+    sandbox.inject(fault, times=None)
+
+    with pytest.raises(RespanTransientError):
+        get_batch("batch_abc123")
+
+
+def test_an_answer_without_end_is_given_up(connect: Connect, get_batch: GetBatch) -> None:
+    with raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[", b" " * 2**20) as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError, match="sent more than 16777216 bytes, which no answer is"):
+            get_batch("batch_abc123")
+
+
+@pytest.mark.parametrize(
+    "location", ["https://elsewhere.example/api/v1/batches/x/", "//elsewhere.example/", "http://["]
+)
+def test_the_key_does_not_follow_a_redirect_to_another_host(
+    connected: RespanSandbox, get_batch: GetBatch, location: str
+) -> None:
+    connected.inject(Fault.redirect(location))
+
+    with pytest.raises(RespanAPIError, match="which is not followed, lest the API key go astray"):
+        get_batch("batch_abc123")
+
+
+def test_a_redirect_to_another_port_of_this_machine_is_another_host(
+    connected: RespanSandbox, get_batch: GetBatch
+) -> None:
+    with RespanSandbox(pace=None) as other:
+        connected.inject(Fault.redirect(f"{other.url}/api/v1/batches/batch_abc123/"))
+
+        with pytest.raises(RespanAPIError, match=rf"a redirect to {re.escape(other.url)}, which is not followed"):
+            get_batch("batch_abc123")
+
+        assert other.requests == []
+
+
+def test_a_redirect_that_stays_at_home_is_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    batch_id = connected.add_batch()
+    connected.inject(Fault.redirect(f"/api/v1/batches/{batch_id}", status=308))
+
+    assert get_batch(batch_id).id == batch_id
+    assert [request.path for request in connected.requests][-1] == f"/api/v1/batches/{batch_id}"
+
+
+def test_redirects_in_circles_end(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.inject(Fault.redirect("/api/v1/batches/batch_abc123/"), times=None)
+
+    with pytest.raises(RespanAPIError, match="redirected too often"):
+        get_batch("batch_abc123")
+
+    assert len(connected.requests) == 4
+
+
+def test_a_netrc_file_does_not_replace_the_key(
+    connected: RespanSandbox, get_batch: GetBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    assert get_batch(connected.add_batch()).status == "in_progress"
+
+
+def test_the_proxy_of_the_connection_is_used(sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch) -> None:
+    connect(
+        host="http://respan.invalid",
+        password=sandbox.api_key,
+        extra={"allow_http": True, "proxies": {"http": sandbox.url}},
+    )
+
+    assert get_batch(sandbox.add_batch()).status == "in_progress"
+    assert sandbox.requests[0].headers["Host"] == "respan.invalid"
+
+
+def test_the_proxy_of_the_environment_is_used(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", sandbox.url)
+    connect(host="http://respan.invalid", password=sandbox.api_key, extra={"allow_http": True})
+
+    assert get_batch(sandbox.add_batch()).status == "in_progress"
+
+
+def test_a_ca_bundle_that_is_not_there_is_named(connect: Connect, get_batch: GetBatch) -> None:
+    connect(host="https://127.0.0.1:1", password="a-key", extra={"verify": "/no/such/bundle.pem"})
+
+    with pytest.raises(RespanConfigurationError) as refused:
+        get_batch("batch_abc123")
+
+    assert str(refused.value) == (
+        "Airflow connection 'respan_default' cannot check certificates by '/no/such/bundle.pem', which its extra field "
+        "'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or directory. "
+        "Name a CA bundle or a directory of certificates that is on this machine."
+    )
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_ca_bundle_that_is_none_is_named(
+    connect: Connect, get_batch: GetBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("no certificate")
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, str(bundle))
+    connect(host="https://127.0.0.1:1", password="a-key")
+
+    with pytest.raises(RespanConfigurationError, match=re.escape(f"cannot check certificates by '{bundle}'")):
+        get_batch("batch_abc123")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody knows."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority: trustme.CA) -> Iterator[str]:
+    """A service with a certificate of that authority's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with raw_server(b"HTTP/1.1 200 OK\r\n" + WHOLE, tls=context) as url:
+        yield url
+
+
+def test_a_private_authority_is_trusted_by_its_path(
+    connect: Connect, get_batch: GetBatch, tls_server: str, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    connect(host=tls_server, password="a-key", extra={"verify": str(bundle)})
+
+    assert get_batch("batch_abc123").status == "in_progress"
+
+
+def test_a_certificate_need_not_be_checked(connect: Connect, get_batch: GetBatch, tls_server: str) -> None:
+    connect(host=tls_server, password="a-key", extra={"verify": False})
+
+    assert get_batch("batch_abc123").status == "in_progress"
+
+
+def test_an_unknown_authority_is_not_trusted_and_the_error_says_what_to_do(
+    connect: Connect, get_batch: GetBatch, tls_server: str
+) -> None:
+    connect(host=tls_server, password="a-key")
+
+    with pytest.raises(RespanTransientError, match="put the CA's path into the extra field 'verify'"):
+        get_batch("batch_abc123")
+
+
+def test_the_certificate_of_another_host_is_not_trusted(
+    connect: Connect, get_batch: GetBatch, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("elsewhere.example").configure_cert(context)
+    seen: list[bytes] = []
+    with raw_server(b"HTTP/1.1 200 OK\r\n" + WHOLE, tls=context, seen=seen) as url:
+        connect(host=url, password="a-key", extra={"verify": str(bundle)})
+
+        with pytest.raises(RespanTransientError, match="gave no answer"):
+            get_batch("batch_abc123")
+
+    assert seen == []
+
+
+def test_a_connection_that_does_not_exist_says_how_to_make_it(airflow_db: None, get_batch: GetBatch) -> None:
+    with pytest.raises(RespanConfigurationError) as refused:
+        get_batch("batch_abc123", conn_id="respan_missing")
+
+    assert str(refused.value) == (
+        "Airflow connection 'respan_missing' does not exist. Create it with the connection type 'Respan' and an API "
+        "key from https://platform.respan.ai/platform/api-keys as its password, or set AIRFLOW_CONN_RESPAN_MISSING "
+        "(a value that cannot be read counts as none)."
+    )
+
+
+def test_a_key_that_was_replaced_is_picked_up(connected: RespanSandbox, connect: Connect) -> None:
+    batch_id = connected.add_batch()
+    hook = RespanHook()
+    hook.get_batch(batch_id)
+
+    connected.api_key = "another-key"
+    connect(host=connected.url, password="another-key")
+
+    assert hook.get_batch(batch_id).id == batch_id
+
+
+def test_a_key_that_was_replaced_is_picked_up_on_a_triggerer(connected: RespanSandbox, connect: Connect) -> None:
+    batch_id = connected.add_batch()
+
+    async def wait() -> None:
+        async with aclosing(RespanHook()) as hook:
+            await hook.aget_batch(batch_id)
+            connected.api_key = "another-key"
+            connect(host=connected.url, password="another-key")
+            assert (await hook.aget_batch(batch_id)).id == batch_id
+
+    asyncio.run(wait())
+
+
+KEY = "sandbox-key-nobody-may-see"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=400, body={"error": f"You sent {KEY}"}),
+        Fault(status=500, body=f"<pre>{KEY}</pre>"),
+        Fault(status=200, body=KEY),
+        Fault.redirect(f"https://{KEY}.example/"),
+        Fault.cut(3),
+    ],
+)
+def test_the_key_is_in_no_error_even_if_the_service_echoes_it(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, fault: Fault
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+    sandbox.inject(fault, times=None)
+
+    with pytest.raises(RespanError) as failed:
+        get_batch("batch_abc123")
+
+    error: BaseException | None = failed.value
+    assert error.__suppress_context__ or error.__context__ is None
+    assert KEY not in repr(error)
+
+
+DRIPS = {
+    "status line": (b"", b"H"),
+    "headers": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+    "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunk extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"a"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n", b"X-A: a\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("place", DRIPS)
+def test_an_answer_that_drips_is_given_up_wherever_it_does(connect: Connect, get_batch: GetBatch, place: str) -> None:
+    begin, drop = DRIPS[place]
+    with raw_server(begin, drop, pause=0.1) as url:
+        connect(host=url, password="a-key", extra={"timeout": 0.5})
+        began = time.monotonic()
+
+        # Older releases of aiohttp have other words for a bad status line.
+        too_late = r"TimeoutError|no whole answer within 0\.5 seconds|Bad status line|Expected HTTP/"
+        with pytest.raises(RespanTransientError, match=too_late):
+            get_batch("batch_abc123")
+
+    assert time.monotonic() - began < 10
+
+
+BATCH = b'{"id": "batch_abc123", "status": "in_progress"}'
+WHOLE = b"Content-Length: " + str(len(BATCH)).encode() + b"\r\n\r\n" + BATCH
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 20_000 + b"\r\n" + WHOLE,
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + WHOLE,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
+    ],
+    ids=["long header", "cookie and charset", "chunked", "closed at its end"],
+)
+def test_an_odd_answer_is_still_an_answer(connect: Connect, get_batch: GetBatch, answer: bytes) -> None:
+    with raw_server(answer) as url:
+        connect(host=url, password="a-key")
+
+        assert get_batch("batch_abc123").status == "in_progress"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 47\r\nContent-Length: 3\r\n\r\n" + BATCH,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\xff\xfe\x00\x01",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 37\r\n\r\n{"id": "batch_abc123", "status": "\\n"}',
+        b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"[" * 200_000,
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x00",
+    ],
+)
+def test_what_is_no_usable_answer_may_pass(connect: Connect, get_batch: GetBatch, answer: bytes) -> None:
+    with raw_server(answer) as url:
+        connect(host=url, password="a-key", extra={"timeout": 2})
+
+        with pytest.raises(RespanTransientError):
+            get_batch("batch_abc123")
+
+
+def test_a_connection_that_is_cut_costs_two_requests_and_no_more(connect: Connect, get_batch: GetBatch) -> None:
+    seen: list[bytes] = []
+    with raw_server(b"", seen=seen) as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError):
+            get_batch("batch_abc123")
+
+    assert len(seen) == 2
+
+
+def test_a_redirect_with_credentials_is_not_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+    connected.inject(Fault.redirect(f"http://me:secret@127.0.0.1:{connected.port}/elsewhere"))
+
+    with pytest.raises(RespanAPIError, match="which is not followed") as refused:
+        get_batch("batch_abc123")
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("padding", [0, 400, 460, 690])
+def test_no_part_of_the_key_survives_the_shortening_of_a_text(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, padding: int
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+    sandbox.inject(Fault(status=400, body={"error": "x" * padding + KEY + "y" * 1000}))
+
+    with pytest.raises(RespanAPIError) as refused:
+        get_batch("batch_abc123")
+
+    assert KEY[:8] not in str(refused.value)
+
+
+def test_a_key_that_the_service_echoes_into_a_batch_is_blotted_out(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+
+    batch = get_batch(sandbox.add_batch(status="failed", errors={"data": [{"message": f"Invalid key {KEY}"}]}))
+
+    assert list(batch.error_lines()) == ["Invalid key ***"]
+
+
+def test_no_spelling_of_the_key_in_json_gets_it_into_a_batch(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
+) -> None:
+    sandbox.api_key = KEY
+    connect(host=sandbox.url, password=KEY)
+    spelled = "".join(f"\\u{ord(char):04x}" for char in KEY)
+    sandbox.inject(Fault(status=200, body=f'{{"id": "batch_1", "status": "failed", "errors": ["{spelled}"]}}'))
+
+    assert get_batch("batch_1").errors == ["***"]
+
+
+def test_the_password_of_the_environments_proxy_is_in_no_error(
+    connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:proxy-secret@127.0.0.1:1")
+    connect(host="http://respan.invalid", password="a-key", extra={"allow_http": True})
+
+    with pytest.raises(RespanError) as failed:
+        get_batch("batch_abc123")
+
+    assert "proxy-secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("extra", [[1, 2], "[1, 2]", "5"])
+def test_an_extra_that_is_no_object_is_named(connect: Connect, get_batch: GetBatch, extra: object) -> None:
+    connect(password="a-key", extra=extra)
+
+    with pytest.raises(RespanConfigurationError, match="has an extra that is not a JSON object"):
+        get_batch("batch_abc123")
+
+
+def test_a_hook_shared_by_coroutines_opens_and_closes_one_session(
+    connected: RespanSandbox, recwarn: pytest.WarningsRecorder
+) -> None:
+    batch_id = connected.add_batch()
+
+    async def ask_together() -> None:
+        async with aclosing(RespanHook()) as hook:
+            await asyncio.gather(*(hook.aget_batch(batch_id) for _ in range(5)))
+
+    asyncio.run(ask_together())
+    assert [str(warning.message) for warning in recwarn if "nclosed" in str(warning.message)] == []
+
+
+def test_coroutines_and_threads_all_pick_up_a_replaced_key(connected: RespanSandbox, connect: Connect) -> None:
+    batch_id = connected.add_batch()
+    hook = RespanHook()
+    hook.get_batch(batch_id)
+
+    async def ask_together() -> None:
+        async with aclosing(hook):
+            await hook.aget_batch(batch_id)
+            connected.api_key = "another-key"
+            connect(host=connected.url, password="another-key")
+            await asyncio.gather(*(hook.aget_batch(batch_id) for _ in range(6)))
+
+    asyncio.run(ask_together())
+    with ThreadPoolExecutor(8) as threads:
+        assert {batch.id for batch in threads.map(hook.get_batch, [batch_id] * 8)} == {batch_id}
+
+
+def test_a_hook_may_be_used_in_one_event_loop_after_another(connected: RespanSandbox) -> None:
+    batch_id, hook = connected.add_batch(), RespanHook()
+
+    async def ask() -> str:
+        try:
+            return (await hook.aget_batch(batch_id)).id
+        finally:
+            await hook.aclose()
+
+    assert [asyncio.run(ask()) for _ in range(2)] == [batch_id] * 2

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_respan.api.connection import RespanConnection
+from airflow_respan.exceptions import RespanConfigurationError
+
+KEY = "key-that-nobody-may-see"
+
+
+def read(**fields: Any) -> RespanConnection:
+    settings: dict[str, Any] = {"host": None, "schema": None, "port": None, "password": KEY, "extra": {}}
+    return RespanConnection.from_airflow(conn_id="respan_default", **{**settings, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "url"),
+    [
+        ({}, "https://api.respan.ai"),
+        ({"host": ""}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai"}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai/"}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai/api"}, "https://api.respan.ai"),
+        ({"host": " https://api.respan.ai/api/ "}, "https://api.respan.ai"),
+        ({"host": "https://api.respan.ai/api/v1/"}, "https://api.respan.ai"),
+        ({"host": "api.respan.ai"}, "https://api.respan.ai"),
+        ({"host": "api.respan.ai/api", "schema": "https", "port": 443}, "https://api.respan.ai:443"),
+        ({"host": "http://localhost:8000"}, "http://localhost:8000"),
+        ({"host": "localhost", "port": 8000}, "http://localhost:8000"),
+        ({"host": "http://127.0.0.1:8000/api/"}, "http://127.0.0.1:8000"),
+        ({"host": "http://[::1]:8000"}, "http://[::1]:8000"),
+        ({"host": "::1", "port": 8000}, "http://[::1]:8000"),
+        ({"host": "https://gateway.example/respan/api/"}, "https://gateway.example/respan"),
+        ({"host": "http://respan.internal", "extra": {"allow_http": True}}, "http://respan.internal"),
+    ],
+)
+def test_every_spelling_of_the_base_url_becomes_one(fields: dict[str, Any], url: str) -> None:
+    assert read(**fields).base_url == url
+
+
+def test_the_extra_fields_are_read_from_json() -> None:
+    connection = read(
+        extra={
+            "provider_id": "openai",
+            "respan_params": {"customer_identifier": "user123"},
+            "respan_params_encoding": "base64",
+            "timeout": 5,
+            "verify": False,
+            "proxies": {"https": "http://proxy:3128"},
+            "headers": {"X-Team": "data"},
+        }
+    )
+
+    assert connection == RespanConnection(
+        conn_id="respan_default",
+        api_key=KEY,
+        provider_id="openai",
+        respan_params={"customer_identifier": "user123"},
+        respan_params_encoding="base64",
+        timeout=5.0,
+        verify=False,
+        proxies={"https": "http://proxy:3128"},
+        headers={"X-Team": "data"},
+    )
+
+
+def test_the_extra_fields_are_read_from_the_texts_of_a_form() -> None:
+    extra = {"respan_params": '{"a": 1}', "timeout": "5", "verify": "False", "headers": "", "provider_id": " openai "}
+    connection = read(extra=extra)
+
+    assert (connection.respan_params, connection.timeout, connection.verify) == ({"a": 1}, 5.0, False)
+    assert (connection.headers, connection.provider_id) == ({}, "openai")
+    assert read(extra={"headers": '{"X-Team": " data "}'}).headers == {"X-Team": "data"}
+
+
+NO_KEY = (
+    "Airflow connection 'respan_default' has no API key. Put one in its password field; keys are made at "
+    "https://platform.respan.ai/platform/api-keys."
+)
+WRITE_IT = "Write it like https://api.respan.ai."
+CORRECT_IT = "Correct the field or leave it out."
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"password": None}, NO_KEY),
+        ({"password": "  "}, NO_KEY),
+        (
+            {"password": "two\nlines"},
+            "Airflow connection 'respan_default' has a password that no API key can be. Paste the key anew, without "
+            "line breaks.",
+        ),
+        *[
+            (fields, f"Airflow connection 'respan_default' has a scheme that is neither http nor https. {WRITE_IT}")
+            for fields in ({"host": "ftp://x"}, {"host": "x", "schema": KEY})
+        ],
+        ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        *[
+            ({"host": host}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}")
+            for host in (
+                "https://a..b",
+                f"https://{'a' * 64}.example",
+                "https://a\x7fb",
+                "https://a\\b",
+                "https://stra\u00dfe.example",
+                "https://x/caf\u00e9",
+                "https://a%41b",
+                "https://x\ud83d",
+                "https://x:65536",
+            )
+        ],
+        *[
+            (
+                {"host": "gateway.example", "port": port},
+                f"Airflow connection 'respan_default' has the port {port}. Write one from 1 to 65535, or leave it out.",
+            )
+            for port in (-1, 65536)
+        ],
+        ({"host": "https://x:port"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        (
+            {"host": "https://me:secret@x"},
+            f"Airflow connection 'respan_default' has a host with more than scheme, name, port and path. {WRITE_IT}",
+        ),
+        (
+            {"host": "http://respan.internal"},
+            "Airflow connection 'respan_default' would send the API key unencrypted to 'respan.internal'. Use https, "
+            "or set the extra field 'allow_http' to true if the network in between is yours.",
+        ),
+        (
+            {"extra": {"timeout": "soon"}},
+            "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds. "
+            f"{CORRECT_IT}",
+        ),
+        *[
+            (
+                {"extra": {"timeout": timeout}},
+                "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds. "
+                f"{CORRECT_IT}",
+            )
+            for timeout in (10**400, [], {})
+        ],
+        *[
+            (
+                {"extra": {"respan_params": params}},
+                "Airflow connection 'respan_default' has an extra field 'respan_params' that is not a JSON object. "
+                f"{CORRECT_IT}",
+            )
+            for params in ({"a": float("nan")}, '{"a": Infinity}', "[" * 100_000)
+        ],
+        (
+            {"extra": {"provider_id": "open\nai"}},
+            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"timeout": 0}},
+            "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds above 0 "
+            f"and of at most a day. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"respan_params": "[1]"}},
+            "Airflow connection 'respan_default' has an extra field 'respan_params' that is not a JSON object. "
+            f"{CORRECT_IT}",
+        ),
+        (
+            {"extra": {"respan_params_encoding": "gzip"}},
+            "Airflow connection 'respan_default' has an extra field 'respan_params_encoding' that is not 'json' or "
+            f"'base64'. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"verify": 3}},
+            "Airflow connection 'respan_default' has an extra field 'verify' that is not true, false or the path of "
+            f"a CA bundle. {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"allow_http": "maybe"}},
+            "Airflow connection 'respan_default' has an extra field 'allow_http' that is not true or false. "
+            f"{CORRECT_IT}",
+        ),
+        (
+            {"extra": {"headers": {"X-Team": "a\r\nX-Evil: 1"}}},
+            "Airflow connection 'respan_default' has an extra field 'headers' that is not a JSON object of HTTP "
+            f"headers (ASCII, no line breaks). {CORRECT_IT}",
+        ),
+        (
+            {"extra": {"headers": {"authorization": "Bearer x"}}},
+            "Airflow connection 'respan_default' sets the header 'authorization' in its extra field 'headers', which "
+            "the provider sets itself. Use the password for the key and respan_params for tracking parameters.",
+        ),
+        (
+            {"extra": [1]},
+            "Airflow connection 'respan_default' has an extra that is not a JSON object. Write it like {} or leave it "
+            "out.",
+        ),
+        *[
+            (
+                {"extra": {"proxies": {"http": proxy}}},
+                "Airflow connection 'respan_default' has an extra field 'proxies' that is not a JSON object of schemes "
+                f'and proxy URLs, like {{"https": "http://proxy:3128"}}. {CORRECT_IT}',
+            )
+            for proxy in ("http://[::1", "http://a..b:1", "http://proxy:99999", "http://pr\u00f6xy")
+        ],
+        (
+            {"extra": {"provider_id": 5}},
+            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",
+        ),
+    ],
+)
+def test_a_connection_that_cannot_work_says_which_and_what_to_set(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(RespanConfigurationError) as refused:
+        read(**fields)
+
+    assert str(refused.value) == message
+
+
+def test_no_secret_is_in_the_repr() -> None:
+    extra = {"headers": {"X-Secret": "header-secret"}, "proxies": {"https": "http://me:proxy-secret@proxy"}}
+    shown = repr(read(extra=extra))
+
+    assert KEY not in shown
+    assert "secret" not in shown
+
+
+def test_secrets_are_blotted_out_of_foreign_texts() -> None:
+    extra = {"headers": {"X-Secret": "header-secret"}, "proxies": {"https": "http://me:proxy-secret@proxy"}}
+    connection = read(extra=extra)
+
+    text = f"{KEY}, header-secret and http://me:proxy-secret@proxy:3128"
+    assert connection.redact(text) == "***, *** and http://***@proxy:3128"
+
+
+@pytest.mark.parametrize("secret", ["header-secret", 'header "secret"', "header\\secret", "header\tsecret"])
+def test_secrets_are_blotted_out_of_foreign_json_wherever_they_stand(secret: str) -> None:
+    connection = read(extra={"headers": {"X-Secret": secret}})
+
+    data = {"errors": [{"message": f"<{secret}>", "é": "http://me:proxy-secret@proxy"}], f"a {secret}": 1}
+    assert connection.clean(data) == {"errors": [{"message": "<***>", "é": "http://***@proxy"}], "a ***": 1}
+
+
+def test_foreign_json_without_a_secret_stays_as_it_is() -> None:
+    data = {"errors": [{"message": 'me@example.org said "é\\"'}], "counts": [1, None, 0.5, True]}
+
+    assert read(extra={}).clean(data) == data

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.json_safe import plain
+from airflow_respan.waiting.policy import BatchWait
+
+
+@pytest.mark.parametrize(
+    ("foreign", "kept"),
+    [
+        ({"a": [1, 2.5, "x", None, True]}, {"a": [1, 2.5, "x", None, True]}),
+        ("cut \ud83d", "cut ?"),
+        ("a\0b", "a?b"),
+        (2**63 - 1, 2**63 - 1),
+        (2**64, "0x10000000000000000"),
+        (float("nan"), None),
+        ([float("-inf")], [None]),
+        ({"__classname__": 1, "__var": 2, "a": 3}, {"_classname__": 1, "_var": 2, "a": 3}),
+    ],
+)
+def test_only_what_would_break_something_is_changed(foreign: object, kept: object) -> None:
+    assert plain(foreign) == kept
+    assert plain(plain(foreign)) == kept
+
+
+def test_what_is_nested_without_end_ends() -> None:
+    deep: Any = "x"
+    for _ in range(500):
+        deep = {"a": [deep]}
+
+    assert "nested more than 20 deep" in json.dumps(plain(deep))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"metadata": {"a": "cut \\ud83d"}}',
+        '{"x": 100000000000000000000000}',
+        '{"x": 1%s}' % ("0" * 4000),
+        '{"metadata": {"cost": NaN}}',
+        '{"metadata": {"__classname__": "x"}}',
+        '{"in_progress_at": 1, "request_counts": {"total": 50000, "completed": 1, "failed": 0}}',
+        '{"request_counts": {"total": 1, "completed": 1%s, "failed": 1}}' % ("0" * 400),
+        '{"request_counts": {"total": 1, "completed": 9000000000000000000, "failed": 9000000000000000000}}',
+        '{"created_at": 1e300, "expires_at": -1, "in_progress_at": 99999999999999}',
+        '{"errors": {"data": [[], 7, null, {"message": {"a": 1}, "line": []}]}}',
+    ],
+)
+@pytest.mark.parametrize("status", ["in_progress", "completed", "failed"])
+def test_no_odd_field_of_an_answer_breaks_a_wait(answer: str, status: str) -> None:
+    from airflow.sdk.serde import deserialize, serialize
+
+    from airflow_respan.waiting.outcome import judge
+
+    batch = Batch.from_dict({"id": "batch_1", **json.loads(answer), "status": status})
+    wait = BatchWait(batch_id="batch_1")
+    wait.saw(batch)
+
+    assert judge(batch).message
+    assert wait.timeout_message()
+    strict = json.dumps(batch.to_dict(), allow_nan=False).encode()
+    assert Batch.from_dict(json.loads(strict)) == batch
+    assert deserialize(serialize(batch.to_dict())) == batch.to_dict()
+
+
+@pytest.mark.parametrize("key", ["id", "status"])
+@pytest.mark.parametrize("word", ["x" * 201, "two\nlines", "a\x1b[31mred"])
+def test_an_id_or_status_that_would_spoil_a_log_is_refused(key: str, word: str) -> None:
+    with pytest.raises(ValueError, match=f"which no {key} is"):
+        Batch.from_dict({"id": "batch_1", "status": "completed", key: word})

@@ -1,0 +1,329 @@
+"""What many waits in one event loop cost, and what they may not do to each other; on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from airflow_respan.polling.poller import AT_ONCE
+from airflow_respan.polling.watched_batch import RETRIEVE_EVERY
+from airflow_respan.sandbox import Fault, RespanSandbox
+from airflow_respan.triggers.batch import RespanBatchTrigger
+
+Connect = Callable[..., None]
+LIST = "/api/v1/batches/"
+
+
+@pytest.fixture
+def unlimited(sandbox: RespanSandbox, connect: Connect) -> RespanSandbox:
+    """A local Respan, and a connection to it without a budget."""
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 0})
+    return sandbox
+
+
+def asked(sandbox: RespanSandbox) -> Counter[str]:
+    """How many requests there were: for the list, and for all batches."""
+    return Counter("list" if request.path == LIST else "retrieve" for request in sandbox.requests)
+
+
+def triggers_for(batch_ids: list[str], **options: Any) -> list[RespanBatchTrigger]:
+    return [RespanBatchTrigger(batch_id=batch_id, **{"poke_interval": 0.5, **options}) for batch_id in batch_ids]
+
+
+async def event_of(trigger: RespanBatchTrigger) -> Any:
+    [event] = [event.payload async for event in trigger.run()]
+    return event
+
+
+async def condition(is_true: Callable[[], bool]) -> None:
+    while not is_true():
+        await asyncio.sleep(0.01)
+
+
+def run_until(
+    triggers: list[RespanBatchTrigger], is_true: Callable[[], bool], then: Callable[[], None] = lambda: None
+) -> list[Any]:
+    """Run triggers, do something when a condition has come true, and give all events."""
+
+    async def run() -> list[Any]:
+        waiting = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers]
+        await asyncio.wait_for(condition(is_true), 30)
+        then()
+        return await asyncio.wait_for(asyncio.gather(*waiting), 30)
+
+    return asyncio.run(run())
+
+
+def test_waits_for_one_batch_cost_one_poll(unlimited: RespanSandbox) -> None:
+    batch_id = unlimited.add_batch()
+
+    events = run_until(
+        triggers_for([batch_id] * 50),
+        lambda: len(unlimited.requests) >= 3,
+        lambda: unlimited.change_batch(batch_id, status="completed"),
+    )
+
+    assert {event["batch"]["status"] for event in events} == {"completed"}
+    assert len(unlimited.requests) <= 6
+
+
+def test_many_batches_are_read_off_pages_of_the_list_and_each_end_is_confirmed(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(250)]
+
+    def end_all() -> None:
+        for batch_id in batch_ids:
+            unlimited.change_batch(batch_id, status="completed", output_file_id=f"file-{batch_id}")
+
+    events = run_until(triggers_for(batch_ids, poke_interval=1), lambda: asked(unlimited)["list"] >= 6, end_all)
+
+    assert [event["batch"]["output_file_id"] for event in events] == [f"file-{batch_id}" for batch_id in batch_ids]
+    retrieved = Counter(request.path for request in unlimited.requests if request.path != LIST)
+    assert len(retrieved) == 250
+    assert sum(retrieved.values()) < 300
+    assert asked(unlimited)["list"] < 20
+    assert len({request.peer for request in unlimited.requests}) <= AT_ONCE
+
+
+def stale(batch_id: str, **fields: Any) -> dict[str, Any]:
+    return {"id": batch_id, "object": "batch", "status": "in_progress", **fields}
+
+
+def lying_list(sandbox: RespanSandbox, *items: dict[str, Any]) -> None:
+    """Let the list say something else than a retrieve does."""
+    body = {"object": "list", "data": list(items), "has_more": False}
+    sandbox.inject(Fault(status=200, body=json.dumps(body)), times=None, path=f"{LIST}$")
+
+
+def test_an_end_that_only_the_list_knows_of_is_none(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(3)]
+    lying_list(unlimited, *(stale(batch_id, status="completed") for batch_id in batch_ids))
+
+    def end_all() -> None:
+        for batch_id in batch_ids:
+            unlimited.change_batch(batch_id, status="failed")
+
+    events = run_until(triggers_for(batch_ids), lambda: asked(unlimited)["list"] >= 3, end_all)
+
+    assert {event["batch"]["status"] for event in events} == {"failed"}
+
+
+def test_an_end_that_the_list_does_not_know_of_is_found(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(3)]
+    lying_list(unlimited, *map(stale, batch_ids))
+    for batch_id in batch_ids:
+        unlimited.change_batch(batch_id, status="completed")
+
+    began = time.monotonic()
+    events = run_until(triggers_for(batch_ids, poke_interval=0.2), lambda: True)
+
+    assert {event["batch"]["status"] for event in events} == {"completed"}
+    assert asked(unlimited)["list"] >= 3
+    assert time.monotonic() - began < 0.2 * (RETRIEVE_EVERY + 10)
+
+
+def test_a_batch_is_retrieved_when_it_is_to_expire(unlimited: RespanSandbox) -> None:
+    now = int(time.time())
+    batch_ids = [unlimited.add_batch(expires_at=now + 2) for _ in range(3)]
+    lying_list(unlimited, *(stale(batch_id, expires_at=now + 2) for batch_id in batch_ids))
+    for batch_id in batch_ids:
+        unlimited.change_batch(batch_id, status="expired")
+
+    began = time.monotonic()
+    events = run_until(triggers_for(batch_ids, poke_interval=1), lambda: True)
+
+    assert {event["batch"]["status"] for event in events} == {"expired"}
+    assert time.monotonic() - began < RETRIEVE_EVERY
+
+
+@pytest.mark.parametrize("fault", [Fault.error(403), Fault.error(404), Fault.error(500), Fault.html(200), Fault.cut()])
+def test_where_the_list_is_refused_batches_are_retrieved_one_by_one(unlimited: RespanSandbox, fault: Fault) -> None:
+    batch_ids = [unlimited.add_batch(status="completed") for _ in range(20)]
+    unlimited.inject(fault, times=None, path=f"{LIST}$")
+
+    events = run_until(triggers_for(batch_ids), lambda: True)
+
+    assert {event["batch"]["status"] for event in events} == {"completed"}
+    assert asked(unlimited)["list"] <= 2
+    assert asked(unlimited)["retrieve"] == 20
+
+
+def test_after_an_outage_the_list_is_asked_again_at_once(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(20)]
+    unlimited.inject(Fault.error(503), times=None)
+
+    def list_works_again() -> bool:
+        if asked(unlimited)["retrieve"] >= 20:
+            unlimited.heal()
+        return any(request.path == LIST and request.status == 200 for request in unlimited.requests)
+
+    asyncio.run(watch_until(batch_ids, list_works_again))
+
+    assert sum(request.path != LIST and request.status == 200 for request in unlimited.requests) <= 20
+
+
+def test_batches_that_the_list_does_not_show_are_retrieved(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch(status="completed") for _ in range(20)]
+    lying_list(unlimited)
+
+    events = run_until(triggers_for(batch_ids), lambda: True)
+
+    assert {event["batch"]["status"] for event in events} == {"completed"}
+    assert asked(unlimited) == {"list": 1, "retrieve": 20}
+
+
+def test_a_rate_limit_that_one_wait_meets_holds_all_but_last_looks(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(10)]
+    unlimited.inject(Fault.rate_limit(retry_after=2))
+    first, *others = triggers_for(batch_ids, poke_interval=0.2)
+    last = RespanBatchTrigger(batch_id=unlimited.add_batch(), poke_interval=60, timeout=1)
+
+    def end_all() -> None:
+        for batch_id in batch_ids:
+            unlimited.change_batch(batch_id, status="completed")
+
+    run_until([first, *others, last], lambda: len(unlimited.requests) >= 3, end_all)
+
+    limited, at_the_deadline, *later = unlimited.requests
+    assert limited.status == 429
+    assert at_the_deadline.path.endswith(f"{last.wait.batch_id}/")
+    assert at_the_deadline.at - limited.at < 1.5
+    assert min(request.at for request in later) - limited.at >= 2
+
+
+def test_the_budget_holds_for_retries_too(sandbox: RespanSandbox, connect: Connect) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 20})
+    sandbox.inject(Fault.error(503), times=None)
+    batch_ids = [sandbox.add_batch() for _ in range(30)]
+
+    async def try_for(seconds: float) -> None:
+        waiting = [asyncio.ensure_future(event_of(t)) for t in triggers_for(batch_ids, poke_interval=0.1)]
+        await asyncio.sleep(seconds)
+        for wait in waiting:
+            wait.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(try_for(8))
+    # 18 of the 20 are used: 5 of them at once, the others 3.4 seconds apart.
+    assert 5 <= len(sandbox.requests) <= 8
+
+
+def test_with_too_small_a_budget_the_longest_due_come_first_and_the_log_says_so_once(
+    sandbox: RespanSandbox, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 60})
+    sandbox.inject(Fault.error(403), times=None, path=f"{LIST}$")
+    batch_ids = [sandbox.add_batch() for _ in range(12)]
+
+    with caplog.at_level(logging.WARNING, logger="airflow_respan.polling.poller"):
+        asyncio.run(watch_until(batch_ids, lambda: asked(sandbox)["retrieve"] >= 26))
+
+    paths = [request.path for request in sandbox.requests if request.path != LIST]
+    assert len(set(paths[:12])) == 12
+    assert len(set(paths[12:24])) == 12
+    [warning] = caplog.messages
+    assert warning == (
+        "12 batches are waited for by connection 'respan_default', and 60 requests a minute are too few to look at "
+        "each as often as its poke_interval says. Those that are due the longest come first. Raise poke_interval, or "
+        "the connection's requests_per_minute if your organisation may send more."
+    )
+
+
+def test_in_an_outage_the_log_does_not_blame_the_budget(
+    sandbox: RespanSandbox, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 60})
+    sandbox.inject(Fault.error(503), times=None)
+    batch_ids = [sandbox.add_batch() for _ in range(12)]
+
+    asyncio.run(watch_until(batch_ids, lambda: asked(sandbox)["retrieve"] >= 20))
+
+    said = [(record.name, record.getMessage()) for record in caplog.records]
+    assert not [message for name, message in said if name == "airflow_respan.polling.poller"]
+    assert [message for name, message in said if name == "airflow_respan.waiting.policy"]
+
+
+async def watch_until(batch_ids: list[str], is_true: Callable[[], bool]) -> None:
+    """Let waits look until a condition comes true."""
+    waiting = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers_for(batch_ids, poke_interval=0.1)]
+    await asyncio.wait_for(condition(is_true), 60)
+    for wait in waiting:
+        wait.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def test_a_wait_that_is_cancelled_does_not_harm_the_others(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(3)]
+
+    async def cancel_the_first() -> list[Any]:
+        first, twin, other = (
+            asyncio.ensure_future(event_of(trigger))
+            for trigger in triggers_for([batch_ids[0], batch_ids[0], batch_ids[1]], poke_interval=0.2)
+        )
+        unlimited.inject(Fault.slow(0.5))
+        await condition(lambda: bool(unlimited.requests))
+        first.cancel()
+        with suppress(asyncio.CancelledError):
+            await first
+        for batch_id in batch_ids:
+            unlimited.change_batch(batch_id, status="completed")
+        return await asyncio.wait_for(asyncio.gather(twin, other), 20)
+
+    assert [event["batch"]["status"] for event in asyncio.run(cancel_the_first())] == ["completed", "completed"]
+
+
+def test_one_waits_error_is_not_the_others(unlimited: RespanSandbox) -> None:
+    batch_id = unlimited.add_batch(status="completed")
+
+    gone, found = run_until(
+        [
+            RespanBatchTrigger(batch_id="batch_none", poke_interval=0.2, not_found_grace=0),
+            RespanBatchTrigger(batch_id=batch_id, poke_interval=0.2),
+        ],
+        lambda: True,
+    )
+
+    assert gone["error"] == "RespanNotFoundError"
+    assert found["batch"]["status"] == "completed"
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+def test_the_poller_goes_with_the_last_wait_and_comes_again(unlimited: RespanSandbox) -> None:
+    batch_id = unlimited.add_batch(status="completed")
+
+    async def twice() -> list[Any]:
+        events = []
+        for _ in range(2):
+            events += await asyncio.gather(*(event_of(t) for t in triggers_for([batch_id] * 2, poke_interval=0.1)))
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        return events
+
+    for _loop in range(2):
+        assert len(asyncio.run(twice())) == 4
+    assert len({request.peer for request in unlimited.requests}) == 4
+
+
+def test_two_connections_do_not_share_a_budget(sandbox: RespanSandbox, connect: Connect) -> None:
+    connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 1})
+    connect(conn_id="respan_other", host=sandbox.url, password=sandbox.api_key)
+    patient, other = sandbox.add_batch(status="completed"), sandbox.add_batch(status="completed")
+
+    events = run_until(
+        [
+            RespanBatchTrigger(batch_id=patient, poke_interval=0.1),
+            *(
+                RespanBatchTrigger(batch_id=other, poke_interval=0.1, respan_conn_id="respan_other", provider_id=p)
+                for p in ("openai", "parasail")
+            ),
+        ],
+        lambda: True,
+    )
+
+    assert len(events) == 3

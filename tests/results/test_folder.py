@@ -1,0 +1,150 @@
+"""A folder has all of the results or none that counts: killed processes, full disks, files of 200 MB."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.sandbox import RespanSandbox
+from tests.conftest import CHECKOUT, PAGE
+from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
+
+
+def run(module: str, *arguments: object) -> list[Any]:
+    """Run a program of these tests; gives the JSON of the lines that begin with a word of its own."""
+    command = [sys.executable, "-m", f"tests.operators.{module}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-5000:]
+    lines = (line.split(" ", 1) for line in done.stdout.splitlines())
+    return [json.loads(words[1]) for words in lines if words[0] in ("STEP", "MEASURED")]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"parquet": True}, {"delete_files": ["output", "error"]}], ids=["plain", "parquet", "deleting"]
+)
+def test_a_process_killed_at_any_step_leaves_nothing_that_looks_whole_and_the_next_makes_it_whole(
+    connected: RespanSandbox, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    (tmp_path / "temporary").mkdir()
+
+    steps = run("dying", tmp_path / "results", tmp_path / "temporary", json.dumps(options))
+
+    files = {"output.jsonl", "errors.jsonl", "manifest.json", *(["results.parquet"] if "parquet" in options else [])}
+    complete = dict.fromkeys(files, "whole")
+    assert [step["end"] for step in steps] == [9] * (len(steps) - 1) + [0]
+    assert len(steps) > 15
+    for step in steps:
+        seen = {name: state for name, state in step["after_death"].items() if not name.endswith(".part")}
+        assert set(seen.values()) <= {"whole"}
+        assert "manifest.json" not in seen or seen == complete
+        assert (step["second"], step["after_retry"]) == (0, complete)
+    # Or else no death has come between a part and its name.
+    assert any(name.endswith(".part") for step in steps for name in step["after_death"])
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def filled(size: int, custom_id: str = "a", make: Callable[..., dict[str, Any]] = good) -> bytes:
+    """A row of exactly so many bytes."""
+    return jsonl(make(custom_id, "x" * (size - len(jsonl(make(custom_id, ""))))))
+
+
+def test_a_worker_without_room_says_where_it_lacks(
+    connected: RespanSandbox, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = small_disk(4)
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    batch_id = add_batch(connected, filled(5 * PAGE))
+
+    with pytest.raises(RespanResultsError) as failed:
+        land(tmp_path / "results", batch_id=batch_id)
+
+    assert str(failed.value) == (
+        f"The results could not be kept in {disk} until they are checked: [Errno 28] No space left on device. Make "
+        "room for all of them there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+    )
+    assert (names(tmp_path / "results"), names(disk)) == (set(), set())
+
+
+def test_a_worker_without_room_for_parquet_says_so(
+    connected: RespanSandbox, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = add_batch(connected, jsonl(good("a", os.urandom(3 * PAGE).hex())))
+    disk = small_disk(7)
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+
+    with pytest.raises(RespanResultsError, match=r"could not be kept in .* No space left on device"):
+        land(tmp_path / "results", batch_id=batch_id, parquet=True)
+
+    assert (names(tmp_path / "results"), names(disk)) == (set(), set())
+
+
+@pytest.mark.parametrize(
+    ("pages", "fails", "left"),
+    [
+        (1, "output.jsonl", set()),
+        (3, "errors.jsonl", {"output.jsonl"}),
+        (4, "manifest.json", {"output.jsonl", "errors.jsonl"}),
+    ],
+)
+def test_a_folder_without_room_holds_no_half_file_and_no_manifest(
+    connected: RespanSandbox,
+    small_disk: Callable[[int], Path],
+    pages: int,
+    fails: str,
+    left: set[str],
+) -> None:
+    batch_id = add_batch(connected, filled(2 * PAGE), filled(2 * PAGE, "b", bad))
+    disk = small_disk(pages)
+
+    with pytest.raises(RespanResultsError) as failed:
+        land(disk, batch_id=batch_id)
+
+    assert str(failed.value) == (
+        f"Could not write {disk}/{fails}: OSError: [Errno 28] No space left on device. See that there is room and the "
+        "right to do so, and clear the task; whatever has no manifest.json beside it is not whole."
+    )
+    assert names(disk) == left
+    subprocess.run(["mount", "-o", f"remount,size={20 * PAGE}", str(disk)], check=True)
+    land(disk, batch_id=batch_id)
+    assert names(disk) == {"output.jsonl", "errors.jsonl", "manifest.json"}
+
+
+def test_a_download_without_room_names_its_target(connected: RespanSandbox, small_disk: Callable[[int], Path]) -> None:
+    disk = small_disk(1)
+    file_id = upload(filled(2 * PAGE))
+
+    with pytest.raises(OSError, match="No space left on device") as failed:
+        RespanHook().download_file(file_id, disk / "out")
+
+    assert str(failed.value) == f"[Errno 28] No space left on device: '{disk}/out'"
+    assert names(disk) == set()
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_200_megabytes_are_landed_in_constant_memory(connected: RespanSandbox, tmp_path: Path, parquet: bool) -> None:
+    files = connected.service.files
+    output = files.new(filename="output.jsonl", purpose="batch_output")
+    with output.path.open("wb") as rows, (tmp_path / "input.jsonl").open("wb") as requests:
+        for number in range(50_000):
+            rows.write(filled(4200, f"request-{number}"))
+            requests.write(jsonl({"custom_id": f"request-{number}"}))
+    files.add(output)
+    options = {"output_file_id": output.id, "input_path": str(tmp_path / "input.jsonl"), "parquet": parquet}
+
+    [measured] = run("measured", tmp_path / "results", json.dumps(options))
+
+    assert measured["manifest"]["counts"] == {"rows": 50_000, "succeeded": 50_000, "failed": 0, "missing": 0}
+    assert measured["manifest"]["bytes"]["output"] == 210_000_000
+    assert measured["grown_by"] < 64  # MB

@@ -1,0 +1,113 @@
+"""What a row says of its request."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from airflow_respan.results.row import RowError, Usage, lines_of, read_row
+
+
+def row(**fields: Any) -> Any:
+    return read_row({"id": "batch_req_1", "custom_id": "a", **fields})
+
+
+def answered(status: Any = 200, **body: Any) -> Any:
+    return row(response={"status_code": status, "request_id": "req_1", "body": body}, error=None)
+
+
+@pytest.mark.parametrize(
+    ("read", "error"),
+    [
+        (answered(id="x"), None),
+        (answered(None, id="x"), None),
+        (answered(id="x", error=None), None),
+        (answered(201, id="x"), None),
+        (row(response={"body": {"id": "x"}}), None),
+        (row(), RowError(code="no_response", message="The row has neither an answer nor an error.")),
+        (row(response="text"), RowError(code="no_response", message="The row has neither an answer nor an error.")),
+        (answered(), RowError(code="no_response", message="The row has neither an answer nor an error.")),
+        (answered(302, id="x"), RowError(code="302", message="")),
+        (answered(429, detail="Too many."), RowError(code="429", message="Too many.")),
+        (answered(500, message="Broken."), RowError(code="500", message="Broken.")),
+        (
+            answered(400, error={"message": "No.", "type": "invalid", "code": None}),
+            RowError(code="invalid", message="No."),
+        ),
+        (answered(200, error={"message": "No.", "code": "x"}), RowError(code="x", message="No.")),
+        (answered(403, error="No."), RowError(code="403", message="No.")),
+        (row(error={"code": "batch_expired", "message": "Late."}), RowError(code="batch_expired", message="Late.")),
+        (row(error={"code": 7, "message": None}), RowError(code="7", message="")),
+        (row(error="No."), RowError(code="error", message="No.")),
+        (row(error={}, response={"status_code": 200, "body": {"id": "x"}}), None),
+    ],
+)
+def test_a_request_has_succeeded_if_it_has_an_answer_and_nothing_speaks_against_it(read: Any, error: Any) -> None:
+    assert read.error == error
+    assert read.succeeded is (error is None)
+
+
+@pytest.mark.parametrize(
+    ("usage", "read"),
+    [
+        (None, None),
+        ({}, None),
+        ("7", None),
+        ({"prompt_tokens": True, "total_tokens": -1, "completion_tokens": 2**60}, None),
+        ({"prompt_tokens": 3, "total_tokens": 3}, Usage(prompt_tokens=3, total_tokens=3)),
+        (
+            {
+                "input_tokens": 3,
+                "input_tokens_details": {"cached_tokens": 2},
+                "output_tokens": 4,
+                "output_tokens_details": {"reasoning_tokens": 1},
+            },
+            Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7, cached_tokens=2, reasoning_tokens=1),
+        ),
+        (
+            {"prompt_tokens": 3, "prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": "1"}},
+            Usage(prompt_tokens=3, total_tokens=3),
+        ),
+    ],
+)
+def test_tokens_have_one_name_whatever_the_endpoint_calls_them(usage: Any, read: Usage | None) -> None:
+    assert answered(usage=usage).usage == read
+
+
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [
+        ({"choices": [{"message": {"content": "Hello"}}, {"message": {"content": "second"}}]}, "Hello"),
+        ({"choices": [{"message": {"content": [{"type": "text", "text": "Hel"}, {"text": "lo"}]}}]}, "Hello"),
+        ({"choices": [{"message": {"content": None, "tool_calls": []}}]}, None),
+        ({"choices": [{"text": "Hello"}]}, "Hello"),
+        ({"choices": []}, None),
+        ({"choices": "Hello"}, None),
+        (
+            {
+                "output": [
+                    {"type": "reasoning", "summary": []},
+                    {"type": "message", "content": [{"type": "output_text", "text": "Hello"}]},
+                ]
+            },
+            "Hello",
+        ),
+        ({"data": [{"embedding": [0.1]}]}, None),
+    ],
+)
+def test_the_text_of_an_answer_is_found_in_every_shape(body: dict[str, Any], content: str | None) -> None:
+    assert answered(**body).content == content
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_lines_are_the_same_however_they_come(size: int) -> None:
+    file = io.BytesIO(b"\xef\xbb\xbf{1}\r\n\n  \n{2}\n\xef\xbb\xbf\n{3}")
+
+    assert list(lines_of(lambda _most: file.read(size))) == [
+        (1, b"{1}\r"),
+        (4, b"{2}"),
+        (5, b"\xef\xbb\xbf"),
+        (6, b"{3}"),
+    ]

@@ -1,0 +1,194 @@
+"""The input of a batch: what is refused, what is copied, and how much memory that takes."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
+
+from airflow_respan.exceptions import RespanInputError
+from airflow_respan.submission.input import MOST_BYTES, CheckedInput, check_and_copy, lines_of
+from tests.operators.modes import request
+
+ENDPOINT = "/v1/chat/completions"
+REFUSED = "The input is not what a batch for /v1/chat/completions can be made of, so nothing was uploaded or created: "
+
+
+def line(number: int, **fields: Any) -> bytes:
+    return json.dumps(request(number, **fields)).encode() + b"\n"
+
+
+def check(requests: Iterable[Any]) -> tuple[CheckedInput, bytes]:
+    target = io.BytesIO()
+    return check_and_copy(requests, target, endpoint=ENDPOINT), target.getvalue()
+
+
+def complaint(requests: Iterable[Any]) -> str:
+    with pytest.raises(RespanInputError) as refused:
+        check(requests)
+    return str(refused.value).removeprefix(REFUSED).removesuffix(".")
+
+
+def test_lines_are_copied_as_they_are_and_blank_ones_left_out() -> None:
+    lines = [b"\n", line(1), b" \t\r\n", b" " + line(2).rstrip(b"\n")]
+
+    checked, copied = check(lines)
+
+    assert copied == line(1) + b" " + line(2).rstrip(b"\n")
+    assert (checked.count, checked.size) == (2, len(copied))
+
+
+def test_a_list_and_a_file_of_the_same_requests_are_the_same_input() -> None:
+    requests = [request(1), request(2, body={"model": "m", "price": 1.50, "words": ["größer", "\U0001f600"]})]
+
+    from_list, copied = check(requests)
+    from_lines, _ = check(json.dumps(each, indent=None, sort_keys=True).encode() for each in requests)
+
+    assert from_list.digest == from_lines.digest
+    assert [json.loads(each) for each in copied.splitlines()] == requests
+
+
+def test_another_order_is_another_input() -> None:
+    assert check([line(1), line(2)])[0].digest != check([line(2), line(1)])[0].digest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (b'{"custom_id": "r"', "not JSON (Expecting ',' delimiter, column 18)"),
+        (b'{"price": NaN}', "not JSON (NaN is no JSON, column 1)"),
+        (b"\xef\xbb\xbf{}", "not JSON (Unexpected UTF-8 BOM (decode using utf-8-sig), column 1)"),
+        (b'{"a": "\xff"}', "not UTF-8, or half a character"),
+        (request(1, body={"a": "\ud800"}), "not UTF-8, or half a character"),
+        (b"[" * 200_000, "not what JSON can say (RecursionError)"),
+        (b"1" * 5000, "not what JSON can say (ValueError)"),
+        (request(1, body={"a": float("nan")}), "not what JSON can say (ValueError)"),
+        (request(1, body={"a": {1, 2}}), "not what JSON can say (TypeError)"),
+        (b"[]", "no JSON object"),
+        (line(1, custom_id=None), "'custom_id' is missing, or no text"),
+        (line(1, custom_id=7), "'custom_id' is missing, or no text"),
+        (line(1, custom_id=" "), "'custom_id' is missing, or no text"),
+        (line(1, method="get"), "'method' is not 'POST'"),
+        (line(1, url=None), "'url' is no text, the batch's endpoint '/v1/chat/completions'"),
+        (line(1, url="/v1/x" * 99), f"'url' is '{('/v1/x' * 20)}', the batch's endpoint '/v1/chat/completions'"),
+        (line(1, body="text"), "'body' is missing, or no JSON object"),
+        (line(1, body=[]), "'body' is missing, or no JSON object"),
+    ],
+)
+def test_a_line_that_the_service_would_refuse_is_told(wrong: bytes | dict[str, Any], reason: str) -> None:
+    assert complaint([b"\n", line(0), wrong, line(2)]) == f"line 3: {reason}"
+
+
+def test_the_first_ten_problems_are_told_and_how_many_more() -> None:
+    told = complaint(line(number, method="GET") for number in range(25))
+
+    expected = "; ".join(f"line {number}: 'method' is not 'POST'" for number in range(1, 11))
+    assert told == f"{expected}; and 15 more problems"
+
+
+@pytest.mark.parametrize("nothing", [[], [b"\n", b"  \n"]])
+def test_an_input_without_a_request_is_none(nothing: list[bytes]) -> None:
+    assert complaint(nothing) == "there is no request in it"
+
+
+def test_fifty_thousand_requests_are_not_too_many_and_one_more_is() -> None:
+    assert check(line(number) for number in range(50_000))[0].count == 50_000
+    assert complaint(line(number) for number in range(50_002)) == (
+        "line 50001: a batch has at most 50,000 requests, and this is one more; the rest was not looked at"
+    )
+
+
+def test_a_duplicate_id_far_down_names_both_lines() -> None:
+    lines = [line(number) for number in range(1, 50_001)]
+    lines[49_998] = line(17)
+
+    assert complaint(lines) == "line 49999: custom_id 'r-17' is also that of line 17"
+
+
+def large(size: int, *, count: int = 50_000) -> Iterator[bytes]:
+    """Give lines of so many bytes in all."""
+    each = size // count
+    for number in range(count):
+        bare = len(line(number, body={"model": "m", "pad": ""}))
+        length = each if number < count - 1 else size - each * (count - 1)
+        yield line(number, body={"model": "m", "pad": "x" * (length - bare)})
+
+
+def test_two_hundred_megabytes_are_not_too_much_and_one_byte_more_is() -> None:
+    class Nowhere(io.BytesIO):
+        def write(self, data: Any) -> int:
+            return len(data)
+
+    checked = check_and_copy(large(MOST_BYTES, count=1000), Nowhere(), endpoint=ENDPOINT)
+    assert (checked.count, checked.size) == (1000, MOST_BYTES)
+    assert complaint(large(MOST_BYTES + 1, count=1000)) == (
+        "line 1000: here the input exceeds 200 MB (209,715,200 bytes); the rest was not looked at"
+    )
+
+
+def test_a_file_without_an_end_of_line_is_not_read_without_an_end() -> None:
+    class Endless(io.RawIOBase):
+        size = 0
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any, /) -> int:
+            self.size += len(buffer)
+            assert self.size <= MOST_BYTES + 2**20
+            buffer[:] = b"x" * len(buffer)
+            return len(buffer)
+
+    assert complaint(lines_of(Endless())).startswith("line 1: here the input exceeds 200 MB")  # type: ignore[arg-type]
+
+
+def test_a_file_of_an_object_store_is_read_though_its_readline_takes_no_size() -> None:
+    content = b"".join(line(number) for number in range(1000))
+
+    class Stored(AbstractBufferedFile):
+        def _fetch_range(self, start: int, end: int) -> bytes:
+            return content[start:end]
+
+    with Stored(MemoryFileSystem(), "in.jsonl", size=len(content), block_size=1000) as file:
+        assert list(lines_of(file)) == content.splitlines(keepends=True)
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from tests.operators.modes import attempt, create
+
+def peak():
+    # Not ru_maxrss: a child begins with its parent's.
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
+
+assert attempt(lambda: create("plain")).error is None  # all is imported now
+before = peak()
+outcome = attempt(lambda: create("plain", input_path=sys.argv[1]))
+assert outcome.error is None, outcome.error
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured as Linux tells it")
+def test_a_full_input_takes_little_memory(connected: Any, tmp_path: Any) -> None:
+    path = tmp_path / "in.jsonl"
+    with path.open("wb") as file:
+        file.writelines(large(MOST_BYTES))
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(path)], capture_output=True, text=True, check=False, timeout=300
+    )
+
+    assert done.returncode == 0, done.stderr
+    path.unlink()
+    assert int(done.stdout.splitlines()[-1]) < 64 * 1024  # kilobytes

@@ -1,0 +1,99 @@
+"""When a line about a transfer is due, told by the clock of the test."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from airflow_respan.api.multipart import CHUNK
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.sandbox import RespanSandbox
+from airflow_respan.transfer_progress import Progress, bytes_in_words
+from tests.api.raw_server import raw_server
+
+SIZE = r"(\d+\.\d [kM]B|\d+ bytes)"
+TOTAL = 200_000_000
+
+
+def lines(progress: Progress, *, rate: float, seconds: range, total: int | None = TOTAL) -> dict[int, str]:
+    """All lines of a transfer at so many bytes a second, by their time."""
+    said = {second: progress.line(int(second * rate), total, now=1000.0 + second) for second in seconds}
+    return {second: line for second, line in said.items() if line}
+
+
+def test_a_short_transfer_says_nothing() -> None:
+    progress = Progress(what="download file 'file-1'", now=1000.0)
+
+    assert lines(progress, rate=TOTAL / 9, seconds=range(10)) == {}
+    assert progress.last_line(TOTAL, now=1009.0) is None
+
+
+def test_a_line_comes_with_each_tenth() -> None:
+    progress = Progress(what="download file 'file-1'", now=1000.0)
+
+    assert lines(progress, rate=TOTAL / 200, seconds=range(200)) == {
+        second: f"Download file 'file-1': {second}.0 MB of 200.0 MB ({second // 2}%), 1.0 MB/s"
+        for second in range(20, 200, 20)
+    }
+    assert progress.last_line(TOTAL, now=1200.0) == "Download file 'file-1': 200.0 MB in 200 seconds, 1.0 MB/s"
+
+
+def test_fast_tenths_share_a_line() -> None:
+    progress = Progress(what="upload 'questions.jsonl'", now=1000.0)
+
+    assert list(lines(progress, rate=TOTAL / 40, seconds=range(40))) == [10, 20, 30]
+
+
+def test_a_very_slow_transfer_says_that_it_is_alive() -> None:
+    progress = Progress(what="download file 'file-1'", now=1000.0)
+
+    assert list(lines(progress, rate=1000, seconds=range(200))) == [60, 120, 180]
+
+
+def test_without_a_total_there_is_no_share() -> None:
+    progress = Progress(what="download file 'file-1'", now=1000.0)
+
+    assert lines(progress, rate=1e6, seconds=range(70), total=None) == {60: "Download file 'file-1': 60.0 MB, 1.0 MB/s"}
+
+
+class SlowFile(io.BytesIO):
+    """A file on a slow disk."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size:
+            time.sleep(0.5)
+        return super().read(size)
+
+
+def test_the_log_of_a_long_transfer_says_how_far_it_is(
+    connected: RespanSandbox, connect: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "airflow_respan.api.client")
+    with (
+        raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n", b"\n", pause=0.5) as url,
+        ThreadPoolExecutor() as threads,
+    ):
+        connect(conn_id="slow", host=url, password="a-key")
+        both = [
+            threads.submit(RespanHook("slow").download_into, "file-1", io.BytesIO()),
+            threads.submit(RespanHook().upload_file, SlowFile(bytes(24 * CHUNK))),
+        ]
+        for transfer in both:
+            transfer.result()
+
+    for what in ("Download file 'file-1'", "Upload 'batch.jsonl'"):
+        said = [message for message in caplog.messages if message.startswith(what)]
+        assert re.search(rf": {SIZE} of {SIZE} \(\d+%\), {SIZE}/s$", said[0])
+        assert re.search(rf": {SIZE} in \d+ seconds, {SIZE}/s$", said[-1])
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (100_000, "0.1 MB"), (2e8, "200.0 MB")]
+)
+def test_bytes_are_told_in_a_fitting_unit(count: float, words: str) -> None:
+    assert bytes_in_words(count) == words

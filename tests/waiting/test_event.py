@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanAuthenticationError,
+    RespanBatchTimeout,
+    RespanConfigurationError,
+    RespanError,
+    RespanMissingConnectionError,
+    RespanNotFoundError,
+)
+from airflow_respan.waiting.event import end_of, event_of
+
+
+def test_a_batch_comes_through_whole() -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "expired", "request_counts": {"total": 3}, "more": [1]})
+
+    assert end_of(json.loads(json.dumps(event_of(batch)))) == batch
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RespanAPIError("no", status_code=422),
+        RespanAuthenticationError("no", status_code=401),
+        RespanNotFoundError("no", status_code=404),
+        RespanBatchTimeout("late"),
+        RespanConfigurationError("no API key"),
+        RespanMissingConnectionError("no such connection"),
+        RespanError("broken"),
+    ],
+)
+def test_an_error_comes_through_as_it_was(error: Exception) -> None:
+    end = end_of(json.loads(json.dumps(event_of(error))))
+
+    assert type(end) is type(error)
+    assert str(end) == str(error)
+    assert getattr(end, "status_code", None) == getattr(error, "status_code", None)
+
+
+def test_no_word_of_an_error_breaks_the_event() -> None:
+    event = event_of(RespanError("cut \ud83d and \0"))
+
+    assert event == {"error": "RespanError", "message": "cut ? and ?", "status_code": None}

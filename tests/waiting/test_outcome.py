@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.waiting.outcome import judge
+
+HALF = {"total": 100, "completed": 50, "failed": 50}
+
+
+def batch(status: str = "completed", **fields: Any) -> Batch:
+    return Batch.from_dict({"id": "batch_1", "status": status, "output_file_id": "file-out", **fields})
+
+
+@pytest.mark.parametrize(
+    ("ended", "options", "accepted", "warned"),
+    [
+        (batch(request_counts={"total": 2, "completed": 2, "failed": 0}), {}, True, False),
+        (batch(), {}, True, False),
+        (batch(request_counts={"total": 0, "completed": 0, "failed": 0}), {}, True, False),
+        (batch(request_counts=HALF), {}, True, True),
+        (batch(request_counts=HALF), {"max_failed_ratio": 0.5}, True, True),
+        (batch(request_counts=HALF), {"max_failed_ratio": 0.49}, False, False),
+        (batch(request_counts={"total": 100, "completed": 99, "failed": 1}), {"max_failed_ratio": 0}, False, False),
+        (batch(error_file_id="file-err"), {"max_failed_ratio": 0}, False, False),
+        (batch(error_file_id="file-err"), {"max_failed_ratio": 0.1}, True, True),
+        (batch(output_file_id=None), {}, True, True),
+        (batch(output_file_id=None, error_file_id="file-err"), {}, False, False),
+        (batch(request_counts={"total": 5, "completed": 0, "failed": 5}), {}, False, False),
+        (batch("failed"), {}, False, False),
+        (batch("expired"), {}, False, False),
+        (batch("cancelled"), {}, False, False),
+        (batch("expired", request_counts=HALF), {"success_statuses": ("completed", "expired")}, True, True),
+        (
+            batch("expired", request_counts={"total": 5, "completed": 0, "failed": 5}),
+            {"success_statuses": ("completed", "expired")},
+            False,
+            False,
+        ),
+        (batch(), {"success_statuses": ("expired",)}, False, False),
+    ],
+)
+def test_the_verdict(ended: Batch, options: dict[str, Any], accepted: bool, warned: bool) -> None:
+    verdict = judge(ended, **options)
+
+    assert (verdict.accepted, verdict.worth_a_warning) == (accepted, warned)
+
+
+def test_an_accepted_batch_is_described() -> None:
+    ended = batch(
+        created_at=1711471533,
+        completed_at=1711493163,
+        request_counts={"total": 100, "completed": 95, "failed": 5},
+        error_file_id="file-err",
+    )
+
+    assert judge(ended).message == (
+        "Batch batch_1 is completed after 6 hours 30 seconds (95 of 100 requests completed, 5 failed; "
+        "output file file-out, error file file-err)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ended", "options", "message"),
+    [
+        (
+            batch(
+                "failed",
+                output_file_id=None,
+                errors={"data": [{"code": "token_limit_exceeded", "line": None, "message": "Enqueued too much"}]},
+            ),
+            {},
+            "Batch batch_1 is failed (no request counts; no files). First error: token_limit_exceeded: Enqueued too "
+            "much. The wait fails because only 'completed' counts as success. The provider's queue was full: submit "
+            "the batch again later.",
+        ),
+        (
+            batch("failed", output_file_id=None, errors=[{"code": "bad", "line": 3, "message": "x"}, "y", "z"]),
+            {},
+            "Batch batch_1 is failed (no request counts; no files). First error: bad (line 3): x (and 2 more). "
+            "The wait fails because only 'completed' counts as success.",
+        ),
+        (
+            batch("expired", request_counts={"total": 4, "completed": 1, "failed": 0}),
+            {"success_statuses": ("completed", "cancelled")},
+            "Batch batch_1 is expired (1 of 4 requests completed, 0 failed; output file file-out). The wait fails "
+            "because only 'completed' or 'cancelled' counts as success. Results that were ready, and are billed, "
+            "are in file-out.",
+        ),
+        (
+            batch(request_counts=HALF),
+            {"max_failed_ratio": 0.1},
+            "Batch batch_1 is completed (50 of 100 requests completed, 50 failed; output file file-out). The wait "
+            "fails because 50.0% of the requests failed and at most 10.0% may. Results that were ready, and are "
+            "billed, are in file-out.",
+        ),
+        (
+            batch(output_file_id="", error_file_id="file-err"),
+            {},
+            "Batch batch_1 is completed (no request counts; error file file-err). The wait fails because every "
+            "request failed. The reasons are in file-err.",
+        ),
+    ],
+)
+def test_a_refused_batch_says_why_and_what_to_do(ended: Batch, options: dict[str, Any], message: str) -> None:
+    verdict = judge(ended, **options)
+
+    assert (verdict.accepted, verdict.message) == (False, message)
