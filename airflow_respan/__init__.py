@@ -5,4 +5,4 @@ Nothing is imported here: Airflow imports this package at every parse of every D
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

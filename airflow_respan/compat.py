@@ -24,11 +24,11 @@ except ImportError:  # its home before Airflow 3.2; common-compat does not offer
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-__all__ = ["AirflowRescheduleException", "ending", "started_at"]
+__all__ = ["AirflowRescheduleException", "apply_soft_fail", "wait_started_at"]
 
 
 @contextmanager
-def ending(*, soft_fail: bool, never_fail: bool) -> Iterator[None]:
+def apply_soft_fail(*, soft_fail: bool, never_fail: bool) -> Iterator[None]:
     """Skip the task instead of failing it where the options say so, and keep the reason in the message.
 
     :param soft_fail: skip when the wait has failed: bad end, or time over
@@ -49,7 +49,7 @@ def ending(*, soft_fail: bool, never_fail: bool) -> Iterator[None]:
         raise
 
 
-def started_at(sensor: BaseSensorOperator, context: Context) -> str:
+def wait_started_at(sensor: BaseSensorOperator, context: Context) -> str:
     """Find when the wait began: with this try, or in reschedule mode with its first poke.
 
     :return: ISO 8601 with offset

@@ -9,7 +9,7 @@ from typing import IO, Any
 from airflow_respan.exceptions import RespanError, RespanStorageError
 
 
-def store_of(uri: str) -> tuple[Any, str]:
+def open_store(uri: str) -> tuple[Any, str]:
     """Find the store (fsspec's) that a URI leads to, and the path within it.
 
     :raises RespanStorageError: if Airflow knows no such store
@@ -29,12 +29,12 @@ def store_of(uri: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[IO[bytes]]:
+def open_for_reading(uri: str) -> Iterator[IO[bytes]]:
     """Open a file of any store for reading.
 
     :raises RespanStorageError: if it cannot be opened; errors of reading it are told alike
     """
-    store, path = store_of(uri)
+    store, path = open_store(uri)
     try:
         with store.open(path, "rb") as file:
             yield file

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-QUIET = 10.0
+MIN_LOG_INTERVAL_SECONDS = 10.0
 """Seconds between two lines at the least, and before the first: a short transfer has none."""
 
-LONGEST_SILENCE = 60.0
+MAX_LOG_INTERVAL_SECONDS = 60.0
 """Seconds after which a line comes even if no further tenth is done."""
 
 
-class Progress:
+class TransferProgress:
     """Says when a line is due, and what is in it.
 
     :param what: the transfer in words: ``upload 'questions.jsonl'``
@@ -28,26 +28,26 @@ class Progress:
         :param total: bytes in all, or None if nobody knows
         """
         silent = now - self._spoke
-        if silent < QUIET:
+        if silent < MIN_LOG_INTERVAL_SECONDS:
             return None
         tenths = done * 10 // total if total else 0
-        if tenths <= self._tenths and silent < LONGEST_SILENCE:
+        if tenths <= self._tenths and silent < MAX_LOG_INTERVAL_SECONDS:
             return None
         self._tenths, self._spoke = tenths, now
-        of_total = f" of {bytes_in_words(total)} ({done * 100 // total}%)" if total else ""
-        return f"{self._what}: {bytes_in_words(done)}{of_total}, {self._rate(done, now)}"
+        of_total = f" of {format_bytes(total)} ({done * 100 // total}%)" if total else ""
+        return f"{self._what}: {format_bytes(done)}{of_total}, {self._rate(done, now)}"
 
-    def last_line(self, done: int, *, now: float) -> str | None:
+    def final_line(self, done: int, *, now: float) -> str | None:
         """Give the line of a transfer that is over; None if it was short."""
-        if now - self._began < QUIET:
+        if now - self._began < MIN_LOG_INTERVAL_SECONDS:
             return None
-        return f"{self._what}: {bytes_in_words(done)} in {now - self._began:.0f} seconds, {self._rate(done, now)}"
+        return f"{self._what}: {format_bytes(done)} in {now - self._began:.0f} seconds, {self._rate(done, now)}"
 
     def _rate(self, done: int, now: float) -> str:
-        return f"{bytes_in_words(done / (now - self._began))}/s"
+        return f"{format_bytes(done / (now - self._began))}/s"
 
 
-def bytes_in_words(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Write a number of bytes: ``12.3 MB``, ``1.2 kB`` or ``6 bytes``."""
     if count < 1e3:
         return f"{count:.0f} bytes"

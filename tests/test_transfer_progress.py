@@ -10,53 +10,53 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from airflow_respan.api.multipart import CHUNK
+from airflow_respan.api.multipart import CHUNK_BYTES
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
-from airflow_respan.transfer_progress import Progress, bytes_in_words
+from airflow_respan.transfer_progress import TransferProgress, format_bytes
 from tests.api.raw_server import raw_server
 
 SIZE = r"(\d+\.\d [kM]B|\d+ bytes)"
 TOTAL = 200_000_000
 
 
-def lines(progress: Progress, *, rate: float, seconds: range, total: int | None = TOTAL) -> dict[int, str]:
+def lines(progress: TransferProgress, *, rate: float, seconds: range, total: int | None = TOTAL) -> dict[int, str]:
     """All lines of a transfer at so many bytes a second, by their time."""
     said = {second: progress.line(int(second * rate), total, now=1000.0 + second) for second in seconds}
     return {second: line for second, line in said.items() if line}
 
 
 def test_a_short_transfer_says_nothing() -> None:
-    progress = Progress(what="download file 'file-1'", now=1000.0)
+    progress = TransferProgress(what="download file 'file-1'", now=1000.0)
 
     assert lines(progress, rate=TOTAL / 9, seconds=range(10)) == {}
-    assert progress.last_line(TOTAL, now=1009.0) is None
+    assert progress.final_line(TOTAL, now=1009.0) is None
 
 
 def test_a_line_comes_with_each_tenth() -> None:
-    progress = Progress(what="download file 'file-1'", now=1000.0)
+    progress = TransferProgress(what="download file 'file-1'", now=1000.0)
 
     assert lines(progress, rate=TOTAL / 200, seconds=range(200)) == {
         second: f"Download file 'file-1': {second}.0 MB of 200.0 MB ({second // 2}%), 1.0 MB/s"
         for second in range(20, 200, 20)
     }
-    assert progress.last_line(TOTAL, now=1200.0) == "Download file 'file-1': 200.0 MB in 200 seconds, 1.0 MB/s"
+    assert progress.final_line(TOTAL, now=1200.0) == "Download file 'file-1': 200.0 MB in 200 seconds, 1.0 MB/s"
 
 
 def test_fast_tenths_share_a_line() -> None:
-    progress = Progress(what="upload 'questions.jsonl'", now=1000.0)
+    progress = TransferProgress(what="upload 'questions.jsonl'", now=1000.0)
 
     assert list(lines(progress, rate=TOTAL / 40, seconds=range(40))) == [10, 20, 30]
 
 
 def test_a_very_slow_transfer_says_that_it_is_alive() -> None:
-    progress = Progress(what="download file 'file-1'", now=1000.0)
+    progress = TransferProgress(what="download file 'file-1'", now=1000.0)
 
     assert list(lines(progress, rate=1000, seconds=range(200))) == [60, 120, 180]
 
 
 def test_without_a_total_there_is_no_share() -> None:
-    progress = Progress(what="download file 'file-1'", now=1000.0)
+    progress = TransferProgress(what="download file 'file-1'", now=1000.0)
 
     assert lines(progress, rate=1e6, seconds=range(70), total=None) == {60: "Download file 'file-1': 60.0 MB, 1.0 MB/s"}
 
@@ -81,7 +81,7 @@ def test_the_log_of_a_long_transfer_says_how_far_it_is(
         connect(conn_id="slow", host=url, password="a-key")
         both = [
             threads.submit(RespanHook("slow").download_into, "file-1", io.BytesIO()),
-            threads.submit(RespanHook().upload_file, SlowFile(bytes(24 * CHUNK))),
+            threads.submit(RespanHook().upload_file, SlowFile(bytes(24 * CHUNK_BYTES))),
         ]
         for transfer in both:
             transfer.result()
@@ -96,4 +96,4 @@ def test_the_log_of_a_long_transfer_says_how_far_it_is(
     ("count", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (100_000, "0.1 MB"), (2e8, "200.0 MB")]
 )
 def test_bytes_are_told_in_a_fitting_unit(count: float, words: str) -> None:
-    assert bytes_in_words(count) == words
+    assert format_bytes(count) == words

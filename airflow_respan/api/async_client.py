@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import MAX_REDIRECTS, read_answer, redirected
+from airflow_respan.api.response import MAX_REDIRECTS, parse_response, redirect_request
 from airflow_respan.exceptions import RespanConfigurationError, RespanTransientError
 
 if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
-Permit = Callable[[RespanConnection], Awaitable[None]]
+Acquire = Callable[[RespanConnection], Awaitable[None]]
 
-LONGEST_HEADER = 2**16
+MAX_HEADER_BYTES = 2**16
 """Bytes of a header line: what requests allows, and eight times aiohttp's own limit."""
 
 
@@ -35,7 +35,7 @@ class AsyncRespanClient:
     :param session: the session that carries, closed by :meth:`aclose`
     :param tls: what the session trusts
     :param proxy: the proxy to go through, or None
-    :param permit: awaited before each request that goes out, retries and redirects included; None for no such thing
+    :param acquire: awaited before each request that goes out, retries and redirects included; None for no such thing
     """
 
     def __init__(
@@ -44,32 +44,32 @@ class AsyncRespanClient:
         session: aiohttp.ClientSession,
         tls: ssl.SSLContext | bool,
         proxy: str | None,
-        permit: Permit | None = None,
+        acquire: Acquire | None = None,
     ) -> None:
         self.connection = connection
         self.loop = asyncio.get_running_loop()
         self._session = session
         self._tls = tls
         self._proxy = proxy
-        self._permit = permit
+        self._acquire = acquire
 
     @classmethod
-    async def open(cls, connection: RespanConnection, *, permit: Permit | None = None) -> AsyncRespanClient:
+    async def open(cls, connection: RespanConnection, *, acquire: Acquire | None = None) -> AsyncRespanClient:
         """Make a client without blocking the event loop for the time that imports and certificates take."""
         aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
-        tls, proxy = await asyncio.to_thread(_surroundings, connection)
+        tls, proxy = await asyncio.to_thread(_tls_and_proxy, connection)
         timeout = aiohttp.ClientTimeout(
-            total=connection.timeout, sock_connect=min(transport.CONNECT_TIMEOUT, connection.timeout)
+            total=connection.timeout, sock_connect=min(transport.CONNECT_TIMEOUT_SECONDS, connection.timeout)
         )
         session = aiohttp.ClientSession(
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
-            max_line_size=LONGEST_HEADER,
-            max_field_size=LONGEST_HEADER,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
         )
         # Else aiohttp sends a request a second time on its own, beside our one retry.
         session._retry_connection = False
-        return cls(connection, session, tls, proxy, permit)
+        return cls(connection, session, tls, proxy, acquire)
 
     async def aclose(self) -> None:
         """Close the connections for good."""
@@ -80,7 +80,7 @@ class AsyncRespanClient:
         try:
             return await self._send_once(request)
         except RespanTransientError as error:
-            await asyncio.sleep(transport.pause_before_another_try(request, error))
+            await asyncio.sleep(transport.retry_pause_seconds(request, error))
         return await self._send_once(request)
 
     async def _send_once(self, request: Request[T]) -> T:
@@ -88,42 +88,42 @@ class AsyncRespanClient:
         from yarl import URL
 
         for _hop in range(MAX_REDIRECTS + 1):
-            if self._permit:
-                await self._permit(request.connection)
+            if self._acquire:
+                await self._acquire(request.connection)
             try:
                 async with self._session.request(
                     request.method,
                     URL(request.url, encoded=True),
-                    headers={**request.headers, "Authorization": transport.bearer(request.connection)},
+                    headers={**request.headers, "Authorization": transport.authorization(request.connection)},
                     json=request.json,
                     proxy=self._proxy,
                     ssl=self._tls,
                     allow_redirects=False,
                 ) as response:
-                    following = redirected(request, transport.head(response.status, response.headers))
+                    following = redirect_request(request, transport.make_response(response.status, response.headers))
                     if following is None:
                         body = bytearray()
                         async for piece in response.content.iter_any():
-                            transport.grow(body, piece, request)
-                        answer = transport.head(response.status, response.headers, bytes(body))
-                        return read_answer(request, answer)
+                            transport.append_limited(body, piece, request)
+                        answer = transport.make_response(response.status, response.headers, bytes(body))
+                        return parse_response(request, answer)
             except (aiohttp.InvalidURL, UnicodeError) as error:  # the latter for a proxy's name that can be none
-                raise failures.unsendable(request, error) from None
+                raise failures.cannot_send(request, error) from None
             except (aiohttp.ClientError, OSError) as error:
-                raise failures.unanswered(request, error) from None
+                raise failures.no_response(request, error) from None
             request = following
-        raise failures.redirected_in_circles(request)
+        raise failures.too_many_redirects(request)
 
 
-def _surroundings(connection: RespanConnection) -> tuple[ssl.SSLContext | bool, str | None]:
+def _tls_and_proxy(connection: RespanConnection) -> tuple[ssl.SSLContext | bool, str | None]:
     """Find what to trust and which proxy to take: slow, with imports and certificates to load."""
-    proxy = transport.proxy(connection)
+    proxy = transport.proxy_for(connection)
     if proxy and urlsplit(proxy).scheme not in ("http", "https"):
         raise RespanConfigurationError(
             f"Airflow connection {connection.conn_id!r} has a {urlsplit(proxy).scheme} proxy, which triggerers cannot "
             "use. Name an HTTP proxy in its extra field 'proxies', or wait in another mode than deferrable."
         )
-    trusted = transport.trusted(connection)
+    trusted = transport.ca_bundle(connection)
     if trusted is False or connection.base_url.startswith("http:"):
         return trusted is not False, proxy
     import certifi

@@ -14,12 +14,12 @@ from typing import Any
 
 import pendulum
 
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.json_safe import sanitize_json
 
 TERMINAL_STATUSES = frozenset({"completed", "failed", "expired", "cancelled"})
 """The statuses that end a batch. ``cancelling`` is not among them: it lasts up to 10 minutes."""
 
-LONGEST_WORD = 200
+MAX_ID_LENGTH = 200
 """Characters of an id or a status; both go into each log line."""
 
 ONGOING_STATUSES = frozenset({"validating", "pending", "in_progress", "finalizing", "cancelling"})
@@ -83,7 +83,7 @@ class Batch:
 
     :param id: ``batch_...``
     :param status: the service's word; see :attr:`is_terminal`
-    :param unknown: keys of the answer that this class has no name for, kept for :meth:`to_dict`
+    :param unknown_fields: keys of the answer that this class has no name for, kept for :meth:`to_dict`
     """
 
     id: str
@@ -105,7 +105,7 @@ class Batch:
     cancelled_at: pendulum.DateTime | None = None
     request_counts: RequestCounts | None = None
     metadata: Mapping[str, Any] | None = None
-    unknown: Mapping[str, Any] = field(default_factory=dict)
+    unknown_fields: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: object) -> Batch:
@@ -117,11 +117,11 @@ class Batch:
         :param data: the decoded JSON
         :raises ValueError: if it is no batch; names the key at fault
         """
-        return cls.from_plain(plain(data))
+        return cls.from_sanitized(sanitize_json(data))
 
     @classmethod
-    def from_plain(cls, data: object) -> Batch:
-        """Read a batch from JSON that :func:`~airflow_respan.api.json_safe.plain` has been over already.
+    def from_sanitized(cls, data: object) -> Batch:
+        """Read a batch from JSON that :func:`~airflow_respan.api.json_safe.sanitize_json` has been over already.
 
         :raises ValueError: if it is no batch; names the key at fault
         """
@@ -132,18 +132,18 @@ class Batch:
         for key in ("id", "status"):
             if not isinstance(data.get(key), str) or not data[key].strip():
                 raise ValueError(f"{key!r} is {data.get(key)!r}, not a text")
-            if len(data[key]) > LONGEST_WORD or not data[key].isprintable():
+            if len(data[key]) > MAX_ID_LENGTH or not data[key].isprintable():
                 raise ValueError(f"{key!r} is {data[key]!r}, which no {key} is")
         metadata = data.get("metadata")
-        moments: dict[str, Any] = {name: _moment(data.get(name)) for name in _MOMENTS}
-        texts: dict[str, Any] = {name: _text(data.get(name)) for name in _TEXTS}
+        moments: dict[str, Any] = {name: _timestamp(data.get(name)) for name in _TIMESTAMP_FIELDS}
+        texts: dict[str, Any] = {name: _text(data.get(name)) for name in _TEXT_FIELDS}
         return cls(
             id=data["id"],
             status=data["status"],
             errors=data.get("errors"),
             request_counts=RequestCounts.from_dict(data.get("request_counts")),
             metadata=metadata if isinstance(metadata, Mapping) else None,
-            unknown={key: value for key, value in data.items() if key not in _NAMES},
+            unknown_fields={key: value for key, value in data.items() if key not in _NAMES},
             **texts,
             **moments,
         )
@@ -151,11 +151,11 @@ class Batch:
     def to_dict(self) -> dict[str, Any]:
         """Give plain JSON back, unknown keys included: what goes to XCom and through a trigger's event."""
         known: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
-        for name in _MOMENTS:
+        for name in _TIMESTAMP_FIELDS:
             known[name] = None if known[name] is None else known[name].int_timestamp
         known["request_counts"] = self.request_counts.to_dict() if self.request_counts else None
         known["metadata"] = None if self.metadata is None else dict(self.metadata)
-        return {**known, **self.unknown}
+        return {**known, **self.unknown_fields}
 
     @property
     def is_terminal(self) -> bool:
@@ -181,9 +181,9 @@ class Batch:
                 yield str(error)
 
 
-_MOMENTS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
-_TEXTS = ("endpoint", "input_file_id", "completion_window", "output_file_id", "error_file_id")
-_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown")  # in order, and quick to look up in
+_TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
+_TEXT_FIELDS = ("endpoint", "input_file_id", "completion_window", "output_file_id", "error_file_id")
+_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown_fields")  # in order, and quick to look up in
 
 
 def _text(value: object) -> str | None:
@@ -194,7 +194,7 @@ def _whole_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _moment(value: object) -> pendulum.DateTime | None:
+def _timestamp(value: object) -> pendulum.DateTime | None:
     # Whole seconds, else a batch would not be the same after its way through XCom or an event.
     if not isinstance(value, int | float) or isinstance(value, bool) or (value := int(value)) <= 0:
         return None

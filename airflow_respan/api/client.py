@@ -17,12 +17,12 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.download import Download, has_an_end
-from airflow_respan.api.multipart import CHUNK, FileBody
+from airflow_respan.api.download import ResumableDownload, says_its_length
+from airflow_respan.api.multipart import CHUNK_BYTES, MultipartBody
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import MAX_REDIRECTS, Answer, failure, read_answer, redirected
+from airflow_respan.api.response import MAX_REDIRECTS, Response, make_error, parse_response, redirect_request
 from airflow_respan.exceptions import RespanTransientError
-from airflow_respan.transfer_progress import Progress
+from airflow_respan.transfer_progress import TransferProgress
 
 if TYPE_CHECKING:
     import requests
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Size = Callable[[], int | None]
+GetSize = Callable[[], int | None]
 
-UPLOAD_TIMEOUT = 600.0
-LONGEST_PAUSE_IN_DOWNLOAD = 2.0
+UPLOAD_TIMEOUT_SECONDS = 600.0
+MAX_DOWNLOAD_PAUSE_SECONDS = 2.0
 
 
 class RespanClient:
@@ -45,13 +45,13 @@ class RespanClient:
     def __init__(self, connection: RespanConnection) -> None:
         import requests
 
-        from airflow_respan.api.requests_adapter import WatchedAdapter
+        from airflow_respan.api.requests_adapter import TimeLimitedAdapter
 
         self.connection = connection
-        self._verify = transport.trusted(connection)
+        self._verify = transport.ca_bundle(connection)
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, WatchedAdapter())
+            self._session.mount(scheme, TimeLimitedAdapter())
         # Nothing that the service sets ties one call to another.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # Hooks are seldom closed by those who use them.
@@ -75,10 +75,10 @@ class RespanClient:
         try:
             return self._send_once(request)
         except RespanTransientError as error:
-            time.sleep(transport.pause_before_another_try(request, error))
+            time.sleep(transport.retry_pause_seconds(request, error))
         return self._send_once(request)
 
-    def download(self, request: Request[Any], target: Path, *, size: Size = lambda: None) -> Path:
+    def download(self, request: Request[Any], target: Path, *, size: GetSize = lambda: None) -> Path:
         """Carry a request and write the answer's body to a file, whole or not at all; else :meth:`download_into`."""
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         try:
@@ -92,7 +92,7 @@ class RespanClient:
         finally:
             part.unlink(missing_ok=True)
 
-    def download_into(self, request: Request[Any], file: IO[bytes], *, size: Size = lambda: None) -> None:
+    def download_into(self, request: Request[Any], file: IO[bytes], *, size: GetSize = lambda: None) -> None:
         """Carry a request and write the answer's body into a file, going on where it was cut off.
 
         :param file: open for writing, able to seek; what is in it is lost
@@ -101,16 +101,16 @@ class RespanClient:
         """
         from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
-        download = Download(request)
-        progress = Progress(what=request.what, now=time.monotonic())
+        download = ResumableDownload(request)
+        progress = TransferProgress(what=request.action, now=time.monotonic())
         trying = Retrying(
-            retry=retry_if_exception(lambda error: transport.is_worth_another_try(request, error)),
-            stop=lambda _state: download.is_hopeless,
-            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_IN_DOWNLOAD),
+            retry=retry_if_exception(lambda error: transport.should_retry(request, error)),
+            stop=lambda _state: download.should_give_up,
+            wait=wait_random_exponential(multiplier=0.5, max=MAX_DOWNLOAD_PAUSE_SECONDS),
             reraise=True,
         )
-        trying(self._download_on, download, file, size, progress)
-        _tell(progress.last_line(download.received, now=time.monotonic()))
+        trying(self._continue_download, download, file, size, progress)
+        _log_line(progress.final_line(download.received, now=time.monotonic()))
 
     @contextmanager
     def stream(self, request: Request[Any]) -> Iterator[Iterator[bytes]]:
@@ -119,57 +119,61 @@ class RespanClient:
         :raises RespanTransientError: also while reading, if the body is cut off
         """
         with self._content(request) as (head, pieces):
-            Download(request).begin(head)
+            ResumableDownload(request).begin(head)
             yield pieces
 
     @contextmanager
-    def _content(self, request: Request[Any]) -> Iterator[tuple[Answer, Iterator[bytes]]]:
+    def _content(self, request: Request[Any]) -> Iterator[tuple[Response, Iterator[bytes]]]:
         """Carry a request and hand over the head of its answer, and the body as it comes."""
-        from airflow_respan.api.requests_adapter import read_on
+        from airflow_respan.api.requests_adapter import read_with_idle_limit
 
         timeout = request.connection.timeout
-        with self._exchange(request, timeout=timeout) as response:
+        with self._open_response(request, timeout=timeout) as response:
             if response.status_code not in (200, 206, 416):
-                raise failure(request, _whole(request, response, timeout))
-            head = transport.head(response.status_code, response.headers)
-            yield head, _translated(request, read_on(response.raw, timeout, CHUNK))
+                raise make_error(request, _read_body(request, response, timeout))
+            head = transport.make_response(response.status_code, response.headers)
+            yield head, _with_translated_errors(request, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES))
 
-    def _download_on(self, download: Download, file: IO[bytes], size: Size, progress: Progress) -> None:
+    def _continue_download(
+        self, download: ResumableDownload, file: IO[bytes], size: GetSize, progress: TransferProgress
+    ) -> None:
         try:
             with self._content(download.next_request()) as (head, pieces):
                 download.begin(head)
-                if download.total is None and not has_an_end(head):
+                if download.total is None and not says_its_length(head):
                     download.total = size() or None
                 file.seek(download.received)
                 file.truncate()
                 for piece in pieces:
                     file.write(piece)
                     download.received += len(piece)
-                    _tell(progress.line(download.received, download.total, now=time.monotonic()))
-            download.end()
+                    _log_line(progress.line(download.received, download.total, now=time.monotonic()))
+            download.check_complete()
         except RespanTransientError:
-            download.note_failure()
+            download.record_failure()
             raise
 
     def _send_once(self, request: Request[T]) -> T:
         timeout = request.connection.timeout
         if request.upload is None:
-            with self._exchange(request, timeout=timeout, json=request.json) as response:
-                return read_answer(request, _whole(request, response, timeout))
-        progress = Progress(what=request.what, now=time.monotonic())
-        body = FileBody(request.upload, watch=lambda sent: _tell(progress.line(sent, len(body), now=time.monotonic())))
+            with self._open_response(request, timeout=timeout, json=request.json) as response:
+                return parse_response(request, _read_body(request, response, timeout))
+        progress = TransferProgress(what=request.action, now=time.monotonic())
+        body = MultipartBody(
+            request.upload, on_progress=lambda sent: _log_line(progress.line(sent, len(body), now=time.monotonic()))
+        )
         # The service passes the file on to the provider before it
-        timeout = max(timeout, UPLOAD_TIMEOUT)
+        timeout = max(timeout, UPLOAD_TIMEOUT_SECONDS)
         try:
-            with self._exchange(request, timeout=timeout, data=body, headers=body.headers) as response:
-                result = read_answer(request, _whole(request, response, timeout))
+            with self._open_response(request, timeout=timeout, data=body, headers=body.headers) as response:
+                result = parse_response(request, _read_body(request, response, timeout))
         finally:
             body.rewind()
-        _tell(progress.last_line(len(body), now=time.monotonic()))
+        _log_line(progress.final_line(len(body), now=time.monotonic()))
         return result
 
     @contextmanager
-    def _exchange(
+    def _open_response(
         self,
         request: Request[Any],
         *,
@@ -180,16 +184,16 @@ class RespanClient:
         """Send, follow redirects that stay at home, and hand over the open response."""
         connection = request.connection
         for _hop in range(MAX_REDIRECTS + 1):
-            with _requests_errors(request):
+            with _translated_errors(request):
                 response = self._session.request(
                     request.method,
                     request.url,
                     headers={
                         **request.headers,
                         **(headers or {}),
-                        "Authorization": transport.bearer(connection),
+                        "Authorization": transport.authorization(connection),
                     },
-                    timeout=(min(transport.CONNECT_TIMEOUT, timeout), timeout),
+                    timeout=(min(transport.CONNECT_TIMEOUT_SECONDS, timeout), timeout),
                     verify=self._verify,
                     proxies=dict(connection.proxies),
                     allow_redirects=False,
@@ -197,37 +201,37 @@ class RespanClient:
                     **body,
                 )
             with closing(response):
-                following = redirected(request, transport.head(response.status_code, response.headers))
+                following = redirect_request(request, transport.make_response(response.status_code, response.headers))
                 if following is None:
                     yield response
                     return
                 request = following
-        raise failures.redirected_in_circles(request)
+        raise failures.too_many_redirects(request)
 
 
-def _whole(request: Request[Any], response: requests.Response, timeout: float) -> Answer:
+def _read_body(request: Request[Any], response: requests.Response, timeout: float) -> Response:
     """Read a body that may come in drips (each of which starts the socket's own time-out anew)."""
-    from airflow_respan.api.requests_adapter import read_within
+    from airflow_respan.api.requests_adapter import read_with_time_limit
 
     body = bytearray()
-    with _requests_errors(request):
-        for piece in read_within(response.raw, timeout, CHUNK):
-            transport.grow(body, piece, request)
-    return transport.head(response.status_code, response.headers, bytes(body))
+    with _translated_errors(request):
+        for piece in read_with_time_limit(response.raw, timeout, CHUNK_BYTES):
+            transport.append_limited(body, piece, request)
+    return transport.make_response(response.status_code, response.headers, bytes(body))
 
 
-def _tell(line: str | None) -> None:
+def _log_line(line: str | None) -> None:
     if line:
         log.info(line)
 
 
-def _translated(request: Request[Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
-    with _requests_errors(request):
+def _with_translated_errors(request: Request[Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    with _translated_errors(request):
         yield from pieces
 
 
 @contextmanager
-def _requests_errors(request: Request[Any]) -> Iterator[None]:
+def _translated_errors(request: Request[Any]) -> Iterator[None]:
     """Turn what requests and urllib3 raise into our errors.
 
     Without a cause: theirs holds the request, and with it the key.
@@ -244,6 +248,6 @@ def _requests_errors(request: Request[Any]) -> Iterator[None]:
     try:
         yield
     except unusable as error:
-        raise failures.unsendable(request, error) from None
+        raise failures.cannot_send(request, error) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
-        raise failures.unanswered(request, error) from None
+        raise failures.no_response(request, error) from None

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_respan.api.address import host_and_port, is_loopback
-from airflow_respan.api.connection_extra import HEADER_VALUE, Extra
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.connection_extra import HEADER_VALUE, ExtraReader
+from airflow_respan.api.json_safe import sanitize_json
 
 DEFAULT_BASE_URL = "https://api.respan.ai"
 DEFAULT_TIMEOUT = 30.0
@@ -70,7 +70,7 @@ class RespanConnection:
 
         :raises RespanConfigurationError: names the connection, the field and what to write there
         """
-        read = Extra(conn_id, extra)
+        read = ExtraReader(conn_id, extra)
         key = (password or "").strip()
         if not key:
             raise read.error("has no API key", f"Put one in its password field; keys are made at {KEYS_PAGE}")
@@ -100,13 +100,13 @@ class RespanConnection:
         # Proxies have passwords too, those that only the environment knows among them.
         return _URL_CREDENTIALS.sub("//***@", text) if "@" in text else text
 
-    def clean(self, data: Any) -> Any:
+    def sanitize(self, data: Any) -> Any:
         """Take out of decoded JSON what Airflow cannot keep (see :mod:`airflow_respan.api.json_safe`), and the secrets.
 
         A service that echoes the key must not get it into a batch's errors, and so into XCom and logs. Not before
         it is decoded: JSON has many spellings of one text.
         """
-        data = plain(data)
+        data = sanitize_json(data)
         # Most hold none, and looking for secrets in one text is quicker than in many. A backslash may disguise one.
         text = json.dumps(data)
         return self._redacted(data) if "\\" in text or self.redact(text) != text else data
@@ -119,7 +119,7 @@ class RespanConnection:
         return [self._redacted(item) for item in value] if isinstance(value, list) else value
 
 
-def _base_url(read: Extra, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
+def _base_url(read: ExtraReader, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
     """Make one URL of all the spellings: with ``/api`` or without, with a scheme or without, port apart or not."""
     text = (host or "").strip() or DEFAULT_BASE_URL
     advice = f"Write it like {DEFAULT_BASE_URL}"

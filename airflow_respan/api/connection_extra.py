@@ -15,7 +15,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 
-class Extra:
+class ExtraReader:
     """Reads one field after the other; an empty one counts as none.
 
     :param conn_id: the connection, for error messages
@@ -33,7 +33,7 @@ class Extra:
         """Make the error that names the connection, what is wrong with it, and what to do."""
         return RespanConfigurationError(f"Airflow connection {self.conn_id!r} {what}. {advice}.")
 
-    def wrong(self, name: str, wanted: str) -> RespanConfigurationError:
+    def field_error(self, name: str, wanted: str) -> RespanConfigurationError:
         """Make the error for a field that is not what it should be."""
         # Not the value itself: whoever mixes up two fields would find the secret one in the log.
         return self.error(f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out")
@@ -42,14 +42,14 @@ class Extra:
         """Give a text; None if it is left out."""
         value = self.extra.get(name)
         if value is not None and not (isinstance(value, str) and value.strip().isprintable()):
-            raise self.wrong(name, "a text")
+            raise self.field_error(name, "a text")
         return value.strip() or None if value else None
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
         """Give one of some texts, the first by default."""
         value = self.text(name) or choices[0]
         if value not in choices:
-            raise self.wrong(name, " or ".join(repr(choice) for choice in choices))
+            raise self.field_error(name, " or ".join(repr(choice) for choice in choices))
         return value
 
     def flag_or_path(self, name: str) -> bool | str:
@@ -58,14 +58,14 @@ class Extra:
         if isinstance(value, str) and value.strip().lower() in ("true", "false"):
             return value.strip().lower() == "true"
         if not isinstance(value, bool | str):
-            raise self.wrong(name, "true, false or the path of a CA bundle")
+            raise self.field_error(name, "true, false or the path of a CA bundle")
         return value
 
     def flag(self, name: str, *, default: bool) -> bool:
         """Give true or false."""
         value = self.flag_or_path(name) if name in self.extra else default
         if not isinstance(value, bool):
-            raise self.wrong(name, "true or false")
+            raise self.field_error(name, "true or false")
         return value
 
     def seconds(self, name: str, *, default: float) -> float:
@@ -73,9 +73,9 @@ class Extra:
         try:
             value = float(self.extra.get(name, default))
         except (TypeError, ValueError, OverflowError):
-            raise self.wrong(name, "a number of seconds") from None
+            raise self.field_error(name, "a number of seconds") from None
         if not 0 < value <= 24 * 3600:
-            raise self.wrong(name, "a number of seconds above 0 and of at most a day")
+            raise self.field_error(name, "a number of seconds above 0 and of at most a day")
         return value
 
     def count(self, name: str, *, default: int) -> int:
@@ -83,7 +83,7 @@ class Extra:
         value = str(self.extra.get(name, default)).strip()
         # Older Airflows save a number as text.
         if not re.fullmatch(r"[0-9]{1,9}", value):
-            raise self.wrong(name, "a whole number, 0 or more")
+            raise self.field_error(name, "a whole number, 0 or more")
         return int(value)
 
     def mapping(self, name: str) -> dict[str, Any]:
@@ -95,14 +95,14 @@ class Extra:
         except (TypeError, ValueError, RecursionError):
             value = None
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise self.wrong(name, "a JSON object")
+            raise self.field_error(name, "a JSON object")
         return dict(value)
 
     def texts(self, name: str) -> dict[str, str]:
         """Give a JSON object of texts."""
         value = self.mapping(name)
         if not all(isinstance(text, str) for text in value.values()):
-            raise self.wrong(name, "a JSON object of texts")
+            raise self.field_error(name, "a JSON object of texts")
         return value
 
     def proxies(self, name: str) -> dict[str, str]:
@@ -113,7 +113,7 @@ class Extra:
                 host_and_port(proxy)
         except ValueError:
             wanted = 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}'
-            raise self.wrong(name, wanted) from None
+            raise self.field_error(name, wanted) from None
         return value
 
     def headers(self, name: str) -> dict[str, str]:
@@ -121,7 +121,7 @@ class Extra:
         value = {header: text.strip() for header, text in self.texts(name).items()}
         for header, text in value.items():
             if not _HEADER_NAME.fullmatch(header) or not HEADER_VALUE.fullmatch(text):
-                raise self.wrong(name, "a JSON object of HTTP headers (ASCII, no line breaks)")
+                raise self.field_error(name, "a JSON object of HTTP headers (ASCII, no line breaks)")
             if header.lower() in _OUR_HEADERS:
                 raise self.error(
                     f"sets the header {header!r} in its extra field {name!r}, which the provider sets itself",

@@ -8,18 +8,18 @@ from typing import Any
 
 from airflow_respan.api import failures
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import Answer, failure
+from airflow_respan.api.response import Response, make_error
 
-MOST_FRUITLESS = 5
+MAX_FRUITLESS_ATTEMPTS = 5
 """Tries in a row that bring nothing worth mentioning, after which a download is given up."""
 
-FRUIT = 2**20
+MIN_PROGRESS_BYTES = 2**20
 """Bytes further than ever before that make a try worth it."""
 
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18})")
 
 
-class Download:
+class ResumableDownload:
     """One content on its way, over as many requests as it takes.
 
     A content goes on where it was cut if the service can be held to its word that it is still the same: the total
@@ -33,8 +33,8 @@ class Download:
         self.received = 0
         self.total: int | None = None
         self._tag: str | None = None
-        self._furthest = 0
-        self._fruitless = 0
+        self._most_received = 0
+        self._fruitless_attempts = 0
 
     def next_request(self) -> Request[Any]:
         """Ask for all that is missing."""
@@ -45,7 +45,7 @@ class Download:
             headers["If-Range"] = self._tag
         return replace(self.request, headers=headers)
 
-    def begin(self, head: Answer) -> None:
+    def begin(self, head: Response) -> None:
         """Take the head of an answer; ``received`` is then where its body belongs.
 
         :raises RespanError: if there is no use for this answer
@@ -57,12 +57,12 @@ class Download:
             self.total = _number(head.headers.get("content-length"))
             self._tag = head.headers.get("etag")
         elif not self.received:
-            raise failure(self.request, head)
-        elif not self._is_the_rest(head):
-            self._forget()
+            raise make_error(self.request, head)
+        elif not self._continues_here(head):
+            self._restart()
             raise failures.unusable(self.request, "went on with something else than the rest of the content")
 
-    def end(self) -> None:
+    def check_complete(self) -> None:
         """Insist that nothing is missing, now that the service has no more to say.
 
         :raises RespanTransientError: if it has hung up too early, or sent too much
@@ -71,24 +71,24 @@ class Download:
             return
         received, total = self.received, self.total
         if received > total:
-            self._forget()
+            self._restart()
         raise failures.unusable(self.request, f"sent {received} bytes of a content of {total}")
 
-    def note_failure(self) -> None:
+    def record_failure(self) -> None:
         """Count a try that did not reach the end."""
-        if self.received - self._furthest >= FRUIT:
-            self._fruitless, self._furthest = 0, self.received
+        if self.received - self._most_received >= MIN_PROGRESS_BYTES:
+            self._fruitless_attempts, self._most_received = 0, self.received
         else:
-            self._fruitless += 1
+            self._fruitless_attempts += 1
         if self.total is None:
-            self._forget()
+            self._restart()
 
     @property
-    def is_hopeless(self) -> bool:
+    def should_give_up(self) -> bool:
         """Whether it has been tried often enough."""
-        return self._fruitless >= MOST_FRUITLESS
+        return self._fruitless_attempts >= MAX_FRUITLESS_ATTEMPTS
 
-    def _is_the_rest(self, head: Answer) -> bool:
+    def _continues_here(self, head: Response) -> bool:
         part = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
         said = part and (int(part["first"]), int(part["total"]))
         return (
@@ -97,12 +97,12 @@ class Download:
             and head.headers.get("etag", self._tag) == self._tag
         )
 
-    def _forget(self) -> None:
+    def _restart(self) -> None:
         """Begin anew with the next request."""
         self.received, self.total, self._tag = 0, None, None
 
 
-def has_an_end(head: Answer) -> bool:
+def says_its_length(head: Response) -> bool:
     """Whether a body says itself where it ends; else a cut looks like its end."""
     return "content-length" in head.headers or "chunked" in head.headers.get("transfer-encoding", "").lower()
 

@@ -1,7 +1,7 @@
 """The Respan API without I/O: what to send for each call (source: ``API.md`` of the project and Respan's pages).
 
 Each function makes a :class:`~airflow_respan.api.request.Request`; a client carries it, and hands what came back
-to :func:`airflow_respan.api.response.read_answer`. So workers and triggerers cannot disagree.
+to :func:`airflow_respan.api.response.parse_response`. So workers and triggerers cannot disagree.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.file import RespanFile
 from airflow_respan.api.page import BatchPage, items_of
-from airflow_respan.api.request import Request, Upload, make_request, segment
+from airflow_respan.api.request import Request, Upload, make_request, quote_path_segment
 
 T = TypeVar("T")
 Identified = TypeVar("Identified", Batch, RespanFile)
 
-BATCHES = "/api/v1/batches/"
-FILES = "/api/files/"
-LARGEST_PAGE = 100
+BATCHES_PATH = "/api/v1/batches/"
+FILES_PATH = "/api/files/"
+MAX_PAGE_SIZE = 100
 
 
 def get_batch(
@@ -37,8 +37,8 @@ def get_batch(
         connection,
         f"retrieve batch {batch_id!r}",
         "GET",
-        f"{BATCHES}{segment('batch_id', batch_id)}/",
-        _about(batch_id, Batch.from_plain),
+        f"{BATCHES_PATH}{quote_path_segment('batch_id', batch_id)}/",
+        _with_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         respan_params=respan_params,
     )
@@ -52,12 +52,12 @@ def list_batches(
     provider_id: str | None = None,
 ) -> Request[BatchPage]:
     """``GET /api/v1/batches/?limit=20&after=batch_x``."""
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise ValueError(f"limit is {limit}; a page of the list holds 1 to {LARGEST_PAGE} batches")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise ValueError(f"limit is {limit}; a page of the list holds 1 to {MAX_PAGE_SIZE} batches")
     query = {"limit": limit, "after": after, "provider_id": provider_id or connection.provider_id}
-    request = make_request(connection, "list batches", "GET", BATCHES, BatchPage.from_dict, query=query)
+    request = make_request(connection, "list batches", "GET", BATCHES_PATH, BatchPage.from_dict, query=query)
     # Cleaning a hundred batches is most of the work that a page makes, and few of them may be of interest.
-    return replace(request, read=partial(BatchPage.from_dict, clean=connection.clean))
+    return replace(request, read=partial(BatchPage.from_dict, sanitize=connection.sanitize))
 
 
 def create_batch(
@@ -85,8 +85,8 @@ def create_batch(
         connection,
         f"create a batch of file {input_file_id!r}",
         "POST",
-        BATCHES,
-        Batch.from_plain,
+        BATCHES_PATH,
+        Batch.from_sanitized,
         json_body={name: value for name, value in body.items() if value is not None},
         respan_params=respan_params,
         idempotent=False,
@@ -99,8 +99,8 @@ def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: st
         connection,
         f"cancel batch {batch_id!r}",
         "POST",
-        f"{BATCHES}{segment('batch_id', batch_id)}/cancel/",
-        _about(batch_id, Batch.from_plain),
+        f"{BATCHES_PATH}{quote_path_segment('batch_id', batch_id)}/cancel/",
+        _with_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         json_body={},
     )
@@ -120,7 +120,7 @@ def upload_file(
         connection,
         f"upload {filename!r}",
         "POST",
-        FILES,
+        FILES_PATH,
         RespanFile.from_dict,
         upload=Upload(
             file=file,
@@ -138,12 +138,14 @@ def list_files(connection: RespanConnection, *, provider_id: str | None = None) 
         return tuple(RespanFile.from_dict(item) for item in items_of(data))
 
     query = {"provider_id": provider_id or connection.provider_id}
-    return make_request(connection, "list files", "GET", FILES, read, query=query)
+    return make_request(connection, "list files", "GET", FILES_PATH, read, query=query)
 
 
 def get_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[RespanFile]:
     """``GET /api/files/{file_id}/``."""
-    return _file_request(connection, "retrieve", "GET", file_id, "", _about(file_id, RespanFile.from_dict), provider_id)
+    return _file_request(
+        connection, "retrieve", "GET", file_id, "", _with_id(file_id, RespanFile.from_dict), provider_id
+    )
 
 
 def delete_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
@@ -158,7 +160,7 @@ def delete_file(connection: RespanConnection, file_id: str, *, provider_id: str 
 
 def file_content(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
     """``GET /api/files/{file_id}/content/``: raw bytes, which the carrier streams."""
-    return _file_request(connection, "download", "GET", file_id, "content/", _unread, provider_id)
+    return _file_request(connection, "download", "GET", file_id, "content/", _not_parsed, provider_id)
 
 
 def _file_request(
@@ -170,7 +172,7 @@ def _file_request(
     read: Callable[[Any], T],
     provider_id: str | None,
 ) -> Request[T]:
-    path = f"{FILES}{segment('file_id', file_id)}/{suffix}"
+    path = f"{FILES_PATH}{quote_path_segment('file_id', file_id)}/{suffix}"
     query = {"provider_id": provider_id or connection.provider_id}
     # Deleting is not tried twice: the second answer to a deletion that worked is a 404.
     return make_request(
@@ -178,7 +180,7 @@ def _file_request(
     )
 
 
-def _about(asked_id: str, read: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
+def _with_id(asked_id: str, read: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
     """Read an answer, and refuse one that is about something else than was asked for."""
 
     def checked(data: object) -> Identified:
@@ -190,5 +192,5 @@ def _about(asked_id: str, read: Callable[[Any], Identified]) -> Callable[[Any], 
     return checked
 
 
-def _unread(_data: object) -> None:
+def _not_parsed(_data: object) -> None:
     raise AssertionError("the content of a file is streamed, not read")

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request import Request
 from airflow_respan.exceptions import (
     RespanAPIError,
@@ -31,13 +31,13 @@ _ADVICE = {
 }
 _ERRORS = {401: RespanAuthenticationError, 403: RespanAuthenticationError, 404: RespanNotFoundError}
 _HOST_ADVICE = "Write the right address into the connection's host"
-_LONGEST_LOOK = 2**16
-_LONGEST_QUOTE = 700
+_MAX_BODY_BYTES_SHOWN = 2**16
+_MAX_SHOWN_LENGTH = 700
 
 
 def refused(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
     """Make the error for an answer that would come again."""
-    text = f"answered {status_words(status)}: {said(body)}"
+    text = f"answered {status_text(status)}: {service_message(body)}"
     advice = _ADVICE.get(status, "Check what was sent")
     return _ERRORS.get(status, RespanAPIError)(_message(request, text, advice), status_code=status)
 
@@ -45,13 +45,13 @@ def refused(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
 def redirect_refused(request: Request[Any], status: int, target: str) -> RespanAPIError:
     """Make the error for a redirect that is not followed, lest the key go astray."""
     text = (
-        f"answered the {request.method} by {status_words(status)}, a redirect to {target}, which is not followed, "
+        f"answered the {request.method} by {status_text(status)}, a redirect to {target}, which is not followed, "
         "lest the API key go astray"
     )
     return RespanAPIError(_message(request, text, _HOST_ADVICE), status_code=status)
 
 
-def redirected_in_circles(request: Request[Any]) -> RespanAPIError:
+def too_many_redirects(request: Request[Any]) -> RespanAPIError:
     """Make the error for redirects that do not end."""
     return RespanAPIError(_message(request, "redirected too often", _HOST_ADVICE))
 
@@ -73,27 +73,27 @@ def unusable(
     return RespanTransientError(_message(request, reason, advice), status_code=status_code, retry_after=retry_after)
 
 
-def unanswered(request: Request[Any], error: Exception) -> RespanTransientError:
+def no_response(request: Request[Any], error: Exception) -> RespanTransientError:
     """Make the error for a call that was cut off, was refused, or took too long."""
     hint = ""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         hint = "; if its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
-    cause = f"{type(error).__name__}: {_root(error)}".removesuffix(": ")
+    cause = f"{type(error).__name__}: {_root_cause(error)}".removesuffix(": ")
     return unusable(request, f"gave no answer ({cause}{hint})")
 
 
-def unsendable(request: Request[Any], error: Exception) -> RespanConfigurationError:
+def cannot_send(request: Request[Any], error: Exception) -> RespanConfigurationError:
     """Make the error for a call that the connection's settings do not allow to be sent at all."""
     connection = request.connection
     return RespanConfigurationError(
-        f"Airflow connection {connection.conn_id!r} cannot be used to {request.what}: "
-        f"{shown(connection, str(error))}. Check its host and proxies."
+        f"Airflow connection {connection.conn_id!r} cannot be used to {request.action}: "
+        f"{redact_for_display(connection, str(error))}. Check its host and proxies."
     )
 
 
-def said(body: bytes) -> str:
+def service_message(body: bytes) -> str:
     """Find the service's own words in any of its error shapes."""
-    decoded = plain(decode(body))
+    decoded = sanitize_json(decode_json(body))
     if not isinstance(decoded, Mapping):
         return not_json(body)
     error = decoded.get("error")
@@ -104,7 +104,7 @@ def said(body: bytes) -> str:
     return " ".join("; ".join(words or [json.dumps(decoded)]).split()).rstrip(".")
 
 
-def decode(body: bytes) -> Any:
+def decode_json(body: bytes) -> Any:
     """Decode JSON; None if it is none, which ``null`` is not told apart from."""
     try:
         # A body that is not quite UTF-8 may still be a batch.
@@ -115,11 +115,11 @@ def decode(body: bytes) -> Any:
 
 def not_json(body: bytes) -> str:
     """Show a body that is not JSON, an HTML page of a proxy perhaps."""
-    text = " ".join(body[:_LONGEST_LOOK].decode("utf-8", "replace").split())
+    text = " ".join(body[:_MAX_BODY_BYTES_SHOWN].decode("utf-8", "replace").split())
     return f"not JSON but {text!r}" if text else "an empty body"
 
 
-def status_words(status: int) -> str:
+def status_text(status: int) -> str:
     """Write a status with its name: ``404 Not Found``."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
@@ -127,23 +127,23 @@ def status_words(status: int) -> str:
         return str(status)
 
 
-def _root(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     """Find what lies at the bottom: the HTTP libraries wrap a refused connection three times over."""
     text = str(error)
     deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return (_root(deeper) if deeper else "") or text
+    return (_root_cause(deeper) if deeper else "") or text
 
 
 def _message(request: Request[Any], what_happened: str, advice: str) -> str:
     """Say who, what and what to do next, without the secrets that the service or a library may have echoed."""
     connection = request.connection
-    who = f"Asked to {request.what}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
-    return f"{who} {shown(connection, what_happened)}. {advice}."
+    who = f"Asked to {request.action}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
+    return f"{who} {redact_for_display(connection, what_happened)}. {advice}."
 
 
-def shown(connection: RespanConnection, text: str) -> str:
+def redact_for_display(connection: RespanConnection, text: str) -> str:
     """Make foreign words fit for a log line, a trigger's event and every database, without the secrets in them."""
     text = connection.redact(text)
     # Shortened after that: half a secret is not recognised any more.
-    text = " ".join((text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]} ...").split())
+    text = " ".join((text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]} ...").split())
     return "".join(char if char.isprintable() else "?" for char in text)

@@ -6,12 +6,12 @@ import math
 from functools import lru_cache
 from typing import Any
 
-WIDEST_INT = 2**63
-DEEPEST = 20
-TOO_DEEP = f"(nested more than {DEEPEST} deep)"
+MAX_INT = 2**63
+MAX_DEPTH = 20
+TOO_DEEP = f"(nested more than {MAX_DEPTH} deep)"
 
 
-def plain(value: Any, *, depth: int = 0) -> Any:
+def sanitize_json(value: Any, *, depth: int = 0) -> Any:
     """Give a decoded JSON value without what would break its way through Airflow.
 
     Seen on 3.3.2: a lone surrogate, an integer beyond 64 bits, NaN, or a key that Airflow's serialisation has
@@ -19,7 +19,7 @@ def plain(value: Any, *, depth: int = 0) -> Any:
 
     :param value: anything that ``json.loads`` gives
     :return: the same, but for: lone surrogates and NULs replaced, wide integers as text, NaN and infinity as None,
-        ``__key`` as ``_key``, and what is nested too deeply as text
+        ``__key`` as ``_safe_key``, and what is nested too deeply as text
     """
     if value is None or isinstance(value, bool):
         return value
@@ -28,15 +28,15 @@ def plain(value: Any, *, depth: int = 0) -> Any:
         return value if is_plain else value.encode("utf-8", "replace").decode().replace("\0", "?")
     if isinstance(value, int):
         # hex() and not str(): Python refuses to write more than 4,300 decimal digits.
-        return value if -WIDEST_INT <= value < WIDEST_INT else hex(value)
+        return value if -MAX_INT <= value < MAX_INT else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, dict) and depth < DEEPEST:
-        return {_key(str(key)): plain(item, depth=depth + 1) for key, item in value.items()}
-    return [plain(item, depth=depth + 1) for item in value] if depth < DEEPEST else TOO_DEEP
+    if isinstance(value, dict) and depth < MAX_DEPTH:
+        return {_safe_key(str(key)): sanitize_json(item, depth=depth + 1) for key, item in value.items()}
+    return [sanitize_json(item, depth=depth + 1) for item in value] if depth < MAX_DEPTH else TOO_DEEP
 
 
 @lru_cache(maxsize=1024)  # there are many objects, with the same few keys
-def _key(key: str) -> str:
-    text: str = plain(key)
+def _safe_key(key: str) -> str:
+    text: str = sanitize_json(key)
     return f"_{text.lstrip('_')}" if text.startswith("__") else text

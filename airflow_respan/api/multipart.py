@@ -8,23 +8,23 @@ from collections.abc import Callable, Iterator
 
 from airflow_respan.api.request import Upload
 
-CHUNK = 2**16
+CHUNK_BYTES = 2**16
 
 
-class FileBody:
+class MultipartBody:
     """An iterable of bytes whose length is known, so that it need not be sent chunked.
 
     :param upload: the file, its name and the form's other fields
-    :param watch: told, whenever a piece has gone, how many bytes of the body have
+    :param on_progress: told, whenever a piece has gone, how many bytes of the body have
     """
 
-    def __init__(self, upload: Upload, *, watch: Callable[[int], object] = lambda _sent: None) -> None:
+    def __init__(self, upload: Upload, *, on_progress: Callable[[int], object] = lambda _sent: None) -> None:
         boundary = uuid.uuid4().hex
         self.headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         self._head = _head(upload, boundary)
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = upload.file
-        self._watch = watch
+        self._on_progress = on_progress
         if not isinstance(self._file.read(0), bytes):
             raise ValueError(f"{upload.filename!r} is open as text; open it in binary mode ('rb') to upload it")
         self._start = self._file.tell()
@@ -45,12 +45,12 @@ class FileBody:
         yield self._head
         left = self._size
         while left:
-            piece = self._file.read(min(CHUNK, left))
+            piece = self._file.read(min(CHUNK_BYTES, left))
             if not piece:
                 raise ValueError(f"The file became {left} bytes shorter while it was uploaded")
             left -= len(piece)
             yield piece
-            self._watch(len(self._head) + self._size - left)
+            self._on_progress(len(self._head) + self._size - left)
         yield self._tail
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.json_safe import sanitize_json
 
 
 @dataclass(kw_only=True, slots=True)
@@ -17,11 +17,11 @@ class PageItem:
     """One item of a list as it came: who has seen most of a page before need not read all of it again.
 
     :param data: the decoded JSON, perhaps with a secret that the service has echoed
-    :param clean: takes out of it what must not be kept, and makes it plain
+    :param sanitize: takes out of it what must not be kept, and makes it plain
     """
 
     data: Any = field(repr=False)
-    clean: Callable[[Any], Any] = field(repr=False, default=plain)
+    sanitize: Callable[[Any], Any] = field(repr=False, default=sanitize_json)
 
     @property
     def id(self) -> str | None:
@@ -39,7 +39,7 @@ class PageItem:
 
         :raises ValueError: if it is none
         """
-        return Batch.from_plain(self.clean(self.data))
+        return Batch.from_sanitized(self.sanitize(self.data))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +56,19 @@ class BatchPage:
     next_after: str | None
 
     @classmethod
-    def from_dict(cls, data: Any, *, clean: Callable[[Any], Any] = plain) -> BatchPage:
+    def from_dict(cls, data: Any, *, sanitize: Callable[[Any], Any] = sanitize_json) -> BatchPage:
         """Read a page from an API answer.
 
-        :param clean: takes out of an item what must not be kept
+        :param sanitize: takes out of an item what must not be kept
         :raises ValueError: if it is no list
         """
         items = items_of(data)
-        last = clean(items[-1].get("id")) if items and isinstance(items[-1], Mapping) else None
+        last = sanitize(items[-1].get("id")) if items and isinstance(items[-1], Mapping) else None
         # Going on after an id that is none would begin anew, and never end.
         more = data.get("has_more") is True and isinstance(last, str) and last.strip()
-        return cls(items=tuple(PageItem(data=item, clean=clean) for item in items), next_after=last if more else None)
+        return cls(
+            items=tuple(PageItem(data=item, sanitize=sanitize) for item in items), next_after=last if more else None
+        )
 
     @property
     def batches(self) -> tuple[Batch, ...]:

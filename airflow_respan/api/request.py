@@ -34,7 +34,7 @@ class Request(Generic[T]):
     """One call, ready to be carried.
 
     :param connection: whom to ask, and as whom
-    :param what: the call in words, for error messages: ``retrieve batch 'batch_abc123'``
+    :param action: the call in words, for error messages: ``retrieve batch 'batch_abc123'``
     :param method: the HTTP method
     :param url: absolute, with query
     :param read: makes the result of the decoded answer, as it came; raises ValueError if the answer is none
@@ -45,7 +45,7 @@ class Request(Generic[T]):
     """
 
     connection: RespanConnection
-    what: str
+    action: str
     method: str
     url: str
     read: Callable[[Any], T] = field(repr=False)
@@ -57,7 +57,7 @@ class Request(Generic[T]):
 
 def make_request(
     connection: RespanConnection,
-    what: str,
+    action: str,
     method: str,
     path: str,
     read: Callable[[Any], T],
@@ -70,7 +70,7 @@ def make_request(
 ) -> Request[T]:
     """Make a request: address, headers and tracking parameters, the same for every endpoint.
 
-    :param path: below the connection's base URL, ids already quoted by :func:`segment`
+    :param path: below the connection's base URL, ids already quoted by :func:`quote_path_segment`
     :param read: makes the result of the decoded answer, of which nothing is left that must not be kept
     :param query: what is None is left out
     :param respan_params: on top of the connection's
@@ -93,10 +93,10 @@ def make_request(
         _as_json(name, value)
     return Request(
         connection=connection,
-        what=what,
+        action=action,
         method=method,
         url=f"{connection.base_url}{path}{'?' if asked else ''}{urlencode(asked)}",
-        read=lambda data: read(connection.clean(data)),
+        read=lambda data: read(connection.sanitize(data)),
         headers=headers,
         json=json_body,
         upload=upload,
@@ -116,7 +116,7 @@ def _as_json(name: str, value: object) -> str:
         raise ValueError(f"{name} cannot be sent as JSON: {error}") from error
 
 
-def segment(name: str, value: str) -> str:
+def quote_path_segment(name: str, value: str) -> str:
     """Quote an id into one segment of a path; HTTP clients would resolve dots, so those are no ids."""
     try:
         if isinstance(value, str) and value.strip() and value not in (".", ".."):

@@ -19,7 +19,7 @@ from urllib3.response import BaseHTTPResponse
 
 
 @contextmanager
-def watched(seconds: float, shut_down: Callable[[], object]) -> Iterator[None]:
+def time_limit(seconds: float, shut_down: Callable[[], object]) -> Iterator[None]:
     """Call ``shut_down`` if the block takes longer.
 
     :raises TimeoutError: if it was called, whatever the block made of that
@@ -45,17 +45,17 @@ def watched(seconds: float, shut_down: Callable[[], object]) -> Iterator[None]:
         raise TimeoutError(f"no whole answer within {seconds:.3g} seconds") from None
 
 
-def _watched_head(connection: HTTPConnection, read: Callable[[], Any]) -> Any:
+def _with_time_limit(connection: HTTPConnection, read: Callable[[], Any]) -> Any:
     sock, seconds = connection.sock, connection.timeout
     if sock is None or not isinstance(seconds, int | float):
         return read()
-    with watched(seconds, lambda: sock.shutdown(socket.SHUT_RDWR)):
+    with time_limit(seconds, lambda: sock.shutdown(socket.SHUT_RDWR)):
         return read()
 
 
 class _Connection(HTTPConnection):
     def getresponse(self) -> Any:
-        return _watched_head(self, super().getresponse)
+        return _with_time_limit(self, super().getresponse)
 
 
 class _TLSConnection(HTTPSConnection):
@@ -69,14 +69,14 @@ class _TLSConnection(HTTPSConnection):
         # A duplicate, as TLS takes the socket over and leaves nothing of it to shut down.
         handle = self._opening.enter_context(sock.dup())
         if isinstance(self.timeout, int | float):
-            self._opening.enter_context(watched(self.timeout, lambda: handle.shutdown(socket.SHUT_RDWR)))
+            self._opening.enter_context(time_limit(self.timeout, lambda: handle.shutdown(socket.SHUT_RDWR)))
         return sock
 
     def getresponse(self) -> Any:
-        return _watched_head(self, super().getresponse)
+        return _with_time_limit(self, super().getresponse)
 
 
-class WatchedAdapter(HTTPAdapter):
+class TimeLimitedAdapter(HTTPAdapter):
     """Requests' adapter, with connections whose answers must begin in time."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
@@ -86,23 +86,23 @@ class WatchedAdapter(HTTPAdapter):
         return pool
 
 
-def read_within(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[bytes]:
+def read_with_time_limit(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[bytes]:
     """Read a body as it comes, for so long and no longer.
 
     :param pieces: bytes to take at the most at once
     """
-    with watched(seconds, raw.shutdown):
+    with time_limit(seconds, raw.shutdown):
         while piece := raw.read1(pieces, decode_content=True):
             yield piece
 
 
-def read_on(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[bytes]:
+def read_with_idle_limit(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[bytes]:
     """Read a body of any length as it comes, as long as there is a next piece within so many seconds.
 
     :param pieces: bytes to take at the most at once
     """
     while True:
-        with watched(seconds, raw.shutdown):
+        with time_limit(seconds, raw.shutdown):
             piece = raw.read1(pieces, decode_content=True)
         if not piece:
             return

@@ -17,26 +17,26 @@ from airflow_respan.exceptions import RespanError
 
 T = TypeVar("T")
 
-LARGEST_ANSWER = 16 * 2**20
+MAX_RESPONSE_BYTES = 16 * 2**20
 """Bytes beyond which an answer other than a file's content is not read; a page of 100 batches is far below."""
 
-LONGEST_RETRY_AFTER = 3600.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
 """Seconds; a service that asks for more is asked again after this, lest one odd answer silence a wait."""
 
 MAX_REDIRECTS = 3
 
 _TRANSIENT = {408, 409, 425, 429}
 _REDIRECTS = {301, 302, 303, 307, 308}
-_KEPT_IN_URLS = "%/:=&?~#+!$,;'@()*[]"
+_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Response:
     """What came back over HTTP.
 
     :param status: the HTTP status
     :param headers: names in lower case
-    :param body: all of it, at most :data:`LARGEST_ANSWER` bytes
+    :param body: all of it, at most :data:`MAX_RESPONSE_BYTES` bytes
     """
 
     status: int
@@ -44,7 +44,7 @@ class Answer:
     body: bytes = b""
 
 
-def read_answer(request: Request[T], answer: Answer) -> T:
+def parse_response(request: Request[T], answer: Response) -> T:
     """Make the result of an answer.
 
     :raises RespanAuthenticationError: for 401 and 403
@@ -53,8 +53,8 @@ def read_answer(request: Request[T], answer: Answer) -> T:
     :raises RespanTransientError: for an answer that may pass, a success that is not what was asked among them
     """
     if not 200 <= answer.status < 300:
-        raise failure(request, answer)
-    data = failures.decode(answer.body)
+        raise make_error(request, answer)
+    data = failures.decode_json(answer.body)
     try:
         return request.read(data)
     except ValueError as error:
@@ -64,19 +64,19 @@ def read_answer(request: Request[T], answer: Answer) -> T:
         ) from None
 
 
-def failure(request: Request[Any], answer: Answer) -> RespanError:
+def make_error(request: Request[Any], answer: Response) -> RespanError:
     """Make the error that an unsuccessful answer stands for."""
     if 400 <= answer.status < 500 and answer.status not in _TRANSIENT:
         return failures.refused(request, answer.status, answer.body)
     return failures.unusable(
         request,
-        f"answered {failures.status_words(answer.status)}: {failures.said(answer.body)}",
+        f"answered {failures.status_text(answer.status)}: {failures.service_message(answer.body)}",
         status_code=answer.status,
-        retry_after=retry_after(answer, now=pendulum.now("UTC")),
+        retry_after=parse_retry_after(answer, now=pendulum.now("UTC")),
     )
 
 
-def redirected(request: Request[T], answer: Answer) -> Request[T] | None:
+def redirect_request(request: Request[T], answer: Response) -> Request[T] | None:
     """Give the request that an answer redirects to, or None if it does not redirect.
 
     :raises RespanAPIError: if it leads to another scheme, host or port: the key does not go there
@@ -84,7 +84,7 @@ def redirected(request: Request[T], answer: Answer) -> Request[T] | None:
     if answer.status not in _REDIRECTS or not answer.headers.get("location"):
         return None
     try:
-        target = quote(urljoin(request.url, answer.headers["location"]), safe=_KEPT_IN_URLS)
+        target = quote(urljoin(request.url, answer.headers["location"]), safe=_URL_CHARACTERS)
         origin, at_home = _origin(target), _origin(request.url) == _origin(target)
     except ValueError:
         target, origin, at_home = "", "an address that is none", False
@@ -93,12 +93,12 @@ def redirected(request: Request[T], answer: Answer) -> Request[T] | None:
     return replace(request, url=target)
 
 
-def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
+def parse_retry_after(answer: Response, *, now: pendulum.DateTime) -> float | None:
     """Find how long to leave the service alone: in the body (as Respan does it), or in a header.
 
-    :return: seconds, at most :data:`LONGEST_RETRY_AFTER`, or None if the answer does not say
+    :return: seconds, at most :data:`MAX_RETRY_AFTER_SECONDS`, or None if the answer does not say
     """
-    body = failures.decode(answer.body)
+    body = failures.decode_json(answer.body)
     from_body = body.get("retry_after") if isinstance(body, Mapping) else None
     from_header = answer.headers.get("retry-after")
 
@@ -126,7 +126,7 @@ def retry_after(answer: Answer, *, now: pendulum.DateTime) -> float | None:
         except (AttributeError, TypeError, ValueError, OverflowError):
             continue
         if math.isfinite(seconds):
-            return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+            return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
     return None
 
 

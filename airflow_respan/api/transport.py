@@ -12,51 +12,51 @@ from typing import Any
 from airflow_respan.api import failures
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import LARGEST_ANSWER, Answer
+from airflow_respan.api.response import MAX_RESPONSE_BYTES, Response
 from airflow_respan.exceptions import RespanConfigurationError, RespanTransientError
 
-CONNECT_TIMEOUT = 10.0
-LONGEST_PAUSE_IN_CALL = 1.0
+CONNECT_TIMEOUT_SECONDS = 10.0
+MAX_RETRY_PAUSE_SECONDS = 1.0
 
 
-def is_worth_another_try(request: Request[Any], error: BaseException) -> bool:
+def should_retry(request: Request[Any], error: BaseException) -> bool:
     """Say whether to try once more within the call: what can harmlessly be sent twice, and will not take long."""
     return (
         request.idempotent
         and isinstance(error, RespanTransientError)
         and error.status_code != 429
-        and (error.retry_after or 0) <= LONGEST_PAUSE_IN_CALL
+        and (error.retry_after or 0) <= MAX_RETRY_PAUSE_SECONDS
     )
 
 
-def pause_before_another_try(request: Request[Any], error: RespanTransientError) -> float:
+def retry_pause_seconds(request: Request[Any], error: RespanTransientError) -> float:
     """Give the seconds to wait before one more try within the call.
 
     :raises RespanTransientError: the error, if that is not worth it
     """
-    if not is_worth_another_try(request, error):
+    if not should_retry(request, error):
         raise error
-    return random.uniform(LONGEST_PAUSE_IN_CALL / 4, LONGEST_PAUSE_IN_CALL)  # noqa: S311 (spreads load, keeps no secret)
+    return random.uniform(MAX_RETRY_PAUSE_SECONDS / 4, MAX_RETRY_PAUSE_SECONDS)  # noqa: S311 (spreads load, keeps no secret)
 
 
-def bearer(connection: RespanConnection) -> str:
+def authorization(connection: RespanConnection) -> str:
     """Give the value of ``Authorization``; made here, at the last moment, and kept nowhere."""
     return f"Bearer {connection.api_key}"
 
 
-def head(status: int, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+def make_response(status: int, headers: Mapping[str, str], body: bytes = b"") -> Response:
     """Make an answer of what either library received."""
-    return Answer(status=status, headers={name.lower(): text for name, text in headers.items()}, body=body)
+    return Response(status=status, headers={name.lower(): text for name, text in headers.items()}, body=body)
 
 
-def grow(body: bytearray, piece: bytes, request: Request[Any]) -> None:
+def append_limited(body: bytearray, piece: bytes, request: Request[Any]) -> None:
     """Add a piece to a body that may not become endless."""
     body += piece
-    if len(body) > LARGEST_ANSWER:
-        raise failures.unusable(request, f"sent more than {LARGEST_ANSWER} bytes, which no answer is")
+    if len(body) > MAX_RESPONSE_BYTES:
+        raise failures.unusable(request, f"sent more than {MAX_RESPONSE_BYTES} bytes, which no answer is")
 
 
-def trusted(connection: RespanConnection) -> bool | str:
+def ca_bundle(connection: RespanConnection) -> bool | str:
     """Give the CA bundle in force: the connection's, the environment's that requests honours, or certifi's (True).
 
     :raises RespanConfigurationError: if what is named cannot be used
@@ -87,7 +87,7 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
         ) from None
 
 
-def proxy(connection: RespanConnection) -> str | None:
+def proxy_for(connection: RespanConnection) -> str | None:
     """Choose the proxy for a connection's host, by requests' own rules; None for none.
 
     :raises RespanConfigurationError: if what the environment names is none

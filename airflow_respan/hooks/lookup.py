@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 
-def look_up(hook: BaseHook, conn_id: str) -> RespanConnection:
+def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
     """Read an Airflow connection, on a worker.
 
     :param hook: the hook to look it up through
@@ -24,13 +24,13 @@ def look_up(hook: BaseHook, conn_id: str) -> RespanConnection:
     :raises RespanConfigurationError: if it does not exist (``RespanMissingConnectionError``) or cannot work
     :raises RespanTransientError: if Airflow could not say
     """
-    with _errors_explained(conn_id):
+    with _explained_errors(conn_id):
         return _find(hook, conn_id)
 
 
-async def alook_up(hook: BaseHook, conn_id: str) -> RespanConnection:
-    """Read an Airflow connection, on a triggerer; the same as :func:`look_up`."""
-    with _errors_explained(conn_id):
+async def alook_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
+    """Read an Airflow connection, on a triggerer; the same as :func:`look_up_settings`."""
+    with _explained_errors(conn_id):
         return await _afind(hook, conn_id)
 
 
@@ -56,7 +56,7 @@ def _settings(conn_id: str, found: Connection, extra: object) -> RespanConnectio
 
 
 @contextmanager
-def _errors_explained(conn_id: str) -> Iterator[None]:
+def _explained_errors(conn_id: str) -> Iterator[None]:
     """Leave the frames below out of every error: they hold the key, and Airflow 3.0 prints local variables."""
     name = f"Airflow connection {conn_id!r}"
     try:

@@ -14,10 +14,10 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_respan import get_provider_info
 from airflow_respan.api import endpoints
 from airflow_respan.exceptions import RespanAuthenticationError, RespanError
-from airflow_respan.hooks.lookup import alook_up, look_up
+from airflow_respan.hooks.lookup import alook_up_settings, look_up_settings
 
 if TYPE_CHECKING:
-    from airflow_respan.api.async_client import AsyncRespanClient, Permit
+    from airflow_respan.api.async_client import Acquire, AsyncRespanClient
     from airflow_respan.api.batch import Batch
     from airflow_respan.api.client import RespanClient
     from airflow_respan.api.connection import RespanConnection
@@ -43,7 +43,7 @@ class RespanHook(BaseHook):
     The methods whose names begin with ``a`` are for triggers; end with ``await hook.aclose()``.
 
     :param respan_conn_id: the Airflow connection
-    :param permit: awaited before each asynchronous request that goes out, with the connection's settings
+    :param acquire: awaited before each asynchronous request that goes out, with the connection's settings
     """
 
     conn_name_attr = "respan_conn_id"
@@ -51,10 +51,12 @@ class RespanHook(BaseHook):
     conn_type = get_provider_info.CONN_TYPE
     hook_name = get_provider_info.HOOK_NAME
 
-    def __init__(self, respan_conn_id: str = default_conn_name, *, permit: Permit | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, respan_conn_id: str = default_conn_name, *, acquire: Acquire | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.respan_conn_id = respan_conn_id
-        self._permit = permit
+        self._acquire = acquire
         self._client: RespanClient | None = None
         self._async_clients: list[AsyncRespanClient] = []
 
@@ -238,7 +240,7 @@ class RespanHook(BaseHook):
     def get_conn(self) -> RespanClient:
         """Give the client of this hook, made at the first call."""
         if self._client is None:
-            self._client = self._new_client(look_up(self, self.respan_conn_id))
+            self._client = self._new_client(look_up_settings(self, self.respan_conn_id))
         return self._client
 
     async def aclose(self) -> None:
@@ -252,10 +254,10 @@ class RespanHook(BaseHook):
         try:
             return use(client)
         except RespanAuthenticationError:
-            settings = look_up(self, self.respan_conn_id)
+            settings = look_up_settings(self, self.respan_conn_id)
             if settings == client.connection:
                 raise
-            self._tell_renewed()
+            self._log_connection_changed()
             # Not closed: other threads may be using it.
             self._client = self._new_client(settings)
             return use(self._client)
@@ -272,10 +274,10 @@ class RespanHook(BaseHook):
         try:
             return await client.send(make(client.connection, *args, **kwargs))
         except RespanAuthenticationError:
-            settings = await alook_up(self, self.respan_conn_id)
+            settings = await alook_up_settings(self, self.respan_conn_id)
             if settings == client.connection:
                 raise
-            self._tell_renewed()
+            self._log_connection_changed()
             client = await self._aclient(settings)
             return await client.send(make(client.connection, *args, **kwargs))
 
@@ -291,7 +293,7 @@ class RespanHook(BaseHook):
         if client := usable():
             return client
         opened = await AsyncRespanClient.open(
-            settings or await alook_up(self, self.respan_conn_id), permit=self._permit
+            settings or await alook_up_settings(self, self.respan_conn_id), acquire=self._acquire
         )
         if client := usable():  # somebody else was faster
             await opened.aclose()
@@ -318,7 +320,7 @@ class RespanHook(BaseHook):
 
         return RespanClient(settings)
 
-    def _tell_renewed(self) -> None:
+    def _log_connection_changed(self) -> None:
         self.log.info("Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id)
 
     @classmethod

@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_respan.exceptions import RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.operators.waiting import BatchWaitingOperator, in_seconds
-from airflow_respan.waiting.outcome import describe
+from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
+from airflow_respan.waiting.outcome import describe_batch
 from airflow_respan.waiting.xcom import batch_xcoms
 
 if TYPE_CHECKING:
@@ -65,23 +65,23 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
         self.provider_id = provider_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poke_interval = in_seconds(poke_interval)
-        self.timeout = in_seconds(timeout)
-        self.not_found_grace = in_seconds(not_found_grace)
+        self.poke_interval = to_seconds(poke_interval)
+        self.timeout = to_seconds(timeout)
+        self.not_found_grace = to_seconds(not_found_grace)
         self.cancel_on_kill = False
-        self._unrendered = batch_id
+        self._batch_id_template = batch_id
 
     def execute(self, context: Context) -> Any:
         """Cancel, and perhaps wait."""
-        wait = self._begin(self._started_at(context))
+        wait = self._make_wait(self._started_at(context))
         batch = self._cancelled(wait.batch_id)
         if batch.is_terminal:
-            return self._conclude(context, batch)
+            return self._finish(context, batch)
         self.log.info("Batch %s is %s.", batch.id, batch.status)
         if self.wait_for_completion:
-            wait.saw(batch)
-            self._let_time_pass(wait)
-            return self._go_on(context, wait)
+            wait.on_batch(batch)
+            self._pause_or_defer(wait)
+            return self._poll_until_done(context, wait)
         self._push(context, **batch_xcoms(batch))
         return batch.status
 
@@ -95,9 +95,9 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
                 return batch
             raise error from None
 
-    def _conclude(self, context: Context, batch: Batch) -> Any:
+    def _finish(self, context: Context, batch: Batch) -> Any:
         """Take every end for what it is: none is an error here."""
         self._push(context, **batch_xcoms(batch))
         level = self.log.info if batch.status == "cancelled" else self.log.warning
-        level("%s", describe(batch))
+        level("%s", describe_batch(batch))
         return batch.status

@@ -12,15 +12,15 @@ from airflow.providers.common.compat.sdk import AirflowException, conf
 
 from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanStorageError, RespanTransientError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.operators.waiting import BatchWaitingOperator, in_seconds
-from airflow_respan.submission.identity import file_name, fingerprint, marked
-from airflow_respan.waiting.outcome import checked_ratio, checked_statuses
+from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
+from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
+from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_respan.api.batch import Batch
-    from airflow_respan.submission.previous_attempts import EarlierAttempts
+    from airflow_respan.submission.previous_attempts import PreviousAttempts
     from airflow_respan.waiting.policy import BatchWait
 
 POLICIES = ("fail", "resubmit")
@@ -141,20 +141,20 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         self.search_pages = search_pages
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poke_interval = in_seconds(poke_interval)
-        self.timeout = in_seconds(timeout)
-        self.success_statuses = checked_statuses(success_statuses)
-        self.max_failed_ratio = checked_ratio(max_failed_ratio)
-        self.not_found_grace = in_seconds(not_found_grace)
+        self.poke_interval = to_seconds(poke_interval)
+        self.timeout = to_seconds(timeout)
+        self.success_statuses = parse_success_statuses(success_statuses)
+        self.max_failed_ratio = parse_failed_ratio(max_failed_ratio)
+        self.not_found_grace = to_seconds(not_found_grace)
         self.cancel_on_kill = cancel_on_kill
         self.batch_id = None
-        self._asking: EarlierAttempts | None = None
+        self._asking: PreviousAttempts | None = None
         self._is_found = False
         self._one_input()
 
     def execute(self, context: Context) -> Any:
         """Find the batch of an earlier attempt, or create one; then perhaps wait for it."""
-        earlier = self._earlier_attempts(context)
+        earlier = self._previous_attempts(context)
         self._one_input()
         if self.input_file_id is not None:
             batch = self._batch(context, earlier, content=self.input_file_id, file=None, size=0)
@@ -162,17 +162,17 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             batch = self._batch_of_checked(context, earlier)
         if not self.wait_for_completion:
             return batch.id
-        wait = self._begin(self._started_at(context))
-        if wait.saw(batch):
-            return self._conclude(context, batch)
-        self._let_time_pass(wait)
-        return self._go_on(context, wait)
+        wait = self._make_wait(self._started_at(context))
+        if wait.on_batch(batch):
+            return self._finish(context, batch)
+        self._pause_or_defer(wait)
+        return self._poll_until_done(context, wait)
 
     def execute_complete(
         self,
         context: Context,
         event: Any = None,
-        begun_at: str | None = None,
+        started_at: str | None = None,
         batch_id: str | None = None,
         is_found: bool = False,
         **_: Any,
@@ -183,14 +183,14 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         :param is_found: whether an earlier attempt had made it
         """
         self.batch_id, self._is_found = batch_id, is_found
-        return super().execute_complete(context, event, begun_at)
+        return super().execute_complete(context, event, started_at)
 
     def on_kill(self) -> None:
         """Cancel the batch, if ``cancel_on_kill`` says so, also one whose id is still on its way."""
         if self.cancel_on_kill and self.batch_id is None and self._asking is not None:
             self.__dict__.pop("hook", None)  # that one may be in the middle of the call
             try:
-                found = self._asking.listed()
+                found = self._asking.find_listed()
             except RespanError as error:
                 found = None
                 self.log.warning("Whether the batch was made could not be found out: %s", error)
@@ -200,11 +200,11 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
                 self.batch_id = found.id
         super().on_kill()
 
-    def _earlier_attempts(self, context: Context) -> EarlierAttempts:
+    def _previous_attempts(self, context: Context) -> PreviousAttempts:
         # Imported when it is needed: DAG files are parsed far more often than they run.
-        from airflow_respan.submission.previous_attempts import EarlierAttempts
+        from airflow_respan.submission.previous_attempts import PreviousAttempts
 
-        return EarlierAttempts(self, context)
+        return PreviousAttempts(self, context)
 
     def _one_input(self) -> None:
         given = [name for name in ("input_file_id", "input_path", "requests") if getattr(self, name) is not None]
@@ -217,7 +217,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         if given != ["requests"] and isinstance(value, str) and value.strip() in ("", "None"):
             raise ValueError(f"{given[0]} of task {self.task_id!r} is {value!r}: its template gave nothing")
 
-    def _batch_of_checked(self, context: Context, earlier: EarlierAttempts) -> Batch:
+    def _batch_of_checked(self, context: Context, earlier: PreviousAttempts) -> Batch:
         from airflow_respan.submission.input import check_and_copy
 
         with _temporary_file() as file:
@@ -243,13 +243,13 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         return _lines_at(self.input_path)
 
     def _batch(
-        self, context: Context, earlier: EarlierAttempts, *, content: str, file: IO[bytes] | None, size: int
+        self, context: Context, earlier: PreviousAttempts, *, content: str, file: IO[bytes] | None, size: int
     ) -> Batch:
-        made_of = fingerprint(content=content, endpoint=self.endpoint, provider_id=self.provider_id)
-        metadata = marked(self.metadata, key=earlier.key, made_of=made_of)
-        batch = earlier.batch_to_keep(made_of)
+        fingerprint = compute_fingerprint(content=content, endpoint=self.endpoint, provider_id=self.provider_id)
+        metadata = with_identity(self.metadata, key=earlier.key, fingerprint=fingerprint)
+        batch = earlier.reusable_batch(fingerprint)
         if batch is None:
-            batch = self._created(context, earlier, made_of, metadata, file, size)
+            batch = self._created(context, earlier, fingerprint, metadata, file, size)
         else:
             self.batch_id, self._is_found = batch.id, True
             self._push(context, input_file_id=batch.input_file_id)
@@ -259,22 +259,22 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     def _created(
         self,
         context: Context,
-        earlier: EarlierAttempts,
-        made_of: str,
+        earlier: PreviousAttempts,
+        fingerprint: str,
         metadata: Mapping[str, str],
         file: IO[bytes] | None,
         size: int,
     ) -> Batch:
         input_file_id = self.input_file_id
         if file is not None:
-            name = file_name(key=earlier.key, made_of=made_of)
-            input_file_id = earlier.uploaded(name, size=size)
+            name = input_file_name(key=earlier.key, fingerprint=fingerprint)
+            input_file_id = earlier.find_uploaded_file(name, size=size)
             if input_file_id is None:
                 input_file_id = self.hook.upload_file(file, filename=name, provider_id=self.provider_id).id
                 self.log.info("Uploaded the input as %s.", input_file_id)
         assert input_file_id is not None  # noqa: S101 (for the type checker; it is one or the other)
         self._push(context, input_file_id=input_file_id)
-        earlier.note(made_of=made_of, input_file_id=input_file_id)
+        earlier.save_note(fingerprint=fingerprint, input_file_id=input_file_id)
         self._asking = earlier
         try:
             batch = self.hook.create_batch(
@@ -298,7 +298,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         # First of all, for whoever kills this task from here on.
         self.batch_id = batch.id
         self.log.info("Created batch %s of %s.", batch.id, input_file_id)
-        earlier.note(made_of=made_of, input_file_id=input_file_id, batch_id=batch.id)
+        earlier.save_note(fingerprint=fingerprint, input_file_id=input_file_id, batch_id=batch.id)
         if batch.metadata is not None and metadata.items() <= batch.metadata.items():
             return batch
         self.log.warning(
@@ -307,23 +307,23 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         )
         return batch
 
-    def _noted(self, wait: BatchWait) -> dict[str, Any]:
-        return {**super()._noted(wait), "batch_id": wait.batch_id, "is_found": self._is_found}
+    def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
+        return {**super()._resume_kwargs(wait), "batch_id": wait.batch_id, "is_found": self._is_found}
 
-    def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
+    def _after_trigger_failure(self, context: Context, given_up: AirflowException) -> Any:
         # Airflow forgets what was noted for the resume: the batch has to be found as another attempt would.
-        batch = self._earlier_attempts(context).newest()
+        batch = self._previous_attempts(context).newest_batch()
         if batch is None:
             raise RespanError(
                 f"The triggerer gave up the wait ({given_up}), and the batch that it was for cannot be found. Clear "
                 "the task: it looks again before it creates another."
             ) from given_up
         self.batch_id = batch.id
-        return super()._after_lost_trigger(context, given_up)
+        return super()._after_trigger_failure(context, given_up)
 
-    def _conclude(self, context: Context, batch: Batch) -> Any:
+    def _finish(self, context: Context, batch: Batch) -> Any:
         try:
-            super()._conclude(context, batch)
+            super()._finish(context, batch)
         except RespanBatchFailed as failed:
             if self._is_found and batch.status == "cancelled":
                 # Airflow 3.3 tells a trigger that its task was cleared a second or two later: the kill of the earlier
@@ -347,8 +347,8 @@ def _temporary_file() -> Iterator[IO[bytes]]:
 
 
 def _lines_at(path: str) -> Iterable[bytes]:
-    from airflow_respan.storage import opened
+    from airflow_respan.storage import open_for_reading
     from airflow_respan.submission.input import lines_of
 
-    with opened(path) as file:
+    with open_for_reading(path) as file:
         yield from lines_of(file)

@@ -111,9 +111,9 @@ class RespanBatchResultsOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Land the results, and give the manifest."""
-        from airflow_respan.results.landing import Delivery
+        from airflow_respan.results.landing import Landing
 
-        manifest = Delivery(self).run()
+        manifest = Landing(self).run()
         if self.do_xcom_push:
             for key, value in manifest.items():
                 if value is not None:  # Airflow 3.0 refuses to push it

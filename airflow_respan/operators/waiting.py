@@ -12,8 +12,9 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, PokeReturnValue
 
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
-from airflow_respan.waiting.event import end_of
-from airflow_respan.waiting.outcome import judge
+from airflow_respan.persisted import RENAMED_RESUME_ARGUMENTS, with_todays_names
+from airflow_respan.waiting.event import read_event
+from airflow_respan.waiting.outcome import evaluate_batch
 from airflow_respan.waiting.policy import BatchWait
 from airflow_respan.waiting.xcom import batch_xcoms
 
@@ -47,7 +48,7 @@ class BatchWaitingOperator(BaseOperator):
     timeout: float
     deferrable: bool
     cancel_on_kill: bool
-    _unrendered: object = None
+    _batch_id_template: object = None
     """What ``batch_id`` was before it was rendered, for the complaint that it gave nothing."""
 
     @cached_property
@@ -58,30 +59,31 @@ class BatchWaitingOperator(BaseOperator):
 
         return RespanHook(self.respan_conn_id)
 
-    def execute_complete(self, context: Context, event: Any = None, begun_at: str | None = None, **_: Any) -> Any:
+    def execute_complete(self, context: Context, event: Any = None, started_at: str | None = None, **_: Any) -> Any:
         """Go on after a deferral.
 
         :param event: what the trigger yielded; whatever cannot be trusted is looked up again
-        :param begun_at: when the wait began
+        :param started_at: when the wait began
         :param _: what another release, which deferred the task, may have noted besides
         """
-        wait = self._begin(begun_at or self._started_at(context))
-        end = end_of(event)
+        wait = self._make_wait(started_at or self._started_at(context))
+        end = read_event(event)
         if isinstance(end, Exception):
             raise end
         if end is not None and end.id == wait.batch_id:
-            return self._conclude(context, end)
+            return self._finish(context, end)
         self.log.warning("Resumed without a usable event (%.200r); looking at the batch again.", event)
-        return self._go_on(context, wait)
+        return self._poll_until_done(context, wait)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; past the rules that a sensor's base class has for ``soft_fail``, which differ by version."""
         try:
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+            kwargs = with_todays_names(next_kwargs or {}, RENAMED_RESUME_ARGUMENTS)
+            return BaseOperator.resume_execution(self, next_method, kwargs, context)
         except AirflowException as given_up:
             if next_method != TRIGGER_FAILED:
                 raise
-            return self._after_lost_trigger(context, given_up)
+            return self._after_trigger_failure(context, given_up)
 
     def on_kill(self) -> None:
         """Cancel the batch when the task is killed on a worker, if ``cancel_on_kill`` says so."""
@@ -97,15 +99,16 @@ class BatchWaitingOperator(BaseOperator):
         start = context["ti"].start_date
         return (start if isinstance(start, datetime) else pendulum.now("UTC")).isoformat()
 
-    def _begin(self, begun_at: str) -> BatchWait:
+    def _make_wait(self, started_at: str) -> BatchWait:
         if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
             raise ValueError(
-                f"batch_id of task {self.task_id!r} is {self.batch_id!r}: its template {str(self._unrendered)!r} "
-                "gave nothing. Check that the upstream task ran and pushed the id of a batch."
+                f"batch_id of task {self.task_id!r} is {self.batch_id!r}: its template "
+                f"{str(self._batch_id_template)!r} gave nothing. "
+                "Check that the upstream task ran and pushed the id of a batch."
             )
         return BatchWait(
             batch_id=self.batch_id.strip(),
-            started_at=begun_at,
+            started_at=started_at,
             timeout=self.timeout,
             poke_interval=self.poke_interval,
             not_found_grace=self.not_found_grace,
@@ -116,29 +119,29 @@ class BatchWaitingOperator(BaseOperator):
         """Give the further fields of the wait."""
         return {}
 
-    def _look(self, context: Context, wait: BatchWait) -> PokeReturnValue:
+    def _check(self, context: Context, wait: BatchWait) -> PokeReturnValue:
         """Look once; true when the wait is over, with what the task returns as its XCom value."""
         try:
             batch = self.hook.get_batch(wait.batch_id, respan_params=self.respan_params, provider_id=self.provider_id)
         except RespanError as error:
-            wait.missed(error)
+            wait.on_error(error)
             return PokeReturnValue(is_done=False)
-        if not wait.saw(batch):
+        if not wait.on_batch(batch):
             return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=self._conclude(context, batch))
+        return PokeReturnValue(is_done=True, xcom_value=self._finish(context, batch))
 
-    def _go_on(self, context: Context, wait: BatchWait) -> Any:
-        while not (looked := self._look(context, wait)):
-            self._let_time_pass(wait)
+    def _poll_until_done(self, context: Context, wait: BatchWait) -> Any:
+        while not (looked := self._check(context, wait)):
+            self._pause_or_defer(wait)
         return getattr(looked, "xcom_value", None)
 
-    def _let_time_pass(self, wait: BatchWait) -> None:
+    def _pause_or_defer(self, wait: BatchWait) -> None:
         """Pause before the next look, wherever that will be."""
         if wait.seconds_left() <= 0:
             raise RespanBatchTimeout(wait.timeout_message())
         if self.deferrable:
             self._defer(wait)
-        self._pause(wait.pause())
+        self._pause(wait.pause_seconds())
 
     def _pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -146,7 +149,7 @@ class BatchWaitingOperator(BaseOperator):
     def _defer(self, wait: BatchWait) -> None:
         from airflow_respan.triggers.batch import RespanBatchTrigger
 
-        wait.next_look_at = pendulum.now("UTC").add(seconds=wait.pause()).isoformat()
+        wait.next_check_at = pendulum.now("UTC").add(seconds=wait.pause_seconds()).isoformat()
         self.defer(
             trigger=RespanBatchTrigger(
                 respan_conn_id=self.respan_conn_id,
@@ -156,18 +159,18 @@ class BatchWaitingOperator(BaseOperator):
                 **wait.options(),
             ),
             method_name="execute_complete",
-            kwargs=self._noted(wait),
+            kwargs=self._resume_kwargs(wait),
             timeout=timedelta(seconds=wait.seconds_left()) + DEFERRAL_MARGIN,
         )
 
-    def _noted(self, wait: BatchWait) -> dict[str, Any]:
+    def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
         """Give what :meth:`execute_complete` is to be told."""
-        return {"begun_at": wait.started_at}
+        return {"started_at": wait.started_at}
 
-    def _after_lost_trigger(self, context: Context, given_up: AirflowException) -> Any:
+    def _after_trigger_failure(self, context: Context, given_up: AirflowException) -> Any:
         """Look a last time: the triggerer's end is not the batch's."""
-        wait = self._begin(self._started_at(context))
-        if looked := self._look(context, wait):
+        wait = self._make_wait(self._started_at(context))
+        if looked := self._check(context, wait):
             return getattr(looked, "xcom_value", None)
         if "timeout" in str(given_up):
             raise RespanBatchTimeout(wait.timeout_message()) from given_up
@@ -176,13 +179,13 @@ class BatchWaitingOperator(BaseOperator):
             "the triggerer's log says why."
         ) from given_up
 
-    def _conclude(self, context: Context, batch: Batch) -> Any:
+    def _finish(self, context: Context, batch: Batch) -> Any:
         """Push what is known of a terminal batch, then judge it; the result is what the task returns."""
         self._push(context, **batch_xcoms(batch))
-        verdict = judge(batch, success_statuses=self.success_statuses, max_failed_ratio=self.max_failed_ratio)
+        verdict = evaluate_batch(batch, success_statuses=self.success_statuses, max_failed_ratio=self.max_failed_ratio)
         if not verdict.accepted:
             raise RespanBatchFailed(verdict.message)
-        (self.log.warning if verdict.worth_a_warning else self.log.info)(verdict.message)
+        (self.log.warning if verdict.needs_warning else self.log.info)(verdict.message)
         return batch.to_dict()
 
     def _push(self, context: Context, **xcoms: Any) -> None:
@@ -193,6 +196,6 @@ class BatchWaitingOperator(BaseOperator):
                     context["ti"].xcom_push(key=key, value=value)
 
 
-def in_seconds(span: timedelta | float) -> float:
+def to_seconds(span: timedelta | float) -> float:
     """Give a span of time, however it was written, in seconds."""
     return span.total_seconds() if isinstance(span, timedelta) else span

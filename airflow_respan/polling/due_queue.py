@@ -6,18 +6,18 @@ import heapq
 import itertools
 from collections.abc import Iterator
 
-from airflow_respan.polling.subscriber import NEVER, Watch
-from airflow_respan.polling.watched_batch import Target
+from airflow_respan.polling.subscriber import NEVER, Subscriber
+from airflow_respan.polling.watched_batch import WatchedBatch
 
 
-class Calendar:
+class DueQueue:
     """The looks that are to come; those that were served early, or that nobody wants any more, are passed over."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Watch, Target]] = []
+        self._entries: list[tuple[float, int, Subscriber, WatchedBatch]] = []
         self._numbers = itertools.count()
 
-    def add(self, target: Target, watch: Watch) -> bool:
+    def add(self, target: WatchedBatch, watch: Subscriber) -> bool:
         """Put the look that a watch has planned down.
 
         :return: whether it comes before all others
@@ -29,12 +29,12 @@ class Calendar:
         """Give the moment at which the next look is due."""
         while self._entries:
             due, _number, watch, target = self._entries[0]
-            if watch.due == due and watch in target.watches:
+            if watch.due == due and watch in target.subscribers:
                 return due
             heapq.heappop(self._entries)
         return NEVER
 
-    def take_due(self, now: float) -> Iterator[Target]:
+    def pop_due(self, now: float) -> Iterator[WatchedBatch]:
         """Take out the looks that are due, and give their targets."""
         while self.next_due() <= now:
             yield heapq.heappop(self._entries)[3]

@@ -9,20 +9,20 @@ from airflow_respan.exceptions import RespanTransientError
 
 log = logging.getLogger(__name__)
 
-AGAIN_AFTER = 900.0
+LIST_RETRY_SECONDS = 900.0
 """Seconds until a list that was refused, or has failed, is read again."""
 
 LATE = 60.0
 """Seconds by which a list may lag behind a retrieve and still be of use."""
 
-OUT_OF_DATE_FOR = 3600.0
+OUTDATED_LIST_SECONDS = 3600.0
 """Seconds until a list that lags behind by more is read again; some did for weeks."""
 
 Key = tuple[str | None, str | None]
 """A batch's id, and the provider whose list it is in."""
 
 
-class Listing:
+class ListHealth:
     """What retrieves, and the list itself, have told about the list."""
 
     def __init__(self) -> None:
@@ -31,36 +31,36 @@ class Listing:
         self._is_down = False
         self._unlisted: dict[Key, float] = {}
 
-    def is_of_use(self, now: float) -> bool:
+    def usable(self, now: float) -> bool:
         """Say whether to read the list."""
         return now >= self._useless_until
 
-    def failed(self, error: Exception, now: float) -> None:
+    def record_failure(self, error: Exception, now: float) -> None:
         """Take in that a page could not be read.
 
         If the service has asked to be left alone for a while, it is not the list that it wants to be spared.
         """
         if not (isinstance(error, RespanTransientError) and error.retry_after):
-            self._useless_until = now + AGAIN_AFTER
+            self._useless_until = now + LIST_RETRY_SECONDS
             self._is_useless_anyway = not isinstance(error, RespanTransientError)
 
-    def retrieve_failed(self) -> None:
+    def record_retrieve_failure(self) -> None:
         """Take in that the service does not answer well: it was not the list's fault, then."""
         self._is_down = True
 
-    def retrieve_worked(self) -> None:
+    def record_retrieve_success(self) -> None:
         """Take in that the service answers; if it had not, the list may be read again, too."""
         if self._is_down and not self._is_useless_anyway:
             self._useless_until = float("-inf")
         self._is_down = False
 
-    def missed(self, key: Key, now: float) -> None:
+    def record_missed_end(self, key: Key, now: float) -> None:
         """Take in an end of which the list had not told."""
         self._unlisted[key] = now
-        while now - next(iter(self._unlisted.values())) > OUT_OF_DATE_FOR:
+        while now - next(iter(self._unlisted.values())) > OUTDATED_LIST_SECONDS:
             del self._unlisted[next(iter(self._unlisted))]
 
-    def told(self, key: Key, item: PageItem, now: float) -> None:
+    def record_item(self, key: Key, item: PageItem, now: float) -> None:
         """Take in what the list tells of a batch that nobody waits for any more."""
         if key not in self._unlisted:
             return
@@ -71,11 +71,11 @@ class Listing:
         if has_ended:
             del self._unlisted[key]
         elif now - self._unlisted[key] > LATE:
-            self._useless_until, self._is_useless_anyway = now + OUT_OF_DATE_FOR, True
+            self._useless_until, self._is_useless_anyway = now + OUTDATED_LIST_SECONDS, True
             log.warning(
                 "Respan's list of batches is out of date: %.0f seconds after batch %s was retrieved as ended, it still "
                 "tells that it goes on. Retrieving batches one by one for the next %.0f minutes.",
                 now - self._unlisted.pop(key),
                 key[0],
-                OUT_OF_DATE_FOR / 60,
+                OUTDATED_LIST_SECONDS / 60,
             )

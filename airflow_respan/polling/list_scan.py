@@ -6,23 +6,23 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from airflow_respan.polling.watched_batch import Target
+from airflow_respan.polling.watched_batch import WatchedBatch
 
-FAR = 10**9
+NOT_LISTED = 10**9
 """The page of a batch that the list is not worth asking for."""
 
-PATIENCE = 2
+MAX_EMPTY_PAGES = 2
 """So many pages on which batches were to be expected, and none was found, are read before those are given up."""
 
 
-def worth_reading(expected: Mapping[int, int], *, first: int = 0) -> int:
+def pages_worth_reading(expected: Mapping[int, int], *, first: int = 0) -> int:
     """Say how many pages to read so that they and retrieving the rest are the fewest requests.
 
     :param expected: how many of the batches that are looked for are on each page (from 0), at the earliest
     :param first: the page that would be read first
     """
     best, gain, found = 0, 0, 0
-    for page in sorted(page for page in expected if page < FAR):
+    for page in sorted(page for page in expected if page < NOT_LISTED):
         found += expected[page]
         pages = max(page - first, 0) + 1
         if found - pages > gain:
@@ -31,7 +31,7 @@ def worth_reading(expected: Mapping[int, int], *, first: int = 0) -> int:
 
 
 @dataclass(kw_only=True)
-class Sweep:
+class ListScan:
     """One walk through the list.
 
     :param provider_id: whose batches are listed
@@ -44,7 +44,7 @@ class Sweep:
     """
 
     provider_id: str | None
-    wanted: dict[str, Target]
+    wanted: dict[str, WatchedBatch]
     began: float
     after: str | None = None
     number: int = 0
@@ -64,14 +64,14 @@ class Sweep:
         found = [target for batch_id in batch_ids if (target := self.wanted.pop(batch_id, None))]
         for target in found:
             self._expected[target.page] -= 1
-            target.page, target.is_taken = self.number, False
+            target.page, target.in_flight = self.number, False
         self.misses += was_promising and not found
         self.number, self.after = self.number + 1, next_after
         if next_after is None:
-            self._give_up(FAR)
-        elif self.misses >= PATIENCE:
+            self._give_up(NOT_LISTED)
+        elif self.misses >= MAX_EMPTY_PAGES:
             self._give_up(self.number)
-        if worth_reading(self._expected, first=self.number):
+        if pages_worth_reading(self._expected, first=self.number):
             return True
         for target in self.wanted.values():
             target.page = max(target.page, self.number)
@@ -81,5 +81,5 @@ class Sweep:
         """Believe no more that the list has what was to be expected up to a page."""
         for target in self.wanted.values():
             if target.page <= last_page:
-                target.page = FAR
+                target.page = NOT_LISTED
         self._expected = Counter(target.page for target in self.wanted.values())

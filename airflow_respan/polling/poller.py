@@ -19,24 +19,24 @@ from weakref import WeakKeyDictionary
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.connection import DEFAULT_REQUESTS_PER_MINUTE, RespanConnection
-from airflow_respan.api.endpoints import LARGEST_PAGE
+from airflow_respan.api.endpoints import MAX_PAGE_SIZE
 from airflow_respan.exceptions import RespanBatchTimeout, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
-from airflow_respan.polling.list_scan import Sweep
-from airflow_respan.polling.rate_limit import Budget
+from airflow_respan.polling.list_scan import ListScan
+from airflow_respan.polling.rate_limit import RateLimit
 from airflow_respan.polling.schedule import Schedule
-from airflow_respan.polling.subscriber import NEVER, Watch
-from airflow_respan.polling.watched_batch import Target
+from airflow_respan.polling.subscriber import NEVER, Subscriber
+from airflow_respan.polling.watched_batch import WatchedBatch
 from airflow_respan.waiting.policy import BatchWait
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
+MAX_CONCURRENT_REQUESTS = 8
 """Requests that are on their way at the same time, and so connections to the service."""
 
 
 class Poller:
-    """All looks of one event loop by one connection; to be had from :func:`polling`.
+    """All looks of one event loop by one connection; to be had from :func:`shared_poller`.
 
     :param respan_conn_id: the Airflow connection
     """
@@ -44,22 +44,22 @@ class Poller:
     def __init__(self, respan_conn_id: str) -> None:
         self.users = 0
         self._conn_id = respan_conn_id
-        self._hook = RespanHook(respan_conn_id, permit=self._permit)
+        self._hook = RespanHook(respan_conn_id, acquire=self._acquire)
         self._schedule = Schedule()
-        self._budget = Budget()
+        self._rate_limit = RateLimit()
         self._per_minute = DEFAULT_REQUESTS_PER_MINUTE
         self._has_warned = False
         self._is_known = False
         self._error: BaseException | None = None
-        self._news = asyncio.Event()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._log_key = asyncio.Event()
+        self._places = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
         self._requests: set[asyncio.Task[Any]] = set()
         self._paid: set[asyncio.Task[Any]] = set()
         # In no context of whoever came first: its log is not the others'.
         self._work = asyncio.create_task(self._serve(), context=contextvars.Context())
         self._work.add_done_callback(self._ended)
 
-    async def end_of(
+    async def wait_for(
         self, wait: BatchWait, *, provider_id: str | None = None, respan_params: Mapping[str, Any] | None = None
     ) -> Batch | RespanBatchTimeout:
         """Look at a batch, together with all others who wait for it, until the wait is over.
@@ -76,19 +76,19 @@ class Poller:
         if self._error:
             raise self._broken()
         target = self._schedule.target(wait.batch_id, provider_id, respan_params)
-        watch = Watch(wait, partial(self._put_down, target))
-        target.watches[watch] = None
+        watch = Subscriber(wait, partial(self._schedule_check, target))
+        target.subscribers[watch] = None
         try:
-            watch.plan()  # first of all a pause: the worker has just looked, or another triggerer has
+            watch.plan_check()  # first of all a pause: the worker has just looked, or another triggerer has
             return await watch.over
         finally:
-            del target.watches[watch]
-            if not target.watches:
+            del target.subscribers[watch]
+            if not target.subscribers:
                 self._schedule.forget(target)
 
-    def _put_down(self, target: Target, watch: Watch) -> None:
+    def _schedule_check(self, target: WatchedBatch, watch: Subscriber) -> None:
         if self._schedule.add(target, watch):
-            self._news.set()
+            self._log_key.set()
 
     async def aclose(self) -> None:
         """End what is under way, and close the session."""
@@ -101,7 +101,7 @@ class Poller:
         while True:
             await self._places.acquire()
             request = asyncio.create_task(await self._next_request())
-            self._budget.spend(time.monotonic())
+            self._rate_limit.record_request(time.monotonic())
             self._paid.add(request)
             self._requests.add(request)
             request.add_done_callback(self._ended)
@@ -113,16 +113,16 @@ class Poller:
         while True:
             await self._free()
             now = time.monotonic()
-            chosen = self._schedule.choose(now, is_held=self._budget.seconds_held(now) > 0)
-            if self._schedule.is_late and not self._has_warned and self._budget.is_scarce(self._per_minute, now):
+            chosen = self._schedule.choose(now, is_paused=self._rate_limit.seconds_paused(now) > 0)
+            if self._schedule.is_late and not self._has_warned and self._rate_limit.is_limiting(self._per_minute, now):
                 self._warn()
-            if isinstance(chosen, Target):
+            if isinstance(chosen, WatchedBatch):
                 return self._retrieve(chosen)
-            if isinstance(chosen, Sweep):
+            if isinstance(chosen, ListScan):
                 return self._read_page(chosen)
             await self._sleep()
 
-    async def _permit(self, connection: RespanConnection) -> None:
+    async def _acquire(self, connection: RespanConnection) -> None:
         """Let a request go out when the budget allows it: each one asks, retries included."""
         self._per_minute = connection.requests_per_minute
         request = asyncio.current_task()
@@ -130,41 +130,41 @@ class Poller:
             self._paid.discard(request)
             return
         await self._free()
-        self._budget.spend(time.monotonic())
+        self._rate_limit.record_request(time.monotonic())
 
     async def _free(self) -> None:
         while True:
-            seconds = self._budget.seconds_until_free(self._per_minute, time.monotonic())
+            seconds = self._rate_limit.seconds_until_free(self._per_minute, time.monotonic())
             if not seconds:
                 return
             await asyncio.sleep(seconds)
 
     async def _sleep(self) -> None:
         """Sleep until a look is due, a request has come back, or the service may be asked again."""
-        self._news.clear()
+        self._log_key.clear()
         now = time.monotonic()
-        held = self._budget.seconds_held(now)
+        held = self._rate_limit.seconds_paused(now)
         seconds = min(self._schedule.next_due() - now, held or NEVER)
         with suppress(TimeoutError):
             async with asyncio.timeout(None if seconds == NEVER else seconds):
-                await self._news.wait()
+                await self._log_key.wait()
 
-    async def _retrieve(self, target: Target) -> None:
+    async def _retrieve(self, target: WatchedBatch) -> None:
         try:
             batch = await self._hook.aget_batch(
                 target.batch_id, respan_params=target.respan_params, provider_id=target.provider_id
             )
         except Exception as error:  # noqa: BLE001 (what it means for a wait is the wait's to say)
-            self._obey(error)
+            self._apply_retry_after(error)
             self._schedule.retrieve_failed(target, error, time.monotonic())
         else:
             self._schedule.retrieved(target, batch, time.monotonic())
 
-    async def _read_page(self, sweep: Sweep) -> None:
+    async def _read_page(self, sweep: ListScan) -> None:
         try:
-            page = await self._hook.alist_batches(limit=LARGEST_PAGE, after=sweep.after, provider_id=sweep.provider_id)
+            page = await self._hook.alist_batches(limit=MAX_PAGE_SIZE, after=sweep.after, provider_id=sweep.provider_id)
         except Exception as error:  # noqa: BLE001 (nobody waits for the list itself: there are retrieves)
-            self._obey(error)
+            self._apply_retry_after(error)
             if not isinstance(error, RespanTransientError):
                 log.info("Retrieving batches one by one, as there is no list: %r", error)
             self._schedule.list_failed(sweep, error, time.monotonic())
@@ -172,10 +172,10 @@ class Poller:
             self._schedule.read_page(sweep, page, time.monotonic())
         sweep.is_asking = False
 
-    def _obey(self, error: Exception) -> None:
+    def _apply_retry_after(self, error: Exception) -> None:
         """Leave the service alone for as long as it asks for; it means all of us."""
         if isinstance(error, RespanTransientError):
-            self._budget.hold(time.monotonic() + (error.retry_after or 0))
+            self._rate_limit.pause_until(time.monotonic() + (error.retry_after or 0))
 
     def _warn(self) -> None:
         self._has_warned = True
@@ -193,13 +193,13 @@ class Poller:
             self._requests.discard(task)
             self._paid.discard(task)
             self._places.release()
-            self._news.set()
+            self._log_key.set()
         if not task.cancelled() and (error := task.exception()):
             # Nobody may go on waiting for a poller that is no more.
             self._error = error
             log.error("The poller of connection %r has broken down.", self._conn_id, exc_info=error)
             for target in self._schedule.targets.values():
-                target.answer(self._broken(), until=NEVER)
+                target.notify(self._broken(), until=NEVER)
 
     def _broken(self) -> RuntimeError:
         return RuntimeError(f"the poller of connection {self._conn_id!r} has broken down: {self._error!r}")
@@ -209,7 +209,7 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = Weak
 
 
 @asynccontextmanager
-async def polling(respan_conn_id: str) -> AsyncIterator[Poller]:
+async def shared_poller(respan_conn_id: str) -> AsyncIterator[Poller]:
     """Share the poller of this event loop and connection; the last to leave closes it.
 
     :param respan_conn_id: the Airflow connection

@@ -13,22 +13,22 @@ from typing import Any
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.page import BatchPage
 from airflow_respan.exceptions import RespanTransientError
-from airflow_respan.polling.due_queue import Calendar
-from airflow_respan.polling.list_health import Key, Listing
-from airflow_respan.polling.list_scan import FAR, Sweep, worth_reading
-from airflow_respan.polling.subscriber import Watch
-from airflow_respan.polling.watched_batch import Target
+from airflow_respan.polling.due_queue import DueQueue
+from airflow_respan.polling.list_health import Key, ListHealth
+from airflow_respan.polling.list_scan import NOT_LISTED, ListScan, pages_worth_reading
+from airflow_respan.polling.subscriber import Subscriber
+from airflow_respan.polling.watched_batch import WatchedBatch
 
-CONFIRMATIONS_IN_A_ROW = 3
+MAX_CONFIRMATIONS_IN_A_ROW = 3
 """So many ends are confirmed before others have a turn."""
 
-RETRIEVES_A_ROUND = 10
+RETRIEVES_PER_ROUND = 10
 """So many batches of which the list has said for long enough that they go on are retrieved at once ..."""
 
-RETRIEVE_PER_PAGES = 4
+PAGES_PER_RETRIEVE = 4
 """... or one for so many pages of the list that are read, where that is more."""
 
-FAR_FOR = 900.0
+NOT_LISTED_SECONDS = 900.0
 """Seconds until a batch that was not in the list is looked for there again."""
 
 
@@ -36,31 +36,31 @@ class Schedule:
     """The looks that are to come, and what has been decided on for those that are due."""
 
     def __init__(self) -> None:
-        self.targets: dict[Key, Target] = {}
-        self.listing = Listing()
-        self._calendar = Calendar()
-        self._deadlines = Calendar()
-        self._due: dict[Target, None] = {}
-        self._last: deque[Target] = deque()
-        self._ended: deque[Target] = deque()
-        self._retrieves: deque[Target] = deque()
-        self._sweep: Sweep | None = None
-        self._seconds_a_page = 0.0
+        self.targets: dict[Key, WatchedBatch] = {}
+        self.list_health = ListHealth()
+        self._calendar = DueQueue()
+        self._deadlines = DueQueue()
+        self._due: dict[WatchedBatch, None] = {}
+        self._last: deque[WatchedBatch] = deque()
+        self._ended: deque[WatchedBatch] = deque()
+        self._retrieves: deque[WatchedBatch] = deque()
+        self._sweep: ListScan | None = None
+        self._seconds_per_page = 0.0
         self._in_a_row = 0
         self._read_last = False
         self._forget_from = 0.0
         self.is_late = False
         """Whether what was chosen last had been due for longer than a pause."""
 
-    def target(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> Target:
+    def target(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> WatchedBatch:
         """Give the target of a batch, the same to all who watch it."""
-        return self.targets.setdefault((batch_id, provider_id), Target(batch_id, provider_id, respan_params))
+        return self.targets.setdefault((batch_id, provider_id), WatchedBatch(batch_id, provider_id, respan_params))
 
-    def forget(self, target: Target) -> None:
+    def forget(self, target: WatchedBatch) -> None:
         """Leave a batch alone that nobody watches any more."""
         del self.targets[target.batch_id, target.provider_id]
 
-    def add(self, target: Target, watch: Watch) -> bool:
+    def add(self, target: WatchedBatch, watch: Subscriber) -> bool:
         """Put the look that a watch has planned down.
 
         :return: whether it comes before all others
@@ -74,20 +74,20 @@ class Schedule:
         """
         return self._deadlines.next_due() if self._sweep else min(self._deadlines.next_due(), self._calendar.next_due())
 
-    def choose(self, now: float, *, is_held: bool) -> Target | Sweep | None:
+    def choose(self, now: float, *, is_paused: bool) -> WatchedBatch | ListScan | None:
         """Choose what to ask for: a batch to retrieve, the next page of a sweep, or nothing for now.
 
-        :param is_held: whether the service wants to be left alone
+        :param is_paused: whether the service wants to be left alone
         """
-        self._take_due(now)
+        self._collect_due(now)
         if target := _next(self._last):  # not even a rate limit may keep it: its time is over
             return target
-        if is_held:
+        if is_paused:
             return None
         if self._due and not self._sweep:
-            self._begin_round(now)
+            self._start_round(now)
         page = self._sweep if self._sweep and not self._sweep.is_asking else None
-        has_a_turn = self._in_a_row < CONFIRMATIONS_IN_A_ROW or not (page or self._retrieves)
+        has_a_turn = self._in_a_row < MAX_CONFIRMATIONS_IN_A_ROW or not (page or self._retrieves)
         if has_a_turn and (target := _next(self._ended)):
             self._in_a_row += 1
             return target
@@ -101,52 +101,52 @@ class Schedule:
         self.is_late = target is not None and target.is_late(now)
         return target
 
-    def read_page(self, sweep: Sweep, page: BatchPage, now: float) -> None:
+    def read_page(self, sweep: ListScan, page: BatchPage, now: float) -> None:
         """Take in a page of the list."""
         found = []
         for item in page.items:
             key = item.id, sweep.provider_id
             target = self.targets.get(key)
             if target is None:
-                self.listing.told(key, item, now)
+                self.list_health.record_item(key, item, now)
             elif batch := target.read(item):
                 found.append((target, batch))
         reads_on = sweep.read([target.batch_id for target, _batch in found], page.next_after)
         for target, batch in found:
             if not batch.is_terminal:
-                target.listed(batch, now)
+                target.on_listed(batch, now)
             else:
                 self._confirm(target)
-        if not reads_on or not self.listing.is_of_use(now):
-            self._end_sweep(sweep, now)
+        if not reads_on or not self.list_health.usable(now):
+            self._finish_scan(sweep, now)
 
-    def list_failed(self, sweep: Sweep, error: Exception, now: float) -> None:
+    def list_failed(self, sweep: ListScan, error: Exception, now: float) -> None:
         """Go on without a page of the list."""
-        self.listing.failed(error, now)
-        self._end_sweep(sweep, now)
+        self.list_health.record_failure(error, now)
+        self._finish_scan(sweep, now)
 
-    def retrieved(self, target: Target, batch: Batch, now: float) -> None:
+    def retrieved(self, target: WatchedBatch, batch: Batch, now: float) -> None:
         """Take in a batch that was retrieved."""
-        self.listing.retrieve_worked()
-        if batch.is_terminal and not target.seems_ended:
-            self.listing.missed((target.batch_id, target.provider_id), now)
-        target.is_taken = target.seems_ended = False
-        target.retrieved(batch, now)
+        self.list_health.record_retrieve_success()
+        if batch.is_terminal and not target.confirming_end:
+            self.list_health.record_missed_end((target.batch_id, target.provider_id), now)
+        target.in_flight = target.confirming_end = False
+        target.on_retrieved(batch, now)
 
-    def retrieve_failed(self, target: Target, error: Exception, now: float) -> None:
+    def retrieve_failed(self, target: WatchedBatch, error: Exception, now: float) -> None:
         """Take in what has come of a retrieve instead of a batch."""
         if isinstance(error, RespanTransientError):
-            self.listing.retrieve_failed()
-        target.is_taken = target.seems_ended = False
-        target.answer(error, until=now)
+            self.list_health.record_retrieve_failure()
+        target.in_flight = target.confirming_end = False
+        target.notify(error, until=now)
 
-    def _take_due(self, now: float) -> None:
-        self._last.extend(self._deadlines.take_due(now))
-        self._due.update((target, None) for target in self._calendar.take_due(now) if not target.is_taken)
+    def _collect_due(self, now: float) -> None:
+        self._last.extend(self._deadlines.pop_due(now))
+        self._due.update((target, None) for target in self._calendar.pop_due(now) if not target.in_flight)
 
-    def _begin_round(self, now: float) -> None:
+    def _start_round(self, now: float) -> None:
         """Divide what is due between the list and single retrieves."""
-        due = [target for target in self._due if target.is_due(now) and not target.is_taken]
+        due = [target for target in self._due if target.is_due(now) and not target.in_flight]
         if not due:
             return
         self.is_late = due[0].is_late(now)
@@ -155,66 +155,66 @@ class Schedule:
         self._due = {target: None for target in due if target.provider_id != provider_id}
         due = [target for target in due if target.provider_id == provider_id]
         if now >= self._forget_from:
-            self._forget_from = now + FAR_FOR
+            self._forget_from = now + NOT_LISTED_SECONDS
             for target in self.targets.values():
-                target.page = 0 if target.page >= FAR else target.page
-        if self.listing.is_of_use(now) and any(target.page < FAR for target in due):
-            self._sweep = self._worthwhile_sweep(provider_id, now)
-        self._retrieve(target for target in due if not target.is_taken)
+                target.page = 0 if target.page >= NOT_LISTED else target.page
+        if self.list_health.usable(now) and any(target.page < NOT_LISTED for target in due):
+            self._sweep = self._plan_scan(provider_id, now)
+        self._retrieve(target for target in due if not target.in_flight)
 
-    def _worthwhile_sweep(self, provider_id: str | None, now: float) -> Sweep | None:
+    def _plan_scan(self, provider_id: str | None, now: float) -> ListScan | None:
         listed = [
             target
             for target in self.targets.values()
-            if target.provider_id == provider_id and not target.is_taken and self._is_in_reach(target, now)
+            if target.provider_id == provider_id and not target.in_flight and self._is_due_when_scanned(target, now)
         ]
-        pages = worth_reading(Counter(target.page for target in listed))
+        pages = pages_worth_reading(Counter(target.page for target in listed))
         # What is retrieved all the same costs little beside the list; those of the longest ago are first.
         ripe = [target for target in listed if target.is_wanted(now) and target.needs_retrieve(now)]
         longest_ago = sorted(ripe, key=lambda target: target.retrieved_at)
-        self._retrieve(longest_ago[: max(pages // RETRIEVE_PER_PAGES, RETRIEVES_A_ROUND)])
-        wanted = {target.batch_id: target for target in listed if not target.is_taken}
-        if not worth_reading(Counter(target.page for target in wanted.values())):
+        self._retrieve(longest_ago[: max(pages // PAGES_PER_RETRIEVE, RETRIEVES_PER_ROUND)])
+        wanted = {target.batch_id: target for target in listed if not target.in_flight}
+        if not pages_worth_reading(Counter(target.page for target in wanted.values())):
             return None
         for target in wanted.values():
-            target.is_taken = True
-        return Sweep(provider_id=provider_id, wanted=wanted, began=now)
+            target.in_flight = True
+        return ListScan(provider_id=provider_id, wanted=wanted, began=now)
 
-    def _is_in_reach(self, target: Target, now: float) -> bool:
+    def _is_due_when_scanned(self, target: WatchedBatch, now: float) -> bool:
         """Say whether a batch is wanted by the time when a sweep that begins now will show it.
 
         Else the sweep would end before its page, and the next would read all those before it once more.
         """
-        return target.is_wanted(now + target.page * self._seconds_a_page if target.page < FAR else now)
+        return target.is_wanted(now + target.page * self._seconds_per_page if target.page < NOT_LISTED else now)
 
-    def _retrieve(self, targets: Iterable[Target]) -> None:
+    def _retrieve(self, targets: Iterable[WatchedBatch]) -> None:
         for target in targets:
-            target.is_taken = True
+            target.in_flight = True
             self._retrieves.append(target)
 
-    def _confirm(self, target: Target) -> None:
+    def _confirm(self, target: WatchedBatch) -> None:
         """Retrieve what seems to have ended, before others; but not twice, if it is to be retrieved anyway."""
         if target in self._retrieves:
             self._retrieves.remove(target)
-        elif target.is_taken:
+        elif target.in_flight:
             return
-        target.is_taken = target.seems_ended = True
+        target.in_flight = target.confirming_end = True
         self._ended.append(target)
 
-    def _end_sweep(self, sweep: Sweep, now: float) -> None:
+    def _finish_scan(self, sweep: ListScan, now: float) -> None:
         """Retrieve what the list was read for in vain, if it is due."""
         self._sweep = None
-        self._seconds_a_page = (now - sweep.began) / max(sweep.number, 1)
+        self._seconds_per_page = (now - sweep.began) / max(sweep.number, 1)
         for target in sweep.wanted.values():
-            target.is_taken = False
+            target.in_flight = False
         self._retrieve(target for target in sweep.wanted.values() if target.is_due(now))
 
 
-def _next(targets: deque[Target]) -> Target | None:
+def _next(targets: deque[WatchedBatch]) -> WatchedBatch | None:
     """Give the next for which somebody still waits."""
     while targets:
         target = targets.popleft()
         if target.is_awaited():
             return target
-        target.is_taken = target.seems_ended = False
+        target.in_flight = target.confirming_end = False
     return None

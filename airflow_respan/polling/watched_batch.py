@@ -9,64 +9,64 @@ from typing import Any
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.page import PageItem
-from airflow_respan.polling.subscriber import NEVER, Watch
+from airflow_respan.polling.subscriber import NEVER, Subscriber
 
-RETRIEVE_EVERY = 10
+MAX_PAUSES_BETWEEN_RETRIEVES = 10
 """After so many pauses a batch is due for a retrieve, however often it has been seen in the list."""
 
 
 @dataclass(slots=True, eq=False)
-class Target:
+class WatchedBatch:
     """One batch, for however many waits.
 
-    :param watches: the waits, each with the look that it has planned
+    :param subscribers: the waits, each with the look that it has planned
     :param page: the page of the list (from 0) on which the batch is to be expected at the earliest
     :param batch: what is known of it, or None
     :param expires_at: when it expires (Unix seconds)
     :param digest: of what the list said of it last, while it went on
     :param retrieved_at: when it was retrieved last (seconds of ``time.monotonic``)
-    :param is_taken: whether a request that serves it has been decided on
-    :param seems_ended: whether that is the retrieve which is to confirm an end
+    :param in_flight: whether a request that serves it has been decided on
+    :param confirming_end: whether that is the retrieve which is to confirm an end
     """
 
     batch_id: str
     provider_id: str | None
     respan_params: Mapping[str, Any] | None
-    watches: dict[Watch, None] = field(default_factory=dict)
+    subscribers: dict[Subscriber, None] = field(default_factory=dict)
     page: int = 0
     batch: Batch | None = None
     expires_at: float = NEVER
     digest: int | None = None
     retrieved_at: float = field(default_factory=time.monotonic)
-    is_taken: bool = False
-    seems_ended: bool = False
+    in_flight: bool = False
+    confirming_end: bool = False
 
     def is_awaited(self) -> bool:
         """Say whether anybody still waits for it."""
-        return any(watch.due < NEVER for watch in self.watches)
+        return any(subscriber.due < NEVER for subscriber in self.subscribers)
 
     def is_wanted(self, now: float) -> bool:
         """Say whether a request would serve somebody."""
-        return any(watch.may_be_served_from <= now for watch in self.watches)
+        return any(subscriber.earliest <= now for subscriber in self.subscribers)
 
     def is_due(self, now: float) -> bool:
         """Say whether somebody wants it looked at."""
-        return any(watch.due <= now for watch in self.watches)
+        return any(subscriber.due <= now for subscriber in self.subscribers)
 
     def is_late(self, now: float) -> bool:
         """Say whether somebody has waited for longer than a pause beyond what he wanted."""
-        return any(now - watch.due > watch.pause for watch in self.watches)
+        return any(now - subscriber.due > subscriber.pause for subscriber in self.subscribers)
 
     def needs_retrieve(self, now: float) -> bool:
         """Say whether the list has been believed for long enough, or the batch is about to expire."""
-        pause = max(watch.pause for watch in self.watches)
-        return now - self.retrieved_at > RETRIEVE_EVERY * pause or self.expires_at < time.time() + pause
+        pause = max(subscriber.pause for subscriber in self.subscribers)
+        return now - self.retrieved_at > MAX_PAUSES_BETWEEN_RETRIEVES * pause or self.expires_at < time.time() + pause
 
-    def retrieved(self, batch: Batch, now: float) -> None:
+    def on_retrieved(self, batch: Batch, now: float) -> None:
         """Take in what a retrieve has brought."""
         self.retrieved_at = now
         self._know(batch)
-        self.answer(batch, until=NEVER if batch.is_terminal else now)
+        self.notify(batch, until=NEVER if batch.is_terminal else now)
 
     def read(self, item: PageItem) -> Batch | None:
         """Read what the list says of the batch; None if that makes no sense.
@@ -90,19 +90,19 @@ class Target:
             batch = replace(batch, **gaps) if gaps else batch
         return batch
 
-    def listed(self, batch: Batch, now: float) -> None:
+    def on_listed(self, batch: Batch, now: float) -> None:
         """Take in a batch that goes on, says the list."""
         if batch is not self.batch:
             self._know(batch)
-        for watch in self.watches:
-            if watch.may_be_served_from <= now and not watch.is_last:
-                watch.take(batch)
+        for subscriber in self.subscribers:
+            if subscriber.earliest <= now and not subscriber.is_last:
+                subscriber.on_result(batch)
 
-    def answer(self, seen: Batch | Exception, *, until: float) -> None:
+    def notify(self, seen: Batch | Exception, *, until: float) -> None:
         """Give what a retrieve has come to to the looks that may be served until a moment."""
-        for watch in self.watches:
-            if watch.may_be_served_from <= until:
-                watch.take(seen)
+        for subscriber in self.subscribers:
+            if subscriber.earliest <= until:
+                subscriber.on_result(seen)
 
     def _know(self, batch: Batch) -> None:
         self.batch = batch

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.storage import store_of
+from airflow_respan.storage import open_store
 
-APPEARS_AT_CLOSE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
+PUBLISHED_AT_CLOSE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
 """Stores in which an object can be seen when it has been closed, and not before; elsewhere it gets its name then."""
 
-PIECE = 2**20
-BLOCK = 8 * 2**20
+COPY_BYTES = 2**20
+UPLOAD_BLOCK_BYTES = 8 * 2**20
 """Bytes that are held before they are sent to an object store, whose own default may be 50 MB."""
 
 _PART = r"\.{}\.[0-9a-f]{{32}}\.part"
@@ -33,7 +33,7 @@ class Folder:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/") or uri
-        self._fs, self._path = store_of(self.uri)
+        self._fs, self._path = open_store(self.uri)
         protocols = self._fs.protocol
         self._protocols = {protocols} if isinstance(protocols, str) else set(protocols)
         self._is_local = bool(self._protocols & {"file", "local"})
@@ -53,7 +53,7 @@ class Folder:
         content.seek(0)
         target = self._path_of(name)
         with self._errors("write", name):
-            if self._protocols & APPEARS_AT_CLOSE:
+            if self._protocols & PUBLISHED_AT_CLOSE:
                 self._write_object(target, content)
             else:
                 self._write_and_rename(name, target, content)
@@ -86,11 +86,11 @@ class Folder:
             self._fs.rm_file(self._path_of(name))
             self._fs.invalidate_cache()
 
-    def sweep(self, *names: str) -> None:
+    def remove_leftovers(self, *names: str) -> None:
         """Remove the parts of files of these names that a process which was killed has left."""
         if "s3" in self._protocols:
             self._sweep_uploads(*names)
-        if self._protocols & APPEARS_AT_CLOSE:
+        if self._protocols & PUBLISHED_AT_CLOSE:
             return
         is_part = re.compile("|".join(_PART.format(re.escape(name)) for name in names))
         with self._errors("look for remains in", ""), suppress(FileNotFoundError):
@@ -105,9 +105,9 @@ class Folder:
 
     def _write_object(self, target: str, content: IO[bytes]) -> None:
         # Not in a with statement, which closes even after an error; and to close is to publish.
-        file = self._fs.open(target, "wb", block_size=BLOCK)
+        file = self._fs.open(target, "wb", block_size=UPLOAD_BLOCK_BYTES)
         try:
-            shutil.copyfileobj(content, file, PIECE)
+            shutil.copyfileobj(content, file, COPY_BYTES)
             file.close()
         except BaseException:
             _abandon(file)
@@ -118,7 +118,7 @@ class Folder:
         part = self._path_of(f".{name}.{uuid.uuid4().hex}.part")
         try:
             with self._fs.open(part, "wb") as file:
-                shutil.copyfileobj(content, file, PIECE)
+                shutil.copyfileobj(content, file, COPY_BYTES)
                 if self._is_local:
                     file.flush()
                     os.fsync(file.fileno())

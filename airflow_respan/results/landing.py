@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Any
 from airflow_respan.api import failures
 from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanResultsError
 from airflow_respan.results.folder import Folder
-from airflow_respan.results.manifest import FILES, LARGEST_MANIFEST, MANIFEST, Landing, make_manifest, read_manifest
-from airflow_respan.results.parquet import Columns, require_pyarrow
-from airflow_respan.results.staging import Spool
-from airflow_respan.results.summary import Key, Tally, judge, name_of, requested_ids
-from airflow_respan.storage import opened
-from airflow_respan.transfer_progress import bytes_in_words
+from airflow_respan.results.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    RESULT_FILES,
+    LandingKey,
+    make_manifest,
+    read_manifest,
+)
+from airflow_respan.results.parquet import ParquetRowWriter, require_pyarrow
+from airflow_respan.results.staging import Staging
+from airflow_respan.results.summary import IdKey, RowSummary, batch_label, check_complete, read_requested_ids
+from airflow_respan.storage import open_for_reading
+from airflow_respan.transfer_progress import format_bytes
 
 if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
     from airflow_respan.operators.results import RespanBatchResultsOperator
 
 
-class Delivery:
+class Landing:
     """One run of the task.
 
     :param task: whose arguments say what is landed where
@@ -57,7 +64,7 @@ class Delivery:
             raise RespanResultsError(f"Batch {batch.id} is {batch.status} and has left no files to land.")
         return batch
 
-    def _landing(self, batch: Batch | None) -> Landing:
+    def _landing(self, batch: Batch | None) -> LandingKey:
         output, error = (
             (batch.output_file_id, batch.error_file_id)
             if batch
@@ -73,7 +80,7 @@ class Delivery:
             source = _named("input_path", self._task.input_path)
         elif self._task.names_input_file:
             source = _named("input_file_id", self._task.input_file_id)
-        return Landing(
+        return LandingKey(
             batch_id=batch.id if batch else None,
             output_file_id=output,
             error_file_id=error,
@@ -82,66 +89,73 @@ class Delivery:
             parquet=self._task.parquet,
         )
 
-    def _landed(self, landing: Landing, folder: Folder) -> dict[str, Any] | None:
+    def _landed(self, landing: LandingKey, folder: Folder) -> dict[str, Any] | None:
         """Give the manifest of an earlier attempt that came to its end, or None.
 
         What the service has deleted after that attempt can be had nowhere else.
         """
-        content = folder.read(MANIFEST, LARGEST_MANIFEST)
+        content = folder.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
         manifest = None if content is None else read_manifest(content)
-        if manifest and landing.is_done_by(manifest):
-            if all(folder.size(FILES[name]) == size for name, size in manifest["bytes"].items() if name in FILES):
+        if manifest and landing.matches(manifest):
+            if all(
+                folder.size(RESULT_FILES[name]) == size
+                for name, size in manifest["bytes"].items()
+                if name in RESULT_FILES
+            ):
                 self._task.log.info("%s has all of this already, landed by an earlier attempt.", folder.uri)
                 return manifest
-        elif content is not None and not self._task.overwrite and not (manifest and landing.has_the_files_of(manifest)):
+        elif content is not None and not self._task.overwrite and not (manifest and landing.has_same_files(manifest)):
             of = f"of batch {manifest['batch_id']}" if manifest and manifest.get("batch_id") else "of something else"
             raise RespanResultsError(
-                f"{folder.uri_of(MANIFEST)} is the manifest {of}, which would be overwritten. Give each batch a folder "
-                "of its own, such as one with {{ run_id }} and {{ ti.map_index }} in its path, or set overwrite=True."
+                f"{folder.uri_of(MANIFEST_NAME)} is the manifest {of}, which would be overwritten. Give each batch a "
+                "folder of its own, such as one with {{ run_id }} and {{ ti.map_index }} in its path, or set "
+                "overwrite=True."
             )
         return None
 
-    def _land(self, landing: Landing, batch: Batch | None, folder: Folder) -> dict[str, Any]:
+    def _land(self, landing: LandingKey, batch: Batch | None, folder: Folder) -> dict[str, Any]:
         connection = self._task.hook.get_conn().connection
-        with Spool(partial(self._task.hook.download_into, provider_id=self._task.provider_id)) as spool:
-            tally = Tally(shown=partial(failures.shown, connection), requested=self._requested(landing, spool))
-            spool.fill(
+        with Staging(partial(self._task.hook.download_into, provider_id=self._task.provider_id)) as spool:
+            tally = RowSummary(
+                redact=partial(failures.redact_for_display, connection), requested=self._requested(landing, spool)
+            )
+            spool.download_and_check(
                 {"output": landing.output_file_id, "errors": landing.error_file_id},
                 tally,
-                columns=partial(Columns, redact=connection.redact) if landing.parquet else None,
+                columns=partial(ParquetRowWriter, redact=connection.redact) if landing.parquet else None,
             )
-            warnings = judge(tally, batch, on_missing=self._task.on_missing)
-            folder.sweep(*FILES.values(), MANIFEST)
+            warnings = check_complete(tally, batch, on_missing=self._task.on_missing)
+            folder.remove_leftovers(*RESULT_FILES.values(), MANIFEST_NAME)
             # From here on the folder is not complete, until its manifest is there again.
-            folder.remove(MANIFEST)
-            sizes = {name: folder.write(FILES[name], file) for name, file in spool.files.items()}
-            for name in FILES.keys() - sizes.keys():
-                folder.remove(FILES[name])
+            folder.remove(MANIFEST_NAME)
+            sizes = {name: folder.write(RESULT_FILES[name], file) for name, file in spool.files.items()}
+            for name in RESULT_FILES.keys() - sizes.keys():
+                folder.remove(RESULT_FILES[name])
         manifest = make_manifest(landing, batch=batch, tally=tally, path=folder.uri, sizes=sizes, warnings=warnings)
-        folder.write(MANIFEST, io.BytesIO(json.dumps(manifest, indent=2).encode()))
+        folder.write(MANIFEST_NAME, io.BytesIO(json.dumps(manifest, indent=2).encode()))
         for warning in warnings:
             self._task.log.warning(warning)
         self._task.log.info(
             "Landed %d rows of %s in %s (%s): %d succeeded, %d failed, %s missing.",
             tally.rows,
-            name_of(batch),
+            batch_label(batch),
             folder.uri,
-            bytes_in_words(sum(sizes.values())),
+            format_bytes(sum(sizes.values())),
             tally.succeeded,
             tally.failed,
             "an unknown number" if manifest["counts"]["missing"] is None else manifest["counts"]["missing"],
         )
         return manifest
 
-    def _requested(self, landing: Landing, spool: Spool) -> dict[Key, int] | None:
+    def _requested(self, landing: LandingKey, spool: Staging) -> dict[IdKey, int] | None:
         if landing.input is None:
             return None
         if not self._task.names_input_path:
             return spool.requested(landing.input)
-        with opened(landing.input) as file:
-            return requested_ids(file.read, repr(landing.input))
+        with open_for_reading(landing.input) as file:
+            return read_requested_ids(file.read, repr(landing.input))
 
-    def _delete_files(self, landing: Landing, batch: Batch | None) -> None:
+    def _delete_files(self, landing: LandingKey, batch: Batch | None) -> None:
         ids = {
             "input": _perhaps(self._task.input_file_id) or (batch.input_file_id if batch else None),
             "output": landing.output_file_id,

@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.json_safe import plain
-from airflow_respan.results.summary import Tally
+from airflow_respan.api.json_safe import sanitize_json
+from airflow_respan.results.summary import RowSummary
 
-FILES = {"output": "output.jsonl", "errors": "errors.jsonl", "parquet": "results.parquet"}
+RESULT_FILES = {"output": "output.jsonl", "errors": "errors.jsonl", "parquet": "results.parquet"}
 """Names in the folder, by the names that the manifest has for them."""
 
-MANIFEST = "manifest.json"
-LARGEST_MANIFEST = 2**20
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Landing:
+class LandingKey:
     """What is to be landed, and how it is to be checked.
 
     :param batch_id: the batch, or None if only its files are known
@@ -37,11 +37,11 @@ class Landing:
     on_missing: str
     parquet: bool
 
-    def is_done_by(self, manifest: Mapping[str, Any]) -> bool:
+    def matches(self, manifest: Mapping[str, Any]) -> bool:
         """Whether a manifest is of this very landing."""
         return manifest.get("landing") == asdict(self)
 
-    def has_the_files_of(self, manifest: Mapping[str, Any]) -> bool:
+    def has_same_files(self, manifest: Mapping[str, Any]) -> bool:
         """Whether a manifest is of the same results, however they were checked and landed."""
         found = manifest.get("landing")
         files = asdict(self)
@@ -51,10 +51,10 @@ class Landing:
 
 
 def make_manifest(
-    landing: Landing,
+    landing: LandingKey,
     *,
     batch: Batch | None,
-    tally: Tally,
+    tally: RowSummary,
     path: str,
     sizes: Mapping[str, int],
     warnings: list[str],
@@ -62,15 +62,15 @@ def make_manifest(
     """Describe a landing in plain JSON.
 
     :param path: the folder's URI
-    :param sizes: bytes of each file that was written, by its name in :data:`FILES`
+    :param sizes: bytes of each file that was written, by its name in :data:`RESULT_FILES`
     """
     counts = batch.request_counts if batch else None
     manifest: dict[str, Any] = {
         "batch_id": landing.batch_id,
         "status": batch.status if batch else None,
         "path": path,
-        "manifest_path": f"{path}/{MANIFEST}",
-        **{f"{name}_path": f"{path}/{file}" if name in sizes else None for name, file in FILES.items()},
+        "manifest_path": f"{path}/{MANIFEST_NAME}",
+        **{f"{name}_path": f"{path}/{file}" if name in sizes else None for name, file in RESULT_FILES.items()},
         "counts": {
             "rows": tally.rows,
             "succeeded": tally.succeeded,
@@ -84,7 +84,7 @@ def make_manifest(
         "warnings": warnings,
         "landing": asdict(landing),
     }
-    return dict(plain(manifest))
+    return dict(sanitize_json(manifest))
 
 
 def read_manifest(content: bytes) -> dict[str, Any] | None:

@@ -6,17 +6,17 @@ import json
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.exceptions import RespanConfigurationError
 from airflow_respan.results.row import Row, Usage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_ROWS = 5_000
+MAX_GROUP_ROWS = 5_000
 """Rows of a row group."""
 
-LARGEST_GROUP = 4 * 2**20
+MAX_GROUP_CHARACTERS = 4 * 2**20
 """Characters of text after which a row group is written."""
 
 _NO_USAGE = Usage()
@@ -60,7 +60,7 @@ def schema() -> pa.Schema:
     )
 
 
-class Columns:
+class ParquetRowWriter:
     """Writes rows into a Parquet file, a row group at a time; :meth:`close` makes it whole.
 
     :param file: open for writing
@@ -81,7 +81,7 @@ class Columns:
         record = self._record(row)
         self._group.append(record)
         self._weight += sum(len(value) for value in record.values() if isinstance(value, str))
-        if len(self._group) >= MOST_ROWS or self._weight >= LARGEST_GROUP:
+        if len(self._group) >= MAX_GROUP_ROWS or self._weight >= MAX_GROUP_CHARACTERS:
             self._write_group()
 
     def close(self) -> None:
@@ -128,5 +128,5 @@ def _as_json(value: Any) -> str:
     except UnicodeEncodeError:  # a lone surrogate, which JSON can spell in ASCII
         return json.dumps(value)
     except ValueError:  # 1e999, which JSON can spell and nobody can hold
-        return json.dumps(plain(value))
+        return json.dumps(sanitize_json(value))
     return text

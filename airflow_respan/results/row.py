@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-LONGEST_LINE = 32 * 2**20
+MAX_LINE_BYTES = 32 * 2**20
 """Bytes of a line beyond which it is no row; a long answer is a thousandth of it."""
 
 _PIECE = 2**18
@@ -86,8 +86,8 @@ def lines_of(read: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
     :raises ValueError: for a line that is too long
     """
     for number, line in enumerate(_cut(read), start=1):
-        if len(line) > LONGEST_LINE:
-            raise ValueError(f"line {number} is longer than {LONGEST_LINE} bytes")
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError(f"line {number} is longer than {MAX_LINE_BYTES} bytes")
         content = line.removeprefix(_BOM) if number == 1 else line
         if content and not content.isspace():
             yield number, content
@@ -98,7 +98,7 @@ def _cut(read: Callable[[int], bytes]) -> Iterator[bytes]:
     while piece := read(_PIECE):
         *whole, rest = (rest + piece).split(b"\n")
         yield from whole
-        if len(rest) > LONGEST_LINE:
+        if len(rest) > MAX_LINE_BYTES:
             break
     yield rest
 
@@ -109,7 +109,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
     :raises ValueError: if it is no JSON object; the reason quotes nothing of it
     """
     try:
-        data = json.loads(line.decode(), object_pairs_hook=_unambiguous, parse_constant=_refuse_constant)
+        data = json.loads(line.decode(), object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
     except RecursionError:
@@ -122,7 +122,7 @@ def decode_line(line: bytes) -> dict[str, Any]:
     return data
 
 
-def custom_id_of(data: Mapping[str, Any]) -> str:
+def get_custom_id(data: Mapping[str, Any]) -> str:
     """Find the id of a row, or of a request.
 
     :raises ValueError: if it has none
@@ -133,7 +133,7 @@ def custom_id_of(data: Mapping[str, Any]) -> str:
     return custom_id
 
 
-def read_row(data: Mapping[str, Any]) -> Row:
+def parse_row(data: Mapping[str, Any]) -> Row:
     """Read a row: the one place that says which request has succeeded.
 
     :param data: the decoded line
@@ -144,7 +144,7 @@ def read_row(data: Mapping[str, Any]) -> Row:
     status, body = _count(answer.get("status_code")), answer.get("body")
     body = body if isinstance(body, Mapping) else None
     return Row(
-        custom_id=custom_id_of(data),
+        custom_id=get_custom_id(data),
         error=_error(data.get("error"), status, body),
         status_code=status,
         request_id=_text(answer.get("request_id")),
@@ -210,12 +210,12 @@ def _joined(parts: Iterator[Mapping[str, Any]]) -> str | None:
     return "".join(text for part in parts if (text := _text(part.get("text")))) or None
 
 
-def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) != len(pairs):
         raise ValueError("a key is there twice")
     return data
 
 
-def _refuse_constant(name: str) -> float:
+def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")

@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.parquet import Columns
-from airflow_respan.results.summary import Key, Tally, requested_ids
+from airflow_respan.results.parquet import ParquetRowWriter
+from airflow_respan.results.summary import IdKey, RowSummary, read_requested_ids
 
 Fetch = Callable[[str, IO[bytes]], None]
 
 
-class Spool:
+class Staging:
     """Files without a name, which are gone with the process, however that ends; a context manager.
 
     :param fetch: downloads the content of a file, told by its id, into an open one
@@ -25,7 +25,7 @@ class Spool:
         self._stack = ExitStack()
         self.files: dict[str, IO[bytes]] = {}
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Staging:
         """Begin."""
         return self
 
@@ -34,8 +34,12 @@ class Spool:
         with suppress(OSError):  # a disk that is full says so once more
             self._stack.close()
 
-    def fill(
-        self, ids: Mapping[str, str | None], tally: Tally, *, columns: Callable[[IO[bytes]], Columns] | None
+    def download_and_check(
+        self,
+        ids: Mapping[str, str | None],
+        tally: RowSummary,
+        *,
+        columns: Callable[[IO[bytes]], ParquetRowWriter] | None,
     ) -> None:
         """Download the files that are there, and count their rows.
 
@@ -43,7 +47,7 @@ class Spool:
         :param columns: makes what takes the rows as ``parquet``, or None
         :raises RespanResultsError: if there is no room for them
         """
-        with _room():
+        with _disk_errors():
             for name, file_id in ids.items():
                 if file_id:
                     self._fetch(file_id, self._new(name))
@@ -58,15 +62,15 @@ class Spool:
             if into:
                 into.close()
 
-    def requested(self, file_id: str) -> dict[Key, int]:
+    def requested(self, file_id: str) -> dict[IdKey, int]:
         """Download the input of a batch, and read the ids of its requests.
 
         :raises RespanResultsError: if there is no room for it, or it is no input
         """
-        with _room(), tempfile.TemporaryFile() as file:
+        with _disk_errors(), tempfile.TemporaryFile() as file:
             self._fetch(file_id, file)
             file.seek(0)
-            return requested_ids(file.read, repr(file_id))
+            return read_requested_ids(file.read, repr(file_id))
 
     def _new(self, name: str) -> Any:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
@@ -75,7 +79,7 @@ class Spool:
 
 
 @contextmanager
-def _room() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
     """Say where it was that a disk was full, which it does not."""
     try:
         yield

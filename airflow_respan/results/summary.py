@@ -10,38 +10,38 @@ from typing import Any, NoReturn
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.row import Row, Usage, custom_id_of, decode_line, lines_of, read_row
+from airflow_respan.results.row import Row, Usage, decode_line, get_custom_id, lines_of, parse_row
 
 PARTIAL_STATUSES = frozenset({"expired", "cancelled", "failed"})
 """The ends at which a batch may owe answers."""
 
-MOST_FREQUENT = 10
-MOST_QUOTED = 5
-LONGEST_MESSAGE = 200
-MOST_DISTINCT = 1000
+MAX_ERRORS = 10
+MAX_EXAMPLES = 5
+MAX_MESSAGE_LENGTH = 200
+MAX_DISTINCT_ERRORS = 1000
 """Errors that are counted one by one; of those beyond, only the codes are."""
 
-_LONGEST_KEPT = 64
+_MAX_KEPT_ID_LENGTH = 64
 
 Read = Callable[[int], bytes]
-Key = str | bytes
+IdKey = str | bytes
 
 
-def _key(custom_id: str) -> Key:
+def _key(custom_id: str) -> IdKey:
     """Make what is remembered of an id: of a long one its digest, as there may be 50,000 of them."""
-    if len(custom_id) <= _LONGEST_KEPT:
+    if len(custom_id) <= _MAX_KEPT_ID_LENGTH:
         return custom_id
     return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def requested_ids(read: Read, source: str) -> dict[Key, int]:
+def read_requested_ids(read: Read, source: str) -> dict[IdKey, int]:
     """Read the ids of a batch's input, and the lines that they are in.
 
     :param read: gives the next bytes of the input
     :param source: its name, for errors
     :raises RespanResultsError: if it is no input of a batch
     """
-    found: dict[Key, int] = {}
+    found: dict[IdKey, int] = {}
     try:
         for number, line in lines_of(read):
             key = _requested(number, line)
@@ -55,9 +55,9 @@ def requested_ids(read: Read, source: str) -> dict[Key, int]:
     return found
 
 
-def _requested(number: int, line: bytes) -> Key:
+def _requested(number: int, line: bytes) -> IdKey:
     try:
-        return _key(custom_id_of(decode_line(line)))
+        return _key(get_custom_id(decode_line(line)))
     except ValueError as reason:
         _refuse(f"line {number} {reason}")
 
@@ -66,23 +66,23 @@ def _refuse(reason: str) -> NoReturn:
     raise ValueError(reason)
 
 
-class Tally:
+class RowSummary:
     """Counts the rows of a batch and remembers what is wrong with them.
 
-    :param shown: makes foreign words fit to be shown; redacts them
-    :param requested: the ids of the input, see :func:`requested_ids`; None if they are not known
+    :param redact: makes foreign words fit to be shown; redacts them
+    :param requested: the ids of the input, see :func:`read_requested_ids`; None if they are not known
     """
 
-    def __init__(self, *, shown: Callable[[str], str], requested: Mapping[Key, int] | None = None) -> None:
+    def __init__(self, *, redact: Callable[[str], str], requested: Mapping[IdKey, int] | None = None) -> None:
         self.succeeded = 0
         self.failed = 0
-        self.faults: list[str] = []
-        self.fault_count = 0
+        self.problems: list[str] = []
+        self.problem_count = 0
         self.unexpected: list[str] = []
         self.unexpected_count = 0
-        self._shown = shown
+        self._redact = redact
         self._requested = requested
-        self._seen: dict[Key, tuple[str, int]] = {}
+        self._seen: dict[IdKey, tuple[str, int]] = {}
         self._usage: Counter[str] = Counter()
         self._errors: Counter[tuple[str, str]] = Counter()
 
@@ -102,7 +102,7 @@ class Tally:
                 if row := self._row(name, number, line):
                     yield row
         except ValueError as reason:
-            self._fault(f"in {name}, {reason}")
+            self._add_problem(f"in {name}, {reason}")
 
     def usage(self) -> dict[str, int]:
         """Give the sums of tokens over ``rows`` rows, which are those that say what they took."""
@@ -110,7 +110,7 @@ class Tally:
 
     def errors(self) -> list[dict[str, Any]]:
         """Give the most frequent errors, the most frequent first."""
-        frequent = self._errors.most_common(MOST_FREQUENT)
+        frequent = self._errors.most_common(MAX_ERRORS)
         return [{"code": code, "message": message, "count": count} for (code, message), count in frequent]
 
     def missing(self, batch: Batch | None) -> int | None:
@@ -123,28 +123,28 @@ class Tally:
         missing = max(counts.total or 0, counts.done) - self.rows
         return missing if missing >= 0 else None  # counts that are too low know nothing
 
-    def missing_named(self) -> str:
+    def missing_lines(self) -> str:
         """Name the first few requests without a row, by their lines in the input."""
         lines = [line for key, line in (self._requested or {}).items() if key not in self._seen]
-        more = ", ..." if len(lines) > MOST_QUOTED else ""
-        return f" (lines {', '.join(map(str, lines[:MOST_QUOTED]))}{more} of the input)" if lines else ""
+        more = ", ..." if len(lines) > MAX_EXAMPLES else ""
+        return f" (lines {', '.join(map(str, lines[:MAX_EXAMPLES]))}{more} of the input)" if lines else ""
 
     def _row(self, name: str, number: int, line: bytes) -> Row | None:
         where = f"line {number} of {name}"
         try:
-            row = read_row(decode_line(line))
+            row = parse_row(decode_line(line))
         except ValueError as reason:
-            self._fault(f"{where} {reason}")
+            self._add_problem(f"{where} {reason}")
             return None
         key = _key(row.custom_id)
         if key in self._seen:
             before, line_before = self._seen[key]
-            self._fault(f"{where} has the custom_id of line {line_before} of {before}")
+            self._add_problem(f"{where} has the custom_id of line {line_before} of {before}")
             return None
         self._seen[key] = (name, number)
         if self._requested is not None and key not in self._requested:
             self.unexpected_count += 1
-            self.unexpected += [where][: MOST_QUOTED - len(self.unexpected)]
+            self.unexpected += [where][: MAX_EXAMPLES - len(self.unexpected)]
         self._count(row)
         return row
 
@@ -156,21 +156,21 @@ class Tally:
             return
         self.failed += 1
         error = self.shorten(row.error.code), self.shorten(row.error.message)
-        if error not in self._errors and len(self._errors) >= MOST_DISTINCT:
-            error = error[0] if len(self._errors) < 2 * MOST_DISTINCT else "others", "(various messages)"
+        if error not in self._errors and len(self._errors) >= MAX_DISTINCT_ERRORS:
+            error = error[0] if len(self._errors) < 2 * MAX_DISTINCT_ERRORS else "others", "(various messages)"
         self._errors[error] += 1
 
     def shorten(self, text: str) -> str:
         """Make foreign words fit for a manifest."""
-        shown = self._shown(text)
-        return shown if len(shown) <= LONGEST_MESSAGE else f"{shown[:LONGEST_MESSAGE]} ..."
+        redact = self._redact(text)
+        return redact if len(redact) <= MAX_MESSAGE_LENGTH else f"{redact[:MAX_MESSAGE_LENGTH]} ..."
 
-    def _fault(self, text: str) -> None:
-        self.fault_count += 1
-        self.faults += [text][: MOST_QUOTED - len(self.faults)]
+    def _add_problem(self, text: str) -> None:
+        self.problem_count += 1
+        self.problems += [text][: MAX_EXAMPLES - len(self.problems)]
 
 
-def judge(tally: Tally, batch: Batch | None, *, on_missing: str) -> list[str]:
+def check_complete(tally: RowSummary, batch: Batch | None, *, on_missing: str) -> list[str]:
     """Decide whether the rows are fit to land.
 
     :param tally: all rows
@@ -182,9 +182,13 @@ def judge(tally: Tally, batch: Batch | None, *, on_missing: str) -> list[str]:
     """
     reasons: list[str] = []
     warnings: list[str] = []
-    if tally.fault_count:
-        more = f"; and {tally.fault_count - len(tally.faults)} more" if tally.fault_count > len(tally.faults) else ""
-        reasons.append(f"{'; '.join(tally.faults)}{more}")
+    if tally.problem_count:
+        more = (
+            f"; and {tally.problem_count - len(tally.problems)} more"
+            if tally.problem_count > len(tally.problems)
+            else ""
+        )
+        reasons.append(f"{'; '.join(tally.problems)}{more}")
     if tally.unexpected_count:
         reasons.append(
             f"{tally.unexpected_count} rows answer requests that are not in the input: {', '.join(tally.unexpected)}"
@@ -192,7 +196,7 @@ def judge(tally: Tally, batch: Batch | None, *, on_missing: str) -> list[str]:
     counts = batch.request_counts if batch else None
     is_partial = batch is not None and batch.status in PARTIAL_STATUSES
     if (missing := tally.missing(batch) or 0) > 0:
-        text = f"{missing} of {tally.rows + missing} requests have no row{tally.missing_named()}"
+        text = f"{missing} of {tally.rows + missing} requests have no row{tally.missing_lines()}"
         lost = counts is not None and tally.rows < (counts.completed or 0)
         may = on_missing == "warn" or (on_missing == "by_status" and is_partial and not lost)
         (warnings if may else reasons).append(text)
@@ -203,12 +207,12 @@ def judge(tally: Tally, batch: Batch | None, *, on_missing: str) -> list[str]:
             warnings.append(f"The service counts {counts}, but {tally.succeeded} rows succeeded, {tally.failed} failed")
     if reasons:
         raise RespanResultsError(
-            f"The results of {name_of(batch)} are not what it should have left, and nothing of them was landed: "
+            f"The results of {batch_label(batch)} are not what it should have left, and nothing of them was landed: "
             f"{'. '.join(reasons)}."
         )
     return warnings
 
 
-def name_of(batch: Batch | None) -> str:
+def batch_label(batch: Batch | None) -> str:
     """Name a batch, whether it is known or not."""
     return f"batch {batch.id} ({batch.status})" if batch else "the batch"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue, conf
 
-from airflow_respan.compat import AirflowRescheduleException, ending, started_at
+from airflow_respan.compat import AirflowRescheduleException, apply_soft_fail, wait_started_at
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.operators.waiting import DEFERRAL_MARGIN, BatchWaitingOperator, in_seconds
-from airflow_respan.waiting.outcome import checked_ratio, checked_statuses
+from airflow_respan.operators.waiting import DEFERRAL_MARGIN, BatchWaitingOperator, to_seconds
+from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
 from airflow_respan.waiting.policy import BatchWait
 
 if TYPE_CHECKING:
@@ -72,20 +72,20 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         self.respan_conn_id = respan_conn_id
         self.respan_params = respan_params
         self.provider_id = provider_id
-        self.success_statuses = checked_statuses(success_statuses)
-        self.max_failed_ratio = checked_ratio(max_failed_ratio)
-        self.not_found_grace = in_seconds(not_found_grace)
+        self.success_statuses = parse_success_statuses(success_statuses)
+        self.max_failed_ratio = parse_failed_ratio(max_failed_ratio)
+        self.not_found_grace = to_seconds(not_found_grace)
         self.deferrable = deferrable
         self.cancel_on_kill = cancel_on_kill
-        self._unrendered = batch_id
+        self._batch_id_template = batch_id
         self._wait: BatchWait | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait. Airflow calls this at the start of each try, and in reschedule mode at each poke."""
         # The base class's loop is not used: it applies soft_fail, never_fail and timeout differently by mode
         # and by version, and forgets them in a deferral.
-        with ending(soft_fail=self.soft_fail, never_fail=self.never_fail):
-            return self._go_on(context, self._begin(self._started_at(context)))
+        with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
+            return self._poll_until_done(context, self._make_wait(self._started_at(context)))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once.
@@ -93,20 +93,20 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         :return: true when the batch has ended and is accepted, with the batch as its XCom value
         """
         if self._wait is None:
-            self._wait = self._begin(self._started_at(context))
-        return super()._look(context, self._wait)
+            self._wait = self._make_wait(self._started_at(context))
+        return super()._check(context, self._wait)
 
-    def _look(self, context: Context, wait: BatchWait) -> PokeReturnValue:
+    def _check(self, context: Context, wait: BatchWait) -> PokeReturnValue:
         self._wait = wait
         return self.poke(context)  # and not past it: a subclass may have its own
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume, with the rules of ``soft_fail`` and ``never_fail`` as they are when poking."""
-        with ending(soft_fail=self.soft_fail, never_fail=self.never_fail):
+        with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def _started_at(self, context: Context) -> str:
-        return started_at(self, context)
+        return wait_started_at(self, context)
 
     def _wait_options(self) -> dict[str, Any]:
         return {

@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-TASK = "airflow_task"
-INPUT = "airflow_input"
+TASK_KEY = "airflow_task"
+FINGERPRINT_KEY = "airflow_input"
 
-MOST_PAIRS = 16
-LONGEST_NAME = 64
-LONGEST_VALUE = 512
+MAX_PAIRS = 16
+MAX_NAME_LENGTH = 64
+MAX_VALUE_LENGTH = 512
 
 
 def task_key(*, dag_id: str, task_id: str, run_id: str, map_index: int) -> str:
@@ -22,10 +22,10 @@ def task_key(*, dag_id: str, task_id: str, run_id: str, map_index: int) -> str:
     """
     # As JSON: joined by any one character, two tasks could come to share a name.
     key = json.dumps([dag_id, task_id, run_id, map_index], separators=(",", ":"))
-    return key if len(key) <= LONGEST_VALUE else f"sha256:{_sha256(key)}"
+    return key if len(key) <= MAX_VALUE_LENGTH else f"sha256:{_sha256(key)}"
 
 
-def fingerprint(*, content: str, endpoint: str, provider_id: str | None) -> str:
+def compute_fingerprint(*, content: str, endpoint: str, provider_id: str | None) -> str:
     """Identify what a batch is made of: what decides about its answers, and nothing that merely labels it.
 
     Hence not ``metadata``, tracking parameters and ``completion_window``: changing those does not change the input.
@@ -35,34 +35,34 @@ def fingerprint(*, content: str, endpoint: str, provider_id: str | None) -> str:
     return _sha256(json.dumps([content, endpoint, provider_id]))
 
 
-def marked(metadata: Mapping[str, str] | None, *, key: str, made_of: str) -> dict[str, str]:
+def with_identity(metadata: Mapping[str, str] | None, *, key: str, fingerprint: str) -> dict[str, str]:
     """Add the mark to what the user keeps with the batch.
 
     :raises ValueError: if the service has no room for it; says what is too much
     """
     own = dict(metadata or {})
     for name, value in own.items():
-        if name in (TASK, INPUT):
+        if name in (TASK_KEY, FINGERPRINT_KEY):
             raise ValueError(f"metadata has {name!r}, by which retries find the batch: choose another name")
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-            raise ValueError(f"metadata has the name {name!r}: names are texts of 1 to {LONGEST_NAME} characters")
-        if not isinstance(value, str) or len(value) > LONGEST_VALUE:
-            raise ValueError(f"metadata[{name!r}] has to be a text of at most {LONGEST_VALUE} characters")
-    if len(own) > MOST_PAIRS - 2:
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise ValueError(f"metadata has the name {name!r}: names are texts of 1 to {MAX_NAME_LENGTH} characters")
+        if not isinstance(value, str) or len(value) > MAX_VALUE_LENGTH:
+            raise ValueError(f"metadata[{name!r}] has to be a text of at most {MAX_VALUE_LENGTH} characters")
+    if len(own) > MAX_PAIRS - 2:
         raise ValueError(
-            f"metadata has {len(own)} pairs: the service keeps {MOST_PAIRS}, of which 2 are for finding the batch again"
+            f"metadata has {len(own)} pairs: the service keeps {MAX_PAIRS}, of which 2 are for finding the batch again"
         )
-    return {**own, TASK: key, INPUT: made_of}
+    return {**own, TASK_KEY: key, FINGERPRINT_KEY: fingerprint}
 
 
-def has_mark(metadata: Mapping[str, Any] | None, key: str) -> bool:
+def is_created_by(metadata: Mapping[str, Any] | None, key: str) -> bool:
     """Say whether a batch with this metadata was made by this task."""
-    return metadata is not None and metadata.get(TASK) == key
+    return metadata is not None and metadata.get(TASK_KEY) == key
 
 
-def file_name(*, key: str, made_of: str) -> str:
+def input_file_name(*, key: str, fingerprint: str) -> str:
     """Name the input file so that another attempt recognises it."""
-    return f"airflow-{_sha256(key + made_of)[:32]}.jsonl"
+    return f"airflow-{_sha256(key + fingerprint)[:32]}.jsonl"
 
 
 def _sha256(text: str) -> str:

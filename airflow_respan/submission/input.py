@@ -14,11 +14,11 @@ from typing import IO, Any, NoReturn
 
 from airflow_respan.exceptions import RespanInputError
 
-MOST_REQUESTS = 50_000
-MOST_BYTES = 200 * 2**20
+MAX_REQUESTS = 50_000
+MAX_BYTES = 200 * 2**20
 """200 MB as OpenAI counts them: its limit of 25 MB for audio says 26214400 when it is exceeded."""
 
-MOST_PROBLEMS = 10
+MAX_PROBLEMS = 10
 LONGEST_QUOTE = 100
 
 
@@ -42,7 +42,7 @@ def lines_of(file: IO[bytes]) -> Iterator[bytes]:
     # Files in S3, GCS and Azure have a readline of their own, which takes no size.
     lines = io.BufferedReader(file)  # type: ignore[type-var]
     try:
-        while line := lines.readline(MOST_BYTES + 2):
+        while line := lines.readline(MAX_BYTES + 2):
             yield line
     finally:
         if not file.closed:
@@ -74,7 +74,7 @@ def check_and_copy(requests: Iterable[bytes | Any], target: IO[bytes], *, endpoi
         except (TypeError, ValueError, RecursionError) as error:
             check.complain(number, _reason(error))
             continue
-        check.look_into(number, content)
+        check.check_request(number, content)
         if not check.problems:
             target.write(line)
             check.digest.update(_canonical(content))
@@ -99,7 +99,7 @@ class _Check:
 
     def complain(self, number: int, reason: str) -> None:
         self.problem_count += 1
-        if len(self.problems) < MOST_PROBLEMS:
+        if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(f"line {number}: {reason}")
 
     def stop(self, number: int, reason: str) -> None:
@@ -109,17 +109,17 @@ class _Check:
 
     def is_full(self, number: int) -> bool:
         self.count += 1
-        if self.count > MOST_REQUESTS:
-            self.stop(number, f"a batch has at most {MOST_REQUESTS:,} requests, and this is one more")
-        return self.count > MOST_REQUESTS
+        if self.count > MAX_REQUESTS:
+            self.stop(number, f"a batch has at most {MAX_REQUESTS:,} requests, and this is one more")
+        return self.count > MAX_REQUESTS
 
     def is_too_large(self, number: int, line: bytes) -> bool:
         self.size += len(line)
-        if self.size > MOST_BYTES:
-            self.stop(number, f"here the input exceeds {MOST_BYTES // 2**20} MB ({MOST_BYTES:,} bytes)")
-        return self.size > MOST_BYTES
+        if self.size > MAX_BYTES:
+            self.stop(number, f"here the input exceeds {MAX_BYTES // 2**20} MB ({MAX_BYTES:,} bytes)")
+        return self.size > MAX_BYTES
 
-    def look_into(self, number: int, request: Any) -> None:
+    def check_request(self, number: int, request: Any) -> None:
         """Find what the service would refuse in a request."""
         if not isinstance(request, Mapping):
             self.complain(number, "no JSON object")

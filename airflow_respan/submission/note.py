@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+from airflow_respan.persisted import RENAMED_NOTE_FIELDS, with_todays_names
 
 log = logging.getLogger(__name__)
 
-NAME = "respan_batch"
+NOTE_KEY = "respan_batch"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
     """How far an attempt has come.
 
-    :param made_of: the fingerprint of the input
+    :param fingerprint: the fingerprint of the input
     :param input_file_id: the input at the service
     :param sent_at: when it began to ask for the batch (Unix seconds)
     :param batch_id: the batch, once it is known
     """
 
-    made_of: str
+    fingerprint: str
     input_file_id: str
     sent_at: float
     batch_id: str | None = None
 
 
-def recall(context: Any) -> Note | None:
+def load_note(context: Any) -> Note | None:
     """Read what an earlier attempt has noted; None if there is nothing, or nothing that can be read.
 
     Then the service is asked, which knows too: so no trouble of the store is one of the task.
     """
     try:
-        noted = context["task_state_store"].get(NAME)
-        return Note(**noted) if noted else None
+        noted = context["task_state_store"].get(NOTE_KEY)
+        return _read(noted) if noted else None
     except KeyError:  # Airflow before 3.3
         return None
     except Exception as error:  # noqa: BLE001 (whatever the store's backend raises)
@@ -42,11 +45,17 @@ def recall(context: Any) -> Note | None:
         return None
 
 
-def note(context: Any, what: Note) -> None:
+def _read(noted: Mapping[str, Any]) -> Note:
+    known = {f.name for f in fields(Note)}
+    current = with_todays_names(noted, RENAMED_NOTE_FIELDS)
+    return Note(**{name: value for name, value in current.items() if name in known})
+
+
+def save_note(context: Any, what: Note) -> None:
     """Write down how far this attempt has come; nothing where Airflow has no store.
 
     :raises Exception: what the store raises. Before a batch is created that has to end the attempt: an older note that
         stays would lead the next attempt to an older batch.
     """
     if "task_state_store" in context:
-        context["task_state_store"].set(NAME, asdict(what))
+        context["task_state_store"].set(NOTE_KEY, asdict(what))

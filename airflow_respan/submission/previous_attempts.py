@@ -11,9 +11,9 @@ import pendulum
 
 from airflow_respan.exceptions import RespanError, RespanInputChangedError
 from airflow_respan.submission import identity
-from airflow_respan.submission.note import Note, note, recall
+from airflow_respan.submission.note import Note, load_note, save_note
 from airflow_respan.submission.search import find_batch, find_file
-from airflow_respan.waiting.outcome import describe, judge
+from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MARGIN = pendulum.duration(hours=1)
+CLOCK_MARGIN = pendulum.duration(hours=1)
 """How far the clocks of Airflow and of the service may be apart."""
 
 
-class Creating(Protocol):
+class CreatingTask(Protocol):
     """What is asked of the operator."""
 
     retries: int | None
@@ -43,14 +43,14 @@ class Creating(Protocol):
         """The hook that the operator calls through."""
 
 
-class EarlierAttempts:
+class PreviousAttempts:
     """The attempts of a task before this one.
 
     :param operator: the operator, templates rendered
     :param context: Airflow's
     """
 
-    def __init__(self, operator: Creating, context: Any) -> None:
+    def __init__(self, operator: CreatingTask, context: Any) -> None:
         ti = context["ti"]
         self.key = identity.task_key(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
         self._operator = operator
@@ -60,23 +60,23 @@ class EarlierAttempts:
         self._cleared = (ti.max_tries or 0) > (operator.retries or 0)
         self._started = time.time()
 
-    def batch_to_keep(self, made_of: str) -> Batch | None:
+    def reusable_batch(self, fingerprint: str) -> Batch | None:
         """Give the batch that this attempt goes on with; None if it is to create one.
 
-        :param made_of: the fingerprint of this attempt's input
+        :param fingerprint: the fingerprint of this attempt's input
         :raises RespanInputChangedError: if that batch is of another input
         :raises RespanError: if it cannot be found out whether there is one
         """
         if self._is_first:
             return None
-        batch = self.newest()
+        batch = self.newest_batch()
         if batch is None:
             log.info("No batch of an earlier attempt was found.")
             return None
-        if self._is_lost(batch):
+        if self._must_be_replaced(batch):
             log.info("Submitting anew: the batch of an earlier attempt is of no use. %s", _what_became_of(batch))
             return None
-        if (batch.metadata or {}).get(identity.INPUT) == made_of:
+        if (batch.metadata or {}).get(identity.FINGERPRINT_KEY) == fingerprint:
             log.info("Going on with the batch of an earlier attempt. %s", _what_became_of(batch))
             return batch
         if self._operator.on_changed_input == "fail":
@@ -85,27 +85,27 @@ class EarlierAttempts:
                 "Restore the input to go on with that batch, or set on_changed_input='resubmit' to pay for another, "
                 "or trigger a new run."
             )
-        self._give_up(batch)
+        self._cancel_replaced(batch)
         return None
 
-    def newest(self) -> Batch | None:
+    def newest_batch(self) -> Batch | None:
         """Find the newest batch of this task: by what was noted in Airflow, then in the service's list.
 
         :raises RespanError: if that cannot be found out
         """
-        noted = recall(self._context)
+        noted = load_note(self._context)
         try:
             if noted is not None and noted.batch_id is not None:
                 batch = self._operator.hook.get_batch(noted.batch_id, provider_id=self._operator.provider_id)
-                return replace(batch, metadata={**(batch.metadata or {}), identity.INPUT: noted.made_of})
-            return self.listed() or self._appearing(noted)
+                return replace(batch, metadata={**(batch.metadata or {}), identity.FINGERPRINT_KEY: noted.fingerprint})
+            return self.find_listed() or self._wait_for_listing(noted)
         except RespanError as error:
             raise RespanError(
                 "Whether an earlier attempt of this task made a batch could not be found out, so none is created: "
                 f"{error}"
             ) from error
 
-    def listed(self) -> Batch | None:
+    def find_listed(self) -> Batch | None:
         """Find the newest batch of this task in the service's list.
 
         :raises RespanError: if that cannot be found out
@@ -113,12 +113,12 @@ class EarlierAttempts:
         return find_batch(
             self._operator.hook,
             self.key,
-            since=self._earliest() - MARGIN,
+            since=self._earliest() - CLOCK_MARGIN,
             most_pages=self._operator.search_pages,
             provider_id=self._operator.provider_id,
         )
 
-    def uploaded(self, name: str, *, size: int) -> str | None:
+    def find_uploaded_file(self, name: str, *, size: int) -> str | None:
         """Find the input that an earlier attempt has uploaded."""
         if self._is_first:
             return None
@@ -127,22 +127,22 @@ class EarlierAttempts:
             log.info("Using %s, which an earlier attempt has uploaded.", file_id)
         return file_id
 
-    def note(self, *, made_of: str, input_file_id: str, batch_id: str | None = None) -> None:
+    def save_note(self, *, fingerprint: str, input_file_id: str, batch_id: str | None = None) -> None:
         """Tell the next attempt how far this one has come."""
-        what = Note(made_of=made_of, input_file_id=input_file_id, sent_at=time.time(), batch_id=batch_id)
+        what = Note(fingerprint=fingerprint, input_file_id=input_file_id, sent_at=time.time(), batch_id=batch_id)
         try:
-            note(self._context, what)
+            save_note(self._context, what)
         except Exception as error:
             if batch_id is None:  # nothing is paid yet
                 raise
             log.warning("The id of batch %s could not be noted (%s); a retry will list.", batch_id, error)
 
-    def _is_lost(self, batch: Batch) -> bool:
+    def _must_be_replaced(self, batch: Batch) -> bool:
         """Say whether a batch ended, or is about to, in a way that nobody wants."""
         if not batch.is_terminal:
             # What is being cancelled comes to nothing; waiting for that would only cost time.
             return batch.status == "cancelling"
-        accepted = judge(
+        accepted = evaluate_batch(
             batch,
             success_statuses=self._operator.success_statuses,
             max_failed_ratio=self._operator.max_failed_ratio,
@@ -150,7 +150,7 @@ class EarlierAttempts:
         # One that completed badly was paid for. Only somebody who clears the task asks for another.
         return not accepted and (batch.status != "completed" or self._cleared)
 
-    def _give_up(self, batch: Batch) -> None:
+    def _cancel_replaced(self, batch: Batch) -> None:
         log.warning("Submitting anew, as the input has changed since batch %s was made of it.", batch.id)
         if not batch.is_terminal:
             try:
@@ -159,7 +159,7 @@ class EarlierAttempts:
             except RespanError as error:
                 log.warning("Batch %s could not be cancelled, and goes on: %s", batch.id, error)
 
-    def _appearing(self, noted: Note | None) -> Batch | None:
+    def _wait_for_listing(self, noted: Note | None) -> Batch | None:
         """Find a batch that was asked for a moment ago, when it must be in the list."""
         sent_at = noted.sent_at if noted else self._started
         left = sent_at + self._operator.not_found_grace - time.time()
@@ -167,7 +167,7 @@ class EarlierAttempts:
             return None
         log.info("Looking again in %.0f seconds, lest a batch be missed that the list does not show yet.", left)
         time.sleep(left)
-        return self.listed()
+        return self.find_listed()
 
     def _earliest(self) -> pendulum.DateTime:
         """Find a moment before which this task cannot have made a batch."""
@@ -183,4 +183,4 @@ class EarlierAttempts:
 
 
 def _what_became_of(batch: Batch) -> str:
-    return describe(batch) if batch.is_terminal else f"Batch {batch.id} is {batch.status}."
+    return describe_batch(batch) if batch.is_terminal else f"Batch {batch.id} is {batch.status}."

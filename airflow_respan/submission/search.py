@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanError
-from airflow_respan.submission.identity import has_mark
+from airflow_respan.submission.identity import is_created_by
 
 if TYPE_CHECKING:
     import pendulum
@@ -42,7 +42,7 @@ def find_batch(
         ours = [
             batch
             for batch_id, listed in _candidates(page, key, since)
-            if has_mark((batch := _retrieved(hook, batch_id, listed, provider_id)).metadata, key)
+            if is_created_by((batch := _retrieved(hook, batch_id, listed, provider_id)).metadata, key)
         ]
         if ours:
             # The first of the newest: where the service gives no time, the order of the list decides.
@@ -69,7 +69,7 @@ def find_file(hook: RespanHook, name: str, *, size: int, provider_id: str | None
 
 def _candidates(page: BatchPage, key: str, since: pendulum.DateTime) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
     for batch in page.batches:
-        if not _is_older(batch, since) and (batch.metadata is None or has_mark(batch.metadata, key)):
+        if not _is_older(batch, since) and (batch.metadata is None or is_created_by(batch.metadata, key)):
             yield batch.id, batch.metadata
     for batch_id in page.unreadable_ids:
         yield batch_id, None

@@ -12,8 +12,9 @@ import airflow_respan
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanBatchTimeout, RespanError
 from airflow_respan.hooks.respan import RespanHook
-from airflow_respan.polling.poller import polling
-from airflow_respan.waiting.event import event_of
+from airflow_respan.persisted import RENAMED_TRIGGER_ARGUMENTS, with_todays_names
+from airflow_respan.polling.poller import shared_poller
+from airflow_respan.waiting.event import make_event
 from airflow_respan.waiting.policy import BatchWait
 
 
@@ -46,6 +47,7 @@ class RespanBatchTrigger(BaseTrigger):
         self.respan_params = respan_params
         self.provider_id = provider_id
         self.cancel_on_kill = cancel_on_kill
+        wait = with_todays_names(wait, RENAMED_TRIGGER_ARGUMENTS)
         known = BatchWait.option_names()
         if unknown := sorted(wait.keys() - known):
             self.log.warning(
@@ -82,7 +84,7 @@ class RespanBatchTrigger(BaseTrigger):
                 f"The wait for batch {self.wait.batch_id} broke down in the triggerer "
                 f"({type(error).__name__}: {error}). The batch itself goes on; the triggerer's log has the rest."
             )
-        yield TriggerEvent(event_of(end))  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
+        yield TriggerEvent(make_event(end))  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
 
     async def on_kill(self) -> None:
         """Cancel the batch, if ``cancel_on_kill`` says so."""
@@ -95,5 +97,5 @@ class RespanBatchTrigger(BaseTrigger):
                 self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
 
     async def _end(self) -> Batch | RespanBatchTimeout:
-        async with polling(self.respan_conn_id) as poller:
-            return await poller.end_of(self.wait, provider_id=self.provider_id, respan_params=self.respan_params)
+        async with shared_poller(self.respan_conn_id) as poller:
+            return await poller.wait_for(self.wait, provider_id=self.provider_id, respan_params=self.respan_params)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
@@ -31,7 +31,7 @@ _ERRORS: dict[str, type[Exception]] = {
 }
 
 
-def event_of(end: Batch | Exception) -> dict[str, Any]:
+def make_event(end: Batch | Exception) -> dict[str, Any]:
     """Write what ended a wait as plain JSON.
 
     :param end: the terminal batch, or the error that the sensor is to raise
@@ -39,10 +39,10 @@ def event_of(end: Batch | Exception) -> dict[str, Any]:
     if isinstance(end, Batch):
         return {"batch": end.to_dict()}
     status_code = end.status_code if isinstance(end, RespanAPIError) else None
-    return {"error": type(end).__name__, "message": plain(str(end)), "status_code": status_code}
+    return {"error": type(end).__name__, "message": sanitize_json(str(end)), "status_code": status_code}
 
 
-def end_of(event: object) -> Batch | Exception | None:
+def read_event(event: object) -> Batch | Exception | None:
     """Read an event, which may come from another release of this package, or be none at all.
 
     :return: the terminal batch, the error to raise, or None for everything that cannot be trusted

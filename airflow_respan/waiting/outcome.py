@@ -11,25 +11,25 @@ QUEUE_FULL_CODE = "token_limit_exceeded"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Outcome:
     """Whether a terminal batch counts as a success.
 
     :param accepted: whether the task succeeds
     :param message: the whole story in one text: for the exception, or for the log
-    :param worth_a_warning: whether an accepted batch has a flaw that somebody should see
+    :param needs_warning: whether an accepted batch has a flaw that somebody should see
     """
 
     accepted: bool
     message: str
-    worth_a_warning: bool = False
+    needs_warning: bool = False
 
 
-def judge(
+def evaluate_batch(
     batch: Batch,
     *,
     success_statuses: Collection[str] = ("completed",),
     max_failed_ratio: float = 1.0,
-) -> Verdict:
+) -> Outcome:
     """Judge a terminal batch; every mode, first look and resume alike, asks this function.
 
     :param batch: a batch that has ended
@@ -49,15 +49,15 @@ def judge(
         reason = f"{ratio:.1%} of the requests failed and at most {max_failed_ratio:.1%} may"
     else:
         failed = counts.failed if counts else None
-        return Verdict(
+        return Outcome(
             accepted=True,
-            message=describe(batch),
-            worth_a_warning=bool(failed or batch.error_file_id or not batch.output_file_id),
+            message=describe_batch(batch),
+            needs_warning=bool(failed or batch.error_file_id or not batch.output_file_id),
         )
-    return Verdict(accepted=False, message=f"{describe(batch)} The wait fails because {reason}.{_hint(batch)}")
+    return Outcome(accepted=False, message=f"{describe_batch(batch)} The wait fails because {reason}.{_hint(batch)}")
 
 
-def checked_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
+def parse_success_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
     """Take the ``success_statuses`` that somebody wrote into a DAG.
 
     :raises ValueError: if they are none, or not terminal
@@ -68,7 +68,7 @@ def checked_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def checked_ratio(ratio: float) -> float:
+def parse_failed_ratio(ratio: float) -> float:
     """Take the ``max_failed_ratio`` that somebody wrote into a DAG.
 
     :raises ValueError: if it is no ratio
@@ -78,7 +78,7 @@ def checked_ratio(ratio: float) -> float:
     return ratio
 
 
-def describe(batch: Batch) -> str:
+def describe_batch(batch: Batch) -> str:
     """Say in a sentence or two what has become of a terminal batch: status, counts, age, first error, files."""
     parts = [f"Batch {batch.id} is {batch.status}"]
     if batch.created_at and batch.ended_at:

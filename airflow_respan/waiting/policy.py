@@ -19,15 +19,15 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
     RespanTransientError,
 )
-from airflow_respan.waiting.progress import in_words, progress
+from airflow_respan.waiting.progress import describe_progress, duration_text
 
 log = logging.getLogger(__name__)
 
-JITTER = 0.1
-HEARTBEAT = 600.0
-MISSING_CONNECTION_GRACE = 600.0
-LONGEST = 100 * 365 * 24 * 3600.0
-A_MOMENT = 0.1
+JITTER_RATIO = 0.1
+HEARTBEAT_SECONDS = 600.0
+MISSING_CONNECTION_GRACE_SECONDS = 600.0
+MAX_SECONDS = 100 * 365 * 24 * 3600.0
+DEADLINE_SLACK_SECONDS = 0.1
 """Seconds before the deadline within which a look is put off to it, instead of being followed by another at once."""
 
 
@@ -46,8 +46,8 @@ class BatchWait:
     :param max_wait: the longest pause that this may come to (seconds), or None
     :param not_found_grace: seconds from ``started_at``, or since the batch was last found, during which a 404 may pass
     :param silent_fail: wait on through errors of the API too
-    :param next_look_at: when the one who waited before meant to look again (ISO 8601), if that is to come yet
-    :param told: what the log has been told last, be it by the one who waited before: no need to repeat that
+    :param next_check_at: when the one who waited before meant to look again (ISO 8601), if that is to come yet
+    :param last_logged: what the log has been told last, be it by the one who waited before: no need to repeat that
     """
 
     batch_id: str
@@ -58,8 +58,8 @@ class BatchWait:
     max_wait: float | None = None
     not_found_grace: float = 60.0
     silent_fail: bool = False
-    next_look_at: str | None = None
-    told: Any = None
+    next_check_at: str | None = None
+    last_logged: Any = None
     batch: Batch | None = field(default=None, init=False)
     error: RespanError | None = field(default=None, init=False)
 
@@ -72,15 +72,15 @@ class BatchWait:
             value = getattr(self, name)
             if value is None and name == "max_wait":
                 continue
-            if not isinstance(value, int | float) or not 0 <= value <= LONGEST:
-                raise ValueError(f"{name} is {value!r}; it is a number of seconds, from 0 to {LONGEST:.0f}")
+            if not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
+                raise ValueError(f"{name} is {value!r}; it is a number of seconds, from 0 to {MAX_SECONDS:.0f}")
         # Not in the future, whatever the clock of the machine says that it began on.
         # In Unix seconds from here on: there are thousands of waits, and pendulum's arithmetic is slow.
-        self._start = min(_moment("started_at", self.started_at), time.time())
-        self._planned = _moment("next_look_at", self.next_look_at) if self.next_look_at else self._start
-        self._told_at = self._start
+        self._start = min(_unix_seconds("started_at", self.started_at), time.time())
+        self._planned = _unix_seconds("next_check_at", self.next_check_at) if self.next_check_at else self._start
+        self._logged_at = self._start
         self._warned: set[str] = set()
-        self._gone_since: float | None = None
+        self._unavailable_since: float | None = None
 
     def options(self) -> dict[str, Any]:
         """Give the fields that make the same wait go on elsewhere, as plain JSON."""
@@ -96,49 +96,49 @@ class BatchWait:
         # Rounded, lest a clock that woke us a microsecond early cost another look.
         return round(self._start + self.timeout - time.time(), 3)
 
-    def saw(self, batch: Batch) -> bool:
+    def on_batch(self, batch: Batch) -> bool:
         """Take in what a look brought, and log it if it is news.
 
         :return: whether the batch has ended
         """
         if self.error:
             log.info("Respan answers again about batch %s.", self.batch_id)
-        elif batch is self.batch and not self._is_silent_for_long():
+        elif batch is self.batch and not self._heartbeat_is_due():
             return batch.is_terminal  # as most looks bring nothing new, when there are thousands of waits
-        self.batch, self.error, self._gone_since = batch, None, None
+        self.batch, self.error, self._unavailable_since = batch, None, None
         if not batch.is_terminal and batch.status not in ONGOING_STATUSES and batch.status not in self._warned:
             self._warned.add(batch.status)
             log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
         if not batch.is_terminal:  # what has become of a terminal one is told with the verdict
-            self._say(logging.INFO, _news(batch), lambda: progress(batch, now=pendulum.now("UTC")))
+            self._log_if_new(logging.INFO, _log_key(batch), lambda: describe_progress(batch, now=pendulum.now("UTC")))
         return batch.is_terminal
 
-    def missed(self, error: RespanError) -> None:
+    def on_error(self, error: RespanError) -> None:
         """Take in a look that brought nothing; returns if the wait goes on.
 
         :param error: what stood in the way
         :raises RespanError: that error, if it is none that passes
         """
-        if not (self.silent_fail or isinstance(error, RespanTransientError) or self._may_pass(error)):
+        if not (self.silent_fail or isinstance(error, RespanTransientError) or self._is_within_grace(error)):
             raise error
         self.error = error
         # A number for the text: what a service says has no place in the arguments of a trigger.
         news = zlib.crc32(str(error).encode(errors="replace"))
-        self._say(logging.WARNING, news, lambda: f"Waiting on for batch {self.batch_id}: {error}")
+        self._log_if_new(logging.WARNING, news, lambda: f"Waiting on for batch {self.batch_id}: {error}")
 
-    def pause(self) -> float:
+    def pause_seconds(self) -> float:
         """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
         left = max(0.0, self.seconds_left())
         seconds = self._planned - time.time()
         if seconds <= 0 or self.batch or self.error:  # what the one before planned is over with a look, be it early
             seconds = self._usual_pause()
-        return seconds if seconds < left - A_MOMENT else left
+        return seconds if seconds < left - DEADLINE_SLACK_SECONDS else left
 
     def timeout_message(self) -> str:
         """Say that the time is over, and all that is known of the batch and of why."""
-        parts = [f"Batch {self.batch_id} has not ended within the timeout of {in_words(self.timeout)}."]
+        parts = [f"Batch {self.batch_id} has not ended within the timeout of {duration_text(self.timeout)}."]
         if self.batch:
-            parts.append(progress(self.batch, now=pendulum.now("UTC")))
+            parts.append(describe_progress(self.batch, now=pendulum.now("UTC")))
         if self.error:
             parts.append(f"The last look failed: {self.error}")
         parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
@@ -152,29 +152,29 @@ class BatchWait:
                 seconds = min(seconds, self.max_wait)
         if isinstance(self.error, RespanTransientError):
             seconds = max(seconds, self.error.retry_after or 0)
-        return seconds * (1 + JITTER * random.random())  # noqa: S311 (spreads load, keeps no secret)
+        return seconds * (1 + JITTER_RATIO * random.random())  # noqa: S311 (spreads load, keeps no secret)
 
-    def _may_pass(self, error: RespanError) -> bool:
+    def _is_within_grace(self, error: RespanError) -> bool:
         """Say whether a refusal is one that time may heal."""
         now = time.time()
         if isinstance(error, RespanNotFoundError):
             # A batch that was there was seen to be gone for a moment elsewhere.
             grace, began = self.not_found_grace, now if self.batch else self._start
-        elif isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_look_at):
+        elif isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_check_at):
             # Somebody has looked by this connection before: Airflow may just be unable to ask its own database.
-            grace, began = MISSING_CONNECTION_GRACE, now
+            grace, began = MISSING_CONNECTION_GRACE_SECONDS, now
         else:
             return False
-        self._gone_since = self._gone_since or began
-        return now - self._gone_since < grace
+        self._unavailable_since = self._unavailable_since or began
+        return now - self._unavailable_since < grace
 
-    def _is_silent_for_long(self) -> bool:
-        return time.time() - self._told_at >= HEARTBEAT
+    def _heartbeat_is_due(self) -> bool:
+        return time.time() - self._logged_at >= HEARTBEAT_SECONDS
 
-    def _say(self, level: int, news: object, text: Callable[[], str]) -> None:
+    def _log_if_new(self, level: int, news: object, text: Callable[[], str]) -> None:
         """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""
-        if news != self.told or self._is_silent_for_long():
-            self.told, self._told_at = news, time.time()
+        if news != self.last_logged or self._heartbeat_is_due():
+            self.last_logged, self._logged_at = news, time.time()
             log.log(level, text())
         elif log.isEnabledFor(logging.DEBUG):
             log.debug(text())
@@ -183,7 +183,7 @@ class BatchWait:
 _OPTIONS = tuple(f.name for f in fields(BatchWait) if f.init)
 
 
-def _moment(name: str, text: str) -> float:
+def _unix_seconds(name: str, text: str) -> float:
     """Read a moment as Unix seconds."""
     try:
         moment = pendulum.parse(text)
@@ -194,7 +194,7 @@ def _moment(name: str, text: str) -> float:
     return moment.timestamp()
 
 
-def _news(batch: Batch) -> list[Any]:
+def _log_key(batch: Batch) -> list[Any]:
     """Give what a line of log is worth when it changes: the status, whole percents of requests, the first failure.
 
     Not each request: of 50,000 in a batch some are done between any two looks.

@@ -9,11 +9,11 @@ import pendulum
 
 from airflow_respan.api.batch import Batch
 
-FARTHEST_END = 7 * 24 * 3600.0
+MAX_EXPECTED_SECONDS = 7 * 24 * 3600.0
 """Seconds from now; nobody believes an expected end that is farther away."""
 
 
-def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
+def describe_progress(batch: Batch, *, now: pendulum.DateTime) -> str:
     """Say in a line how far a batch that goes on is: status, counts, percent, age, expected end.
 
     :param now: the moment that age and expected end are reckoned from
@@ -26,15 +26,15 @@ def progress(batch: Batch, *, now: pendulum.DateTime) -> str:
     if batch.created_at:
         age = now.timestamp() - batch.created_at.timestamp()
         # Of hours, whole minutes are enough, and are the same words for many batches.
-        parts.append(f"{in_words(age if age < 3600 else age // 60 * 60)} old")
+        parts.append(f"{duration_text(age if age < 3600 else age // 60 * 60)} old")
     if end := _expected_end(batch, now=now.timestamp()):
-        parts.append(f"expected to end about {_clock(end)}")
+        parts.append(f"expected to end about {_utc_text(end)}")
     if batch.expires_at:
-        parts.append(f"expires {_clock(batch.expires_at.timestamp())}")
+        parts.append(f"expires {_utc_text(batch.expires_at.timestamp())}")
     return ", ".join(parts) + "."
 
 
-def in_words(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """Say how long that is.
 
     :param seconds: a duration
@@ -61,9 +61,9 @@ def _expected_end(batch: Batch, *, now: float) -> float | None:
     if not 0 < share < 1 or running <= 0:
         return None
     left = running / share - running
-    return now + left if left < FARTHEST_END else None
+    return now + left if left < MAX_EXPECTED_SECONDS else None
 
 
-def _clock(seconds: float) -> str:
+def _utc_text(seconds: float) -> str:
     # Thousands of batches may tell how far they are each minute, and pendulum takes several times as long.
     return f"{datetime.fromtimestamp(int(seconds), UTC).replace(tzinfo=None)} UTC"

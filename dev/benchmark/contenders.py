@@ -67,8 +67,8 @@ def _respan_first_looks() -> dict[str, dict[str, Any]]:
         page = hook.list_batches(limit=100, after=after)
         for batch in page.batches:
             wait = BatchWait(batch_id=batch.id)
-            wait.saw(batch)
-            seen[batch.id] = {"told": wait.told}
+            wait.on_batch(batch)
+            seen[batch.id] = {"told": wait.last_logged}
         after = page.next_after
         if after is None:
             return seen

@@ -71,7 +71,7 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
     :param tries: path of a batch -> how many tries its task has had
     """
     # With it comes Airflow, which looks for its database once and for all: not before somebody has said where that is.
-    from airflow_respan.polling.subscriber import EARLY
+    from airflow_respan.polling.subscriber import EARLY_RATIO
 
     looks, pages = defaultdict(list), []
     for request in requests:
@@ -83,7 +83,7 @@ def looks_too_soon(requests: Iterable[ReceivedRequest], *, interval: float, trie
         new_tries, is_second = tries.get(path, 1) - 1, False
         for before, this in itertools.pairwise(series):
             gap = this.at - before.at
-            wanted = RETRY_AFTER if before.status == 429 else interval * (1 - EARLY)
+            wanted = RETRY_AFTER if before.status == 429 else interval * (1 - EARLY_RATIO)
             if gap >= wanted - CLOCKS_DIFFER:
                 is_second = False
             elif not is_second and before.status not in (200, 429):

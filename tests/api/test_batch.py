@@ -26,17 +26,17 @@ def test_the_example_of_the_documentation_is_read_whole(seed_batch: dict[str, An
         completed_at=pendulum.datetime(2024, 3, 26, 22, 46, 3),
         request_counts=RequestCounts(total=100, completed=95, failed=5),
         metadata={"description": "Customer analysis batch"},
-        unknown={"object": "batch"},
+        unknown_fields={"object": "batch"},
     )
 
 
 def test_a_batch_survives_the_way_to_json_and_back(seed_batch: dict[str, Any]) -> None:
     seed_batch["usage"] = {"total_tokens": 7}
 
-    plain = json.loads(json.dumps(Batch.from_dict(seed_batch).to_dict()))
+    kept = json.loads(json.dumps(Batch.from_dict(seed_batch).to_dict()))
 
-    assert plain == seed_batch
-    assert Batch.from_dict(plain) == Batch.from_dict(seed_batch)
+    assert kept == seed_batch
+    assert Batch.from_dict(kept) == Batch.from_dict(seed_batch)
 
 
 def test_an_item_of_a_list_may_lack_all_but_id_and_status() -> None:

@@ -237,10 +237,10 @@ def test_secrets_are_blotted_out_of_foreign_json_wherever_they_stand(secret: str
     connection = read(extra={"headers": {"X-Secret": secret}})
 
     data = {"errors": [{"message": f"<{secret}>", "é": "http://me:proxy-secret@proxy"}], f"a {secret}": 1}
-    assert connection.clean(data) == {"errors": [{"message": "<***>", "é": "http://***@proxy"}], "a ***": 1}
+    assert connection.sanitize(data) == {"errors": [{"message": "<***>", "é": "http://***@proxy"}], "a ***": 1}
 
 
 def test_foreign_json_without_a_secret_stays_as_it_is() -> None:
     data = {"errors": [{"message": 'me@example.org said "é\\"'}], "counts": [1, None, 0.5, True]}
 
-    assert read(extra={}).clean(data) == data
+    assert read(extra={}).sanitize(data) == data

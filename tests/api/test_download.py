@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_respan.api.download import FRUIT, MOST_FRUITLESS
+from airflow_respan.api.download import MAX_FRUITLESS_ATTEMPTS, MIN_PROGRESS_BYTES
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
@@ -174,7 +174,7 @@ def test_a_download_that_gets_nowhere_is_given_up(connect: Connect, tmp_path: Pa
         with pytest.raises(RespanTransientError, match=r"Asked to download file 'file-1', Respan .* gave no answer"):
             RespanHook().download_file("file-1", tmp_path / "out")
 
-    assert len(script.requests) == MOST_FRUITLESS
+    assert len(script.requests) == MAX_FRUITLESS_ATTEMPTS
     assert list(tmp_path.iterdir()) == []
 
 
@@ -194,12 +194,12 @@ def test_more_than_was_promised_is_not_believed(connect: Connect, tmp_path: Path
 
 
 def test_as_long_as_it_gets_on_it_is_not_given_up(connect: Connect, tmp_path: Path) -> None:
-    content = bytes(FRUIT) * (MOST_FRUITLESS + 2)
+    content = bytes(MIN_PROGRESS_BYTES) * (MAX_FRUITLESS_ATTEMPTS + 2)
 
     def answer(request: bytes) -> bytes:
         found = re.search(rb"(?i)\r\nrange: bytes=(\d+)-", request)
         start = int(found[1]) if found else 0
-        end = start + FRUIT
+        end = start + MIN_PROGRESS_BYTES
         return rest(start, cut=end, content=content) if start else whole(content, cut=end)
 
     with raw_server(answer) as url:

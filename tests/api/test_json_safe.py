@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.waiting.policy import BatchWait
 
 
@@ -24,8 +24,8 @@ from airflow_respan.waiting.policy import BatchWait
     ],
 )
 def test_only_what_would_break_something_is_changed(foreign: object, kept: object) -> None:
-    assert plain(foreign) == kept
-    assert plain(plain(foreign)) == kept
+    assert sanitize_json(foreign) == kept
+    assert sanitize_json(sanitize_json(foreign)) == kept
 
 
 def test_what_is_nested_without_end_ends() -> None:
@@ -33,7 +33,7 @@ def test_what_is_nested_without_end_ends() -> None:
     for _ in range(500):
         deep = {"a": [deep]}
 
-    assert "nested more than 20 deep" in json.dumps(plain(deep))
+    assert "nested more than 20 deep" in json.dumps(sanitize_json(deep))
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_what_is_nested_without_end_ends() -> None:
 def test_no_odd_field_of_an_answer_breaks_a_wait(answer: str, status: str) -> None:
     from airflow.sdk.serde import deserialize, serialize
 
-    from airflow_respan.waiting.outcome import judge
+    from airflow_respan.waiting.outcome import evaluate_batch
 
     batch = Batch.from_dict({"id": "batch_1", **json.loads(answer), "status": status})
     wait = BatchWait(batch_id="batch_1")
-    wait.saw(batch)
+    wait.on_batch(batch)
 
-    assert judge(batch).message
+    assert evaluate_batch(batch).message
     assert wait.timeout_message()
     strict = json.dumps(batch.to_dict(), allow_nan=False).encode()
     assert Batch.from_dict(json.loads(strict)) == batch

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 import pendulum
 import pytest
 
-from airflow_respan.api.response import LONGEST_RETRY_AFTER, Answer, retry_after
+from airflow_respan.api.response import MAX_RETRY_AFTER_SECONDS, Response, parse_retry_after
 
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 
 
-def answer(body: object = "", **headers: str) -> Answer:
+def answer(body: object = "", **headers: str) -> Response:
     names = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Answer(status=429, headers=names, body=body.encode() if isinstance(body, str) else json.dumps(body).encode())
+    return Response(
+        status=429, headers=names, body=body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    )
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def a_machine_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (answer(x_ratelimit_reset="45"), 45),
         (answer(x_ratelimit_reset=str(NOW.int_timestamp + 15)), 15),
         (answer({"retry_after": -5}), 0),
-        (answer({"retry_after": 10**9}), LONGEST_RETRY_AFTER),
+        (answer({"retry_after": 10**9}), MAX_RETRY_AFTER_SECONDS),
         (answer({"retry_after": "soon"}, retry_after="later", x_ratelimit_reset="never"), None),
         (answer('{"retry_after": NaN}', retry_after="inf"), None),
         (answer(["retry_after"]), None),
@@ -52,6 +54,6 @@ def a_machine_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_the_time_to_wait_is_found_wherever_it_is(
-    refusal: Answer, seconds: float | None, a_machine_in_tokyo: None
+    refusal: Response, seconds: float | None, a_machine_in_tokyo: None
 ) -> None:
-    assert retry_after(refusal, now=NOW) == seconds
+    assert parse_retry_after(refusal, now=NOW) == seconds

@@ -14,7 +14,7 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.folder import BLOCK
+from airflow_respan.results.folder import UPLOAD_BLOCK_BYTES
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
 from tests.operators.modes import attempt, create, request
@@ -123,7 +123,7 @@ class TestS3:
 
     def test_results_are_landed(self, connected: RespanSandbox, s3: Any) -> None:
         batch_id = add_batch(connected, LARGE, BAD)
-        assert len(LARGE) > 3 * BLOCK
+        assert len(LARGE) > 3 * UPLOAD_BLOCK_BYTES
 
         manifest = land("s3://bucket/some/results", batch_id=batch_id, parquet=True)["return_value"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from airflow_respan.api.page import PageItem
 from airflow_respan.exceptions import RespanAPIError, RespanTransientError
-from airflow_respan.polling.list_health import AGAIN_AFTER, LATE, OUT_OF_DATE_FOR, Key, Listing
+from airflow_respan.polling.list_health import LATE, LIST_RETRY_SECONDS, OUTDATED_LIST_SECONDS, Key, ListHealth
 
 NOW = 1000.0
 BATCH: Key = ("batch_1", None)
@@ -18,64 +18,64 @@ def item(status: str = "in_progress") -> PageItem:
 
 @pytest.mark.parametrize("error", [RespanAPIError("Forbidden.", status_code=403), RespanTransientError("No answer.")])
 def test_a_list_that_fails_is_left_alone_for_a_while(error: Exception) -> None:
-    listing = Listing()
-    listing.failed(error, NOW)
+    listing = ListHealth()
+    listing.record_failure(error, NOW)
 
-    assert not listing.is_of_use(NOW + AGAIN_AFTER - 1)
-    assert listing.is_of_use(NOW + AGAIN_AFTER)
+    assert not listing.usable(NOW + LIST_RETRY_SECONDS - 1)
+    assert listing.usable(NOW + LIST_RETRY_SECONDS)
 
 
 def test_a_rate_limit_says_nothing_against_the_list() -> None:
-    listing = Listing()
-    listing.failed(RespanTransientError("Slow down.", retry_after=5), NOW)
+    listing = ListHealth()
+    listing.record_failure(RespanTransientError("Slow down.", retry_after=5), NOW)
 
-    assert listing.is_of_use(NOW)
+    assert listing.usable(NOW)
 
 
 def test_a_list_that_failed_while_nothing_worked_is_read_once_something_works() -> None:
-    listing = Listing()
-    listing.failed(RespanTransientError("No answer."), NOW)
-    listing.retrieve_failed()
-    listing.retrieve_worked()
+    listing = ListHealth()
+    listing.record_failure(RespanTransientError("No answer."), NOW)
+    listing.record_retrieve_failure()
+    listing.record_retrieve_success()
 
-    assert listing.is_of_use(NOW)
+    assert listing.usable(NOW)
 
 
 def test_a_list_that_was_refused_is_not_read_because_something_else_works_again() -> None:
-    listing = Listing()
-    listing.failed(RespanAPIError("Forbidden.", status_code=403), NOW)
-    listing.retrieve_failed()
-    listing.retrieve_worked()
+    listing = ListHealth()
+    listing.record_failure(RespanAPIError("Forbidden.", status_code=403), NOW)
+    listing.record_retrieve_failure()
+    listing.record_retrieve_success()
 
-    assert not listing.is_of_use(NOW)
+    assert not listing.usable(NOW)
 
 
 def test_a_list_that_lags_behind_a_little_is_of_use() -> None:
-    listing = Listing()
-    listing.missed(BATCH, NOW)
-    listing.told(BATCH, item(), NOW + LATE)
-    listing.told(BATCH, item("completed"), NOW + LATE + 1)
-    listing.told(BATCH, item(), NOW + LATE + 2)
+    listing = ListHealth()
+    listing.record_missed_end(BATCH, NOW)
+    listing.record_item(BATCH, item(), NOW + LATE)
+    listing.record_item(BATCH, item("completed"), NOW + LATE + 1)
+    listing.record_item(BATCH, item(), NOW + LATE + 2)
 
-    assert listing.is_of_use(NOW + LATE + 2)
+    assert listing.usable(NOW + LATE + 2)
 
 
 def test_a_list_that_lags_behind_far_is_of_none_for_long_whatever_else_works_again() -> None:
-    listing = Listing()
-    listing.missed(BATCH, NOW)
-    listing.told(BATCH, item(), late := NOW + LATE + 1)
-    listing.retrieve_failed()
-    listing.retrieve_worked()
+    listing = ListHealth()
+    listing.record_missed_end(BATCH, NOW)
+    listing.record_item(BATCH, item(), late := NOW + LATE + 1)
+    listing.record_retrieve_failure()
+    listing.record_retrieve_success()
 
-    assert not listing.is_of_use(late + OUT_OF_DATE_FOR - 1)
-    assert listing.is_of_use(late + OUT_OF_DATE_FOR)
+    assert not listing.usable(late + OUTDATED_LIST_SECONDS - 1)
+    assert listing.usable(late + OUTDATED_LIST_SECONDS)
 
 
 def test_an_item_that_is_no_batch_and_an_end_of_long_ago_say_nothing() -> None:
-    listing = Listing()
-    listing.missed(BATCH, NOW)
-    listing.told(BATCH, item(""), NOW + LATE + 1)
-    listing.missed(("batch_2", None), NOW + OUT_OF_DATE_FOR + 1)
-    listing.told(BATCH, item(), NOW + OUT_OF_DATE_FOR + 1)
+    listing = ListHealth()
+    listing.record_missed_end(BATCH, NOW)
+    listing.record_item(BATCH, item(""), NOW + LATE + 1)
+    listing.record_missed_end(("batch_2", None), NOW + OUTDATED_LIST_SECONDS + 1)
+    listing.record_item(BATCH, item(), NOW + OUTDATED_LIST_SECONDS + 1)
 
-    assert listing.is_of_use(NOW + OUT_OF_DATE_FOR + 1)
+    assert listing.usable(NOW + OUTDATED_LIST_SECONDS + 1)

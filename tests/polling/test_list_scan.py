@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.polling.list_scan import FAR, PATIENCE, Sweep, worth_reading
-from airflow_respan.polling.watched_batch import Target
+from airflow_respan.polling.list_scan import MAX_EMPTY_PAGES, NOT_LISTED, ListScan, pages_worth_reading
+from airflow_respan.polling.watched_batch import WatchedBatch
 
 
 @pytest.mark.parametrize(
@@ -21,12 +21,12 @@ from airflow_respan.polling.watched_batch import Target
         ([0] * 100 + [1], 1),
         ([5] * 6, 0),
         ([5] * 7, 6),
-        ([FAR] * 1000, 0),
-        ([0, 0, FAR], 1),
+        ([NOT_LISTED] * 1000, 0),
+        ([0, 0, NOT_LISTED], 1),
     ],
 )
 def test_pages_are_read_where_they_save_requests(pages: list[int], worth: int) -> None:
-    assert worth_reading(Counter(pages)) == worth
+    assert pages_worth_reading(Counter(pages)) == worth
 
 
 @given(st.lists(st.integers(0, 30), max_size=60))
@@ -34,15 +34,15 @@ def test_no_other_number_of_pages_is_cheaper(pages: list[int]) -> None:
     def cost(read: int) -> int:
         return read + sum(page >= read for page in pages)
 
-    assert cost(worth_reading(Counter(pages))) == min(cost(read) for read in range(32))
+    assert cost(pages_worth_reading(Counter(pages))) == min(cost(read) for read in range(32))
 
 
-def sweep_for(number: int, *, pages: Mapping[int, int] | None = None) -> tuple[Sweep, list[Target]]:
+def sweep_for(number: int, *, pages: Mapping[int, int] | None = None) -> tuple[ListScan, list[WatchedBatch]]:
     """A sweep for so many batches, some of them expected on other pages than the first."""
-    targets = [Target(f"batch_{position}", None, None) for position in range(number)]
+    targets = [WatchedBatch(f"batch_{position}", None, None) for position in range(number)]
     for position, page in (pages or {}).items():
         targets[position].page = page
-    return Sweep(provider_id=None, wanted={target.batch_id: target for target in targets}, began=0.0), targets
+    return ListScan(provider_id=None, wanted={target.batch_id: target for target in targets}, began=0.0), targets
 
 
 def test_a_sweep_ends_when_all_are_found_and_knows_the_pages_then() -> None:
@@ -57,7 +57,7 @@ def test_what_the_list_does_not_have_is_far() -> None:
     sweep, targets = sweep_for(10)
 
     assert not sweep.read(["batch_0", "batch_1"], None)
-    assert [target.page for target in targets] == [0, 0] + [FAR] * 8
+    assert [target.page for target in targets] == [0, 0] + [NOT_LISTED] * 8
 
 
 def test_a_list_full_of_others_is_given_up() -> None:
@@ -66,8 +66,8 @@ def test_a_list_full_of_others_is_given_up() -> None:
     while sweep.read([f"other_{pages}"], f"other_{pages}"):
         pages += 1
 
-    assert pages + 1 == PATIENCE
-    assert {target.page for target in targets} == {FAR}
+    assert pages + 1 == MAX_EMPTY_PAGES
+    assert {target.page for target in targets} == {NOT_LISTED}
 
 
 def test_pages_on_which_nothing_was_expected_are_no_reason_to_give_up() -> None:
@@ -85,7 +85,7 @@ def test_what_is_expected_later_is_not_given_up_with_what_was_missed() -> None:
 
     assert sweep.read([], "more")
     assert sweep.read([], "more")
-    assert [target.page for target in targets] == [FAR] * 10 + [4] * 10
+    assert [target.page for target in targets] == [NOT_LISTED] * 10 + [4] * 10
 
 
 def test_a_list_that_never_ends_is_left_when_it_yields_too_little() -> None:
@@ -94,4 +94,4 @@ def test_a_list_that_never_ends_is_left_when_it_yields_too_little() -> None:
     while sweep.read([f"batch_{pages}"] if pages < 3 else [], "again"):
         pages += 1
 
-    assert pages < 3 + PATIENCE
+    assert pages < 3 + MAX_EMPTY_PAGES

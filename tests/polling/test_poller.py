@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from airflow_respan.polling.poller import AT_ONCE
-from airflow_respan.polling.watched_batch import RETRIEVE_EVERY
+from airflow_respan.polling.poller import MAX_CONCURRENT_REQUESTS
+from airflow_respan.polling.watched_batch import MAX_PAUSES_BETWEEN_RETRIEVES
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.triggers.batch import RespanBatchTrigger
 
@@ -38,7 +38,7 @@ def triggers_for(batch_ids: list[str], **options: Any) -> list[RespanBatchTrigge
     return [RespanBatchTrigger(batch_id=batch_id, **{"poke_interval": 0.5, **options}) for batch_id in batch_ids]
 
 
-async def event_of(trigger: RespanBatchTrigger) -> Any:
+async def make_event(trigger: RespanBatchTrigger) -> Any:
     [event] = [event.payload async for event in trigger.run()]
     return event
 
@@ -54,7 +54,7 @@ def run_until(
     """Run triggers, do something when a condition has come true, and give all events."""
 
     async def run() -> list[Any]:
-        waiting = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers]
+        waiting = [asyncio.ensure_future(make_event(trigger)) for trigger in triggers]
         await asyncio.wait_for(condition(is_true), 30)
         then()
         return await asyncio.wait_for(asyncio.gather(*waiting), 30)
@@ -89,7 +89,7 @@ def test_many_batches_are_read_off_pages_of_the_list_and_each_end_is_confirmed(u
     assert len(retrieved) == 250
     assert sum(retrieved.values()) < 300
     assert asked(unlimited)["list"] < 20
-    assert len({request.peer for request in unlimited.requests}) <= AT_ONCE
+    assert len({request.peer for request in unlimited.requests}) <= MAX_CONCURRENT_REQUESTS
 
 
 def stale(batch_id: str, **fields: Any) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def test_an_end_that_the_list_does_not_know_of_is_found(unlimited: RespanSandbox
 
     assert {event["batch"]["status"] for event in events} == {"completed"}
     assert asked(unlimited)["list"] >= 3
-    assert time.monotonic() - began < 0.2 * (RETRIEVE_EVERY + 10)
+    assert time.monotonic() - began < 0.2 * (MAX_PAUSES_BETWEEN_RETRIEVES + 10)
 
 
 def test_a_batch_is_retrieved_when_it_is_to_expire(unlimited: RespanSandbox) -> None:
@@ -140,7 +140,7 @@ def test_a_batch_is_retrieved_when_it_is_to_expire(unlimited: RespanSandbox) -> 
     events = run_until(triggers_for(batch_ids, poke_interval=1), lambda: True)
 
     assert {event["batch"]["status"] for event in events} == {"expired"}
-    assert time.monotonic() - began < RETRIEVE_EVERY
+    assert time.monotonic() - began < MAX_PAUSES_BETWEEN_RETRIEVES
 
 
 @pytest.mark.parametrize("fault", [Fault.error(403), Fault.error(404), Fault.error(500), Fault.html(200), Fault.cut()])
@@ -204,7 +204,7 @@ def test_the_budget_holds_for_retries_too(sandbox: RespanSandbox, connect: Conne
     batch_ids = [sandbox.add_batch() for _ in range(30)]
 
     async def try_for(seconds: float) -> None:
-        waiting = [asyncio.ensure_future(event_of(t)) for t in triggers_for(batch_ids, poke_interval=0.1)]
+        waiting = [asyncio.ensure_future(make_event(t)) for t in triggers_for(batch_ids, poke_interval=0.1)]
         await asyncio.sleep(seconds)
         for wait in waiting:
             wait.cancel()
@@ -252,7 +252,7 @@ def test_in_an_outage_the_log_does_not_blame_the_budget(
 
 async def watch_until(batch_ids: list[str], is_true: Callable[[], bool]) -> None:
     """Let waits look until a condition comes true."""
-    waiting = [asyncio.ensure_future(event_of(trigger)) for trigger in triggers_for(batch_ids, poke_interval=0.1)]
+    waiting = [asyncio.ensure_future(make_event(trigger)) for trigger in triggers_for(batch_ids, poke_interval=0.1)]
     await asyncio.wait_for(condition(is_true), 60)
     for wait in waiting:
         wait.cancel()
@@ -264,7 +264,7 @@ def test_a_wait_that_is_cancelled_does_not_harm_the_others(unlimited: RespanSand
 
     async def cancel_the_first() -> list[Any]:
         first, twin, other = (
-            asyncio.ensure_future(event_of(trigger))
+            asyncio.ensure_future(make_event(trigger))
             for trigger in triggers_for([batch_ids[0], batch_ids[0], batch_ids[1]], poke_interval=0.2)
         )
         unlimited.inject(Fault.slow(0.5))
@@ -301,7 +301,7 @@ def test_the_poller_goes_with_the_last_wait_and_comes_again(unlimited: RespanSan
     async def twice() -> list[Any]:
         events = []
         for _ in range(2):
-            events += await asyncio.gather(*(event_of(t) for t in triggers_for([batch_id] * 2, poke_interval=0.1)))
+            events += await asyncio.gather(*(make_event(t) for t in triggers_for([batch_id] * 2, poke_interval=0.1)))
             assert asyncio.all_tasks() == {asyncio.current_task()}
         return events
 

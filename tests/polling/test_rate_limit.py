@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.polling.rate_limit import WINDOW, Budget
+from airflow_respan.polling.rate_limit import WINDOW_SECONDS, RateLimit
 
 
 def sent_by_a_greedy_client(per_minute: int, pauses: list[float], number: int = 200) -> list[float]:
     """When requests go out of a client that always has one, but sleeps now and then."""
-    budget, now, sent = Budget(), 1000.0, []
+    budget, now, sent = RateLimit(), 1000.0, []
     for position in range(number):
         now += pauses[position % len(pauses)]
         while seconds := budget.seconds_until_free(per_minute, now):
             now += seconds
-        budget.spend(now)
+        budget.record_request(now)
         sent.append(now)
     return sent
 
@@ -42,7 +42,7 @@ def test_some_of_it_may_go_out_at_once_and_the_rest_evenly() -> None:
     gaps = [round(later - sooner, 3) for sooner, later in itertools.pairwise(sent)]
 
     assert gaps[:16] == [0] * 16
-    assert set(gaps[54:]) == {round(WINDOW / 54, 3)}
+    assert set(gaps[54:]) == {round(WINDOW_SECONDS / 54, 3)}
 
 
 def test_no_budget_is_no_limit() -> None:
@@ -52,20 +52,20 @@ def test_no_budget_is_no_limit() -> None:
 
 
 def test_what_the_service_asks_for_holds_until_its_end() -> None:
-    budget = Budget()
-    budget.hold(1030.0)
-    budget.hold(1010.0)
+    budget = RateLimit()
+    budget.pause_until(1030.0)
+    budget.pause_until(1010.0)
 
-    assert budget.seconds_held(1000.0) == 30
-    assert budget.seconds_held(1030.0) == 0
+    assert budget.seconds_paused(1000.0) == 30
+    assert budget.seconds_paused(1030.0) == 0
 
 
 @pytest.mark.parametrize(("held_until", "scarce"), [(float("-inf"), True), (999.0, False)])
 def test_a_budget_is_not_blamed_for_what_the_service_asked_for(held_until: float, scarce: bool) -> None:
-    budget = Budget()
-    budget.hold(held_until)
+    budget = RateLimit()
+    budget.pause_until(held_until)
     for _ in range(30):
-        budget.spend(1000.0)
+        budget.record_request(1000.0)
 
-    assert budget.is_scarce(60, 1000.0) is scarce
-    assert not budget.is_scarce(0, 1000.0)
+    assert budget.is_limiting(60, 1000.0) is scarce
+    assert not budget.is_limiting(0, 1000.0)

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanBatchTimeout, RespanNotFoundError, RespanTransientError
-from airflow_respan.polling.subscriber import NEVER, Watch
+from airflow_respan.polling.subscriber import NEVER, Subscriber
 from airflow_respan.waiting.policy import BatchWait
 
 ONGOING = Batch(id="batch_1", status="in_progress")
@@ -23,11 +23,11 @@ def watched(wait: BatchWait, *seen: Batch | Exception) -> tuple[list[dict[str, A
 
     async def show() -> tuple[list[dict[str, Any]], Callable[[], object]]:
         plans: list[dict[str, Any]] = []
-        names = ("due", "pause", "is_last", "may_be_served_from")
-        watch = Watch(wait, lambda planned: plans.append({name: getattr(planned, name) for name in names}))
-        watch.plan()
+        names = ("due", "pause", "is_last", "earliest")
+        watch = Subscriber(wait, lambda planned: plans.append({name: getattr(planned, name) for name in names}))
+        watch.plan_check()
         for each in seen:
-            watch.take(each)
+            watch.on_result(each)
         assert watch.due == NEVER
         return plans, watch.over.result
 
@@ -41,16 +41,16 @@ def test_looks_go_on_until_the_batch_has_ended() -> None:
 
     assert over() is ENDED
     assert len(plans) == 4
-    assert all(60 <= plan["pause"] <= 66 for plan in plans)
+    assert all(60 <= plan_check["pause"] <= 66 for plan_check in plans)
 
 
 def test_the_last_look_is_at_the_deadline_and_the_wait_times_out_after_it() -> None:
     plans, over = watched(BatchWait(batch_id="batch_1", timeout=0), ONGOING)
 
     assert isinstance(over(), RespanBatchTimeout)
-    [plan] = plans
-    assert plan["is_last"]
-    assert plan["may_be_served_from"] == plan["due"]
+    [plan_check] = plans
+    assert plan_check["is_last"]
+    assert plan_check["earliest"] == plan_check["due"]
 
 
 def test_what_the_wait_will_not_pass_over_is_raised() -> None:
@@ -65,18 +65,18 @@ def test_each_wait_hears_of_it_in_its_own_context() -> None:
     heard: list[str] = []
 
     class Listening(BatchWait):
-        def saw(self, batch: Batch) -> bool:
+        def on_batch(self, batch: Batch) -> bool:
             heard.append(task.get())
-            return super().saw(batch)
+            return super().on_batch(batch)
 
     async def two_waits() -> None:
-        watches: list[Watch] = []
+        subscribers: list[Subscriber] = []
         for name in ("first", "second"):
             task.set(name)
-            Watch(Listening(batch_id="batch_1"), watches.append).plan()
+            Subscriber(Listening(batch_id="batch_1"), subscribers.append).plan_check()
         task.set("poller")
-        for watch in tuple(watches):
-            watch.take(ONGOING)
+        for watch in tuple(subscribers):
+            watch.on_result(ONGOING)
         assert task.get() == "poller"
 
     asyncio.run(two_waits())

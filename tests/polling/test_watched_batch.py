@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.page import BatchPage, PageItem
-from airflow_respan.polling.watched_batch import Target
+from airflow_respan.polling.watched_batch import WatchedBatch
 
 
 def item(status: str = "in_progress", **fields: Any) -> PageItem:
@@ -14,11 +14,11 @@ def item(status: str = "in_progress", **fields: Any) -> PageItem:
     return BatchPage.from_dict({"data": [data]}).items[0]
 
 
-def target_that_read(first: PageItem) -> Target:
-    target = Target("batch_1", None, None)
+def target_that_read(first: PageItem) -> WatchedBatch:
+    target = WatchedBatch("batch_1", None, None)
     batch = target.read(first)
     assert batch is not None
-    target.listed(batch, now=0.0)
+    target.on_listed(batch, now=0.0)
     return target
 
 
@@ -43,7 +43,7 @@ def test_an_item_that_says_something_new_is_read() -> None:
 
 def test_a_list_that_repeats_itself_does_not_outdo_what_was_retrieved_since() -> None:
     target = target_that_read(item(request_counts=counts(1)))
-    target.retrieved(Batch.from_dict({"id": "batch_1", "status": "finalizing"}), now=1.0)
+    target.on_retrieved(Batch.from_dict({"id": "batch_1", "status": "finalizing"}), now=1.0)
 
     batch = target.read(item(request_counts=counts(1)))
 
@@ -58,7 +58,7 @@ def test_an_end_in_the_list_is_news_each_time_until_a_retrieve_has_seen_it() -> 
         batch = target.read(item("completed"))
         assert batch is not None
         assert batch.is_terminal
-        target.retrieved(Batch.from_dict({"id": "batch_1", "status": "in_progress"}), now=1.0)
+        target.on_retrieved(Batch.from_dict({"id": "batch_1", "status": "in_progress"}), now=1.0)
 
 
 def test_an_item_that_is_no_batch_says_nothing() -> None:

@@ -12,7 +12,7 @@ from airflow_respan.api import endpoints, response
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import LONGEST_RETRY_AFTER, Answer
+from airflow_respan.api.response import MAX_RETRY_AFTER_SECONDS, Response
 from airflow_respan.exceptions import RespanError, RespanTransientError
 from tests.properties import strategies
 from tests.properties.strategies import BATCH_ID, KEY
@@ -32,13 +32,13 @@ NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 def assert_names_the_culprit(error: RespanError, request: Request[Any], status: int) -> None:
     message = str(error)
     assert message.startswith(
-        f"Asked to {request.what}, Respan (https://api.respan.ai, connection 'respan_default') answered "
+        f"Asked to {request.action}, Respan (https://api.respan.ai, connection 'respan_default') answered "
     )
     assert str(status) in message
     assert len(message) < 1500
     assert message.isprintable()
     assert KEY not in message
-    assert not isinstance(error, RespanTransientError) or 0 <= (error.retry_after or 0) <= LONGEST_RETRY_AFTER
+    assert not isinstance(error, RespanTransientError) or 0 <= (error.retry_after or 0) <= MAX_RETRY_AFTER_SECONDS
 
 
 @given(st.sampled_from(CALLS), strategies.http_statuses, strategies.headers, strategies.bodies)
@@ -49,11 +49,11 @@ def assert_names_the_culprit(error: RespanError, request: Request[Any], status: 
 def test_every_answer_is_a_result_or_an_error_that_names_the_culprit(
     request: Request[Any], status: int, headers: dict[str, str], body: bytes
 ) -> None:
-    answer = Answer(status=status, headers=headers, body=body)
+    answer = Response(status=status, headers=headers, body=body)
 
     try:
-        following = response.redirected(request, answer)
-        result = None if following else response.read_answer(request, answer)
+        following = response.redirect_request(request, answer)
+        result = None if following else response.parse_response(request, answer)
     except RespanError as error:
         assert_names_the_culprit(error, request, status)
         return
@@ -70,14 +70,14 @@ def test_every_answer_is_a_result_or_an_error_that_names_the_culprit(
 
 @given(strategies.headers, strategies.bodies)
 def test_the_time_to_wait_is_bounded_in_all_its_forms(headers: dict[str, str], body: bytes) -> None:
-    seconds = response.retry_after(Answer(status=429, headers=headers, body=body), now=NOW)
+    seconds = response.parse_retry_after(Response(status=429, headers=headers, body=body), now=NOW)
 
-    assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS
 
 
 @given(strategies.json_values)
 def test_the_time_to_wait_in_a_body_is_bounded(value: Any) -> None:
     body = strategies.written({"detail": "Rate limit exceeded", "retry_after": value})
-    seconds = response.retry_after(Answer(status=429, headers={}, body=body), now=NOW)
+    seconds = response.parse_retry_after(Response(status=429, headers={}, body=body), now=NOW)
 
-    assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
+    assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS

@@ -15,7 +15,7 @@ from yarl import URL
 from airflow_respan.api import endpoints
 from airflow_respan.api.address import is_loopback
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.multipart import FileBody
+from airflow_respan.api.multipart import MultipartBody
 from airflow_respan.exceptions import RespanConfigurationError
 from tests.properties import strategies
 from tests.properties.strategies import KEY
@@ -98,8 +98,8 @@ def test_ids_and_parameters_stay_what_and_where_they_are(batch_id: str, provider
     assert request.url.isprintable()
     parts = urlsplit(request.url)
     assert (parts.scheme, parts.netloc, parts.fragment) == ("https", "api.respan.ai", "")
-    [*before, segment, after] = parts.path.split("/")
-    assert (before, unquote(segment), after) == (["", "api", "v1", "batches"], batch_id, "")
+    [*before, quote_path_segment, after] = parts.path.split("/")
+    assert (before, unquote(quote_path_segment), after) == (["", "api", "v1", "batches"], batch_id, "")
     header = request.headers.get("X-Data-Respan-Params", "{}")
     assert header.isascii()
     assert header.isprintable()
@@ -117,5 +117,5 @@ def test_no_name_of_a_file_leaves_its_place_in_the_form(provider_id: str, filena
         return
 
     assert request.upload
-    body = b"".join(FileBody(request.upload))
+    body = b"".join(MultipartBody(request.upload))
     assert body.count(b"\r\n--") == body.count(b'Content-Disposition: form-data; name="') == 2 + bool(provider_id)

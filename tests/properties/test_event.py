@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanAPIError, RespanBatchTimeout, RespanError
-from airflow_respan.waiting.event import end_of, event_of
-from airflow_respan.waiting.policy import JITTER, BatchWait
+from airflow_respan.waiting.event import make_event, read_event
+from airflow_respan.waiting.policy import JITTER_RATIO, BatchWait
 from tests.properties import strategies
 
 ERRORS = st.sampled_from([RespanError, RespanAPIError, RespanBatchTimeout])
 events_of_ours = st.one_of(
     strategies.batch_objects().map(lambda batch: {"batch": batch}),
-    st.builds(lambda error, text: event_of(error(text)), ERRORS, strategies.texts),
+    st.builds(lambda error, text: make_event(error(text)), ERRORS, strategies.texts),
 )
 mutations = st.dictionaries(
     st.sampled_from(["batch", "error", "message", "status_code", "version"]),
@@ -30,7 +30,7 @@ others = st.builds(lambda event, mutation: {**event, **mutation}, events_of_ours
 
 @given(st.one_of(others, strategies.anything))
 def test_only_a_whole_end_is_taken_for_one(event: Any) -> None:
-    end = end_of(event)
+    end = read_event(event)
 
     if isinstance(end, Batch):
         assert end.is_terminal
@@ -44,11 +44,11 @@ def test_only_a_whole_end_is_taken_for_one(event: Any) -> None:
 @given(st.one_of(st.builds(lambda error, text: error(text), ERRORS, st.one_of(st.text(), strategies.texts))))
 @example(RespanError("cut \ud83d and \0"))
 def test_what_a_trigger_says_can_be_kept_by_every_database(error: Exception) -> None:
-    event = event_of(error)
+    event = make_event(error)
 
     assert json.dumps(event, ensure_ascii=False).encode()
     assert "\\u0000" not in json.dumps(event)
-    assert type(end_of(event)) is type(error)
+    assert type(read_event(event)) is type(error)
 
 
 @given(st.floats(0, 7 * 24 * 3600), st.floats(1, 7 * 24 * 3600), st.booleans(), st.none() | st.floats(1, 7 * 24 * 3600))
@@ -62,7 +62,9 @@ def test_a_pause_is_bounded_by_the_deadline_and_by_the_interval(
         exponential_backoff=backoff,
         max_wait=max_wait,
     )
-    pause = wait.pause()
+    pause = wait.pause_seconds()
 
     assert math.isfinite(pause)
-    assert 0 <= pause <= min(timeout + 0.001, poke_interval * (1 + JITTER))  # the deadline is kept to a millisecond
+    assert (
+        0 <= pause <= min(timeout + 0.001, poke_interval * (1 + JITTER_RATIO))
+    )  # the deadline is kept to a millisecond

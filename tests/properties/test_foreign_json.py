@@ -10,13 +10,13 @@ from airflow.sdk.serde import deserialize, serialize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.api.batch import LONGEST_WORD, TERMINAL_STATUSES, Batch
+from airflow_respan.api.batch import MAX_ID_LENGTH, TERMINAL_STATUSES, Batch
 from airflow_respan.api.file import RespanFile
-from airflow_respan.api.json_safe import plain
+from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.page import BatchPage
-from airflow_respan.waiting.outcome import describe, judge
+from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
 from airflow_respan.waiting.policy import BatchWait
-from airflow_respan.waiting.progress import progress
+from airflow_respan.waiting.progress import describe_progress
 from airflow_respan.waiting.xcom import batch_xcoms
 from tests.properties import strategies
 
@@ -30,10 +30,10 @@ def assert_fit_for_airflow(value: Any) -> None:
 
 @given(strategies.anything)
 def test_whatever_json_becomes_what_airflow_can_keep(value: Any) -> None:
-    kept = plain(value)
+    kept = sanitize_json(value)
 
     assert_fit_for_airflow(kept)
-    assert plain(kept) == kept
+    assert sanitize_json(kept) == kept
 
 
 @given(st.one_of(strategies.batch_objects(), strategies.anything))
@@ -49,7 +49,7 @@ def test_what_is_read_as_a_batch_survives_every_way_and_what_is_not_names_the_ke
     assert_fit_for_airflow(batch.to_dict())
     assert_fit_for_airflow(batch_xcoms(batch))
     assert Batch.from_dict(json.loads(json.dumps(batch.to_dict()))) == batch
-    assert len(batch.id) <= LONGEST_WORD >= len(batch.status)
+    assert len(batch.id) <= MAX_ID_LENGTH >= len(batch.status)
 
 
 @given(strategies.batch_objects(), st.floats(0, 1), st.sets(st.sampled_from(sorted(TERMINAL_STATUSES)), min_size=1))
@@ -58,12 +58,12 @@ def test_every_batch_is_judged_and_told(data: dict[str, Any], ratio: float, welc
     ongoing = Batch.from_dict({**batch.to_dict(), "status": "in_progress"})
     wait = BatchWait(batch_id=batch.id)
 
-    verdict = judge(batch, success_statuses=sorted(welcome), max_failed_ratio=ratio)
+    verdict = evaluate_batch(batch, success_statuses=sorted(welcome), max_failed_ratio=ratio)
     assert verdict.message.startswith(f"Batch {batch.id} is completed ")
-    assert describe(batch) in verdict.message
-    assert progress(ongoing, now=pendulum.now("UTC")).startswith(f"Batch {batch.id} is in_progress")
-    assert wait.saw(batch)
-    assert not wait.saw(ongoing)
+    assert describe_batch(batch) in verdict.message
+    assert describe_progress(ongoing, now=pendulum.now("UTC")).startswith(f"Batch {batch.id} is in_progress")
+    assert wait.on_batch(batch)
+    assert not wait.on_batch(ongoing)
     assert wait.timeout_message()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from airflow_respan.results.parquet import MOST_ROWS, schema
+from airflow_respan.results.parquet import MAX_GROUP_ROWS, schema
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
 
@@ -67,10 +67,10 @@ def test_the_columns_of_a_batch_without_rows_are_the_same(connected: RespanSandb
 
 
 def test_rows_are_written_in_groups(connected: RespanSandbox, tmp_path: Path) -> None:
-    many = landed(connected, tmp_path / "many", jsonl(*(good(str(number)) for number in range(MOST_ROWS + 1))))
+    many = landed(connected, tmp_path / "many", jsonl(*(good(str(number)) for number in range(MAX_GROUP_ROWS + 1))))
     long = landed(connected, tmp_path / "long", jsonl(*(good(str(number), "x" * 3_000_000) for number in range(3))))
 
-    assert [many.metadata.row_group(group).num_rows for group in range(many.num_row_groups)] == [MOST_ROWS, 1]
+    assert [many.metadata.row_group(group).num_rows for group in range(many.num_row_groups)] == [MAX_GROUP_ROWS, 1]
     assert long.num_row_groups == 3
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from airflow_respan.results.row import RowError, Usage, lines_of, read_row
+from airflow_respan.results.row import RowError, Usage, lines_of, parse_row
 
 
 def row(**fields: Any) -> Any:
-    return read_row({"id": "batch_req_1", "custom_id": "a", **fields})
+    return parse_row({"id": "batch_req_1", "custom_id": "a", **fields})
 
 
 def answered(status: Any = 200, **body: Any) -> Any:

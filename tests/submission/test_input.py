@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from airflow_respan.exceptions import RespanInputError
-from airflow_respan.submission.input import MOST_BYTES, CheckedInput, check_and_copy, lines_of
+from airflow_respan.submission.input import MAX_BYTES, CheckedInput, check_and_copy, lines_of
 from tests.operators.modes import request
 
 ENDPOINT = "/v1/chat/completions"
@@ -127,9 +127,9 @@ def test_two_hundred_megabytes_are_not_too_much_and_one_byte_more_is() -> None:
         def write(self, data: Any) -> int:
             return len(data)
 
-    checked = check_and_copy(large(MOST_BYTES, count=1000), Nowhere(), endpoint=ENDPOINT)
-    assert (checked.count, checked.size) == (1000, MOST_BYTES)
-    assert complaint(large(MOST_BYTES + 1, count=1000)) == (
+    checked = check_and_copy(large(MAX_BYTES, count=1000), Nowhere(), endpoint=ENDPOINT)
+    assert (checked.count, checked.size) == (1000, MAX_BYTES)
+    assert complaint(large(MAX_BYTES + 1, count=1000)) == (
         "line 1000: here the input exceeds 200 MB (209,715,200 bytes); the rest was not looked at"
     )
 
@@ -143,7 +143,7 @@ def test_a_file_without_an_end_of_line_is_not_read_without_an_end() -> None:
 
         def readinto(self, buffer: Any, /) -> int:
             self.size += len(buffer)
-            assert self.size <= MOST_BYTES + 2**20
+            assert self.size <= MAX_BYTES + 2**20
             buffer[:] = b"x" * len(buffer)
             return len(buffer)
 
@@ -183,7 +183,7 @@ print(peak() - before)
 def test_a_full_input_takes_little_memory(connected: Any, tmp_path: Any) -> None:
     path = tmp_path / "in.jsonl"
     with path.open("wb") as file:
-        file.writelines(large(MOST_BYTES))
+        file.writelines(large(MAX_BYTES))
 
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, str(path)], capture_output=True, text=True, check=False, timeout=300

@@ -14,7 +14,7 @@ from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.triggers.batch import RespanBatchTrigger
 
 
-async def event_of(trigger: RespanBatchTrigger) -> Any:
+async def make_event(trigger: RespanBatchTrigger) -> Any:
     [event] = [event.payload async for event in trigger.run()]
     return event
 
@@ -22,7 +22,7 @@ async def event_of(trigger: RespanBatchTrigger) -> Any:
 def test_a_trigger_needs_only_an_id(connected: RespanSandbox) -> None:
     batch_id = connected.add_batch(status="completed")
 
-    event = asyncio.run(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
+    event = asyncio.run(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
 
     assert event["batch"]["status"] == "completed"
 
@@ -38,7 +38,7 @@ def test_a_trigger_survives_being_written_down(connected: RespanSandbox) -> None
 def test_a_missing_connection_is_an_event_not_an_exception(airflow_db: None) -> None:
     trigger = RespanBatchTrigger(batch_id="batch_1", respan_conn_id="respan_missing", poke_interval=0.1)
 
-    event = asyncio.run(event_of(trigger))
+    event = asyncio.run(make_event(trigger))
 
     assert event["error"] == "RespanMissingConnectionError"
     assert event["message"].startswith("Airflow connection 'respan_missing' does not exist.")
@@ -50,13 +50,13 @@ def test_a_connection_that_airflow_cannot_find_for_a_while_does_not_end_a_wait(
     now = pendulum.now("UTC").isoformat()
     trigger = RespanBatchTrigger(
         batch_id=sandbox.add_batch(status="completed"),
-        next_look_at=now,
+        next_check_at=now,
         poke_interval=0.1,
         respan_conn_id="respan_late",
     )
 
     async def find_it_later() -> Any:
-        waiting = asyncio.ensure_future(event_of(trigger))
+        waiting = asyncio.ensure_future(make_event(trigger))
         while not isinstance(trigger.wait.error, RespanMissingConnectionError):
             await asyncio.sleep(0.01)
         connect(conn_id="respan_late", host=sandbox.url, password=sandbox.api_key)
@@ -68,7 +68,7 @@ def test_a_connection_that_airflow_cannot_find_for_a_while_does_not_end_a_wait(
 def test_what_nobody_thought_of_is_an_event_not_an_exception(connected: RespanSandbox) -> None:
     trigger = RespanBatchTrigger(batch_id="batch_1", respan_params={"cannot": {"be sent"}}, poke_interval=0.1)
 
-    event = asyncio.run(event_of(trigger))
+    event = asyncio.run(make_event(trigger))
 
     assert event["error"] == "RespanError"
     assert event["message"] == (
@@ -87,7 +87,7 @@ def test_a_slow_service_does_not_block_the_event_loop(connected: RespanSandbox) 
         await hook.aget_batch(batch_id)
         await hook.aclose()
         connected.inject(Fault.slow(1.0))
-        waiting = asyncio.ensure_future(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
+        waiting = asyncio.ensure_future(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
         longest, last = 0.0, time.monotonic()
         while not waiting.done():
             await asyncio.sleep(0.01)
@@ -103,7 +103,7 @@ def test_a_cancelled_wait_closes_what_it_opened(connected: RespanSandbox, recwar
     batch_id = connected.add_batch()
 
     async def cancel_while_waiting() -> None:
-        waiting = asyncio.ensure_future(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.05)))
+        waiting = asyncio.ensure_future(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.05)))
         while len(connected.requests) < 3:
             await asyncio.sleep(0.01)
         waiting.cancel()
@@ -118,7 +118,7 @@ def test_one_wait_uses_one_connection(connected: RespanSandbox, connect: Callabl
     batch_id = connected.add_batch()
 
     async def look_often() -> None:
-        waiting = asyncio.ensure_future(event_of(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.02)))
+        waiting = asyncio.ensure_future(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.02)))
         while len(connected.requests) < 10:
             await asyncio.sleep(0.01)
         connected.change_batch(batch_id, status="completed")

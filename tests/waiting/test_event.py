@@ -14,13 +14,13 @@ from airflow_respan.exceptions import (
     RespanMissingConnectionError,
     RespanNotFoundError,
 )
-from airflow_respan.waiting.event import end_of, event_of
+from airflow_respan.waiting.event import make_event, read_event
 
 
 def test_a_batch_comes_through_whole() -> None:
     batch = Batch.from_dict({"id": "batch_1", "status": "expired", "request_counts": {"total": 3}, "more": [1]})
 
-    assert end_of(json.loads(json.dumps(event_of(batch)))) == batch
+    assert read_event(json.loads(json.dumps(make_event(batch)))) == batch
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_batch_comes_through_whole() -> None:
     ],
 )
 def test_an_error_comes_through_as_it_was(error: Exception) -> None:
-    end = end_of(json.loads(json.dumps(event_of(error))))
+    end = read_event(json.loads(json.dumps(make_event(error))))
 
     assert type(end) is type(error)
     assert str(end) == str(error)
@@ -44,6 +44,6 @@ def test_an_error_comes_through_as_it_was(error: Exception) -> None:
 
 
 def test_no_word_of_an_error_breaks_the_event() -> None:
-    event = event_of(RespanError("cut \ud83d and \0"))
+    event = make_event(RespanError("cut \ud83d and \0"))
 
     assert event == {"error": "RespanError", "message": "cut ? and ?", "status_code": None}

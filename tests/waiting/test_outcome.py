@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.waiting.outcome import judge
+from airflow_respan.waiting.outcome import evaluate_batch
 
 HALF = {"total": 100, "completed": 50, "failed": 50}
 
@@ -43,9 +43,9 @@ def batch(status: str = "completed", **fields: Any) -> Batch:
     ],
 )
 def test_the_verdict(ended: Batch, options: dict[str, Any], accepted: bool, warned: bool) -> None:
-    verdict = judge(ended, **options)
+    verdict = evaluate_batch(ended, **options)
 
-    assert (verdict.accepted, verdict.worth_a_warning) == (accepted, warned)
+    assert (verdict.accepted, verdict.needs_warning) == (accepted, warned)
 
 
 def test_an_accepted_batch_is_described() -> None:
@@ -56,7 +56,7 @@ def test_an_accepted_batch_is_described() -> None:
         error_file_id="file-err",
     )
 
-    assert judge(ended).message == (
+    assert evaluate_batch(ended).message == (
         "Batch batch_1 is completed after 6 hours 30 seconds (95 of 100 requests completed, 5 failed; "
         "output file file-out, error file file-err)."
     )
@@ -105,6 +105,6 @@ def test_an_accepted_batch_is_described() -> None:
     ],
 )
 def test_a_refused_batch_says_why_and_what_to_do(ended: Batch, options: dict[str, Any], message: str) -> None:
-    verdict = judge(ended, **options)
+    verdict = evaluate_batch(ended, **options)
 
     assert (verdict.accepted, verdict.message) == (False, message)

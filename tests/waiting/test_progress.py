@@ -8,7 +8,7 @@ import pendulum
 import pytest
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.waiting.progress import progress
+from airflow_respan.waiting.progress import describe_progress
 
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 
@@ -47,4 +47,4 @@ NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
     ],
 )
 def test_progress_is_told_in_a_line(fields: dict[str, Any], line: str) -> None:
-    assert progress(Batch.from_dict({"id": "batch_1", **fields}), now=NOW) == line
+    assert describe_progress(Batch.from_dict({"id": "batch_1", **fields}), now=NOW) == line

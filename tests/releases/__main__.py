@@ -1,4 +1,4 @@
-"""``python -m tests.triggers.releases``: keep what a deferred task of this release leaves, before it is published."""
+"""``python -m tests.releases``: record what this release writes for later ones, before it is published."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 
 from airflow_respan.sandbox import RespanSandbox
-from tests.triggers.releases import write
+from tests.releases import write
 
 with RespanSandbox(pace=None) as sandbox:
     connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}

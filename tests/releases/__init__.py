@@ -1,0 +1,108 @@
+"""What each release wrote for later ones to read: a file for each release, never changed after it.
+
+:mod:`airflow_respan.persisted` says where each of these things is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import BaseOperator, TaskDeferred
+
+import airflow_respan
+from airflow_respan.api.batch import Batch
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanAuthenticationError,
+    RespanBatchTimeout,
+    RespanConfigurationError,
+    RespanError,
+    RespanMissingConnectionError,
+    RespanNotFoundError,
+)
+from airflow_respan.sandbox import RespanSandbox
+from airflow_respan.waiting.event import make_event
+from tests.operators import modes
+from tests.operators.landings import add_batch, good, jsonl, land
+from tests.sensors.modes import TaskInstance, make_sensor
+
+FOLDER = Path(__file__).parent
+BATCH_ID = "batch_of_an_earlier_release"
+ENDS: tuple[Batch | Exception, ...] = (
+    Batch(id=BATCH_ID, status="completed", output_file_id="file-out"),
+    Batch(id=BATCH_ID, status="expired", error_file_id="file-err"),
+    RespanAPIError("no", status_code=422),
+    RespanAuthenticationError("no", status_code=401),
+    RespanNotFoundError("no", status_code=404),
+    RespanBatchTimeout("late"),
+    RespanConfigurationError("no API key"),
+    RespanMissingConnectionError("no such connection"),
+    RespanError("broken"),
+)
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """Return what each release wrote, by release."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def present(sandbox: RespanSandbox) -> dict[str, Any]:
+    """Return what this checkout writes; ``respan_default`` has to point at the sandbox."""
+    sandbox.add_batch(id=BATCH_ID)
+    sensor = make_sensor(
+        "deferrable",
+        batch_id=BATCH_ID,
+        respan_params={"customer_identifier": "user123"},
+        provider_id="openai",
+        cancel_on_kill=True,
+        exponential_backoff=True,
+        max_wait=0.5,
+    )
+    return {
+        "sensor": deferral(sensor, {"ti": TaskInstance()}),
+        "events": [make_event(end) for end in ENDS],
+        "create": creation(sandbox),
+        "landing": landing(sandbox),
+    }
+
+
+def deferral(task: BaseOperator, context: Any) -> dict[str, Any]:
+    """Run a task until it defers, and return what Airflow keeps of it meanwhile."""
+    with pytest.raises(TaskDeferred) as raised:
+        task.execute(context)
+    class_path, kwargs = raised.value.trigger.serialize()
+    return {
+        "trigger": {"class_path": class_path, "kwargs": kwargs},
+        "next_method": raised.value.method_name,
+        "next_kwargs": raised.value.kwargs,
+    }
+
+
+def creation(sandbox: RespanSandbox) -> dict[str, Any]:
+    """Create a batch of two requests, and return what the next attempt can find of that."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = modes.Store(Path(folder) / "store.json")
+        deferred = deferral(modes.create("deferrable"), modes.context_of(modes.TaskInstance(), store=store))
+        note = json.loads(store.path.read_text())
+    batch = sandbox.service.batches.page(limit=1, after=None)["data"][0]
+    return {**deferred, "note": note, "batch": {name: batch[name] for name in ("id", "metadata", "input_file_id")}}
+
+
+def landing(sandbox: RespanSandbox) -> dict[str, Any]:
+    """Land a batch, and return what is in the folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        batch_id = add_batch(sandbox, jsonl(good("r-1")), id=f"{BATCH_ID}_landed")
+        land(folder, batch_id=batch_id)
+        manifest = (Path(folder) / "manifest.json").read_text().replace(folder, "{folder}")
+        return {"manifest": json.loads(manifest), "output": (Path(folder) / "output.jsonl").read_text()}
+
+
+def write(sandbox: RespanSandbox) -> Path:
+    """Record what the release in this checkout writes."""
+    path = FOLDER / f"{airflow_respan.__version__}.json"
+    path.write_text(json.dumps(present(sandbox), indent=1) + "\n")
+    return path

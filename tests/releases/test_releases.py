@@ -1,0 +1,164 @@
+"""What one release wrote is read by another: the record of every release is replayed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import airflow_respan
+from airflow_respan.exceptions import RespanBatchFailed
+from airflow_respan.sandbox import RespanSandbox
+from airflow_respan.triggers.batch import RespanBatchTrigger
+from tests.operators import modes
+from tests.operators.landings import land
+from tests.releases import BATCH_ID, present, recorded
+from tests.sensors.modes import TaskInstance, first_event, make_sensor
+
+each_release = pytest.mark.parametrize("kept", [pytest.param(kept, id=release) for release, kept in recorded().items()])
+TO_DO = "record what it writes: python -m tests.releases"
+MOMENTS = {"started_at", "next_check_at", "sent_at", "created_at"}
+
+
+def trigger_of(deferral: dict[str, Any], **more: Any) -> RespanBatchTrigger:
+    assert deferral["trigger"]["class_path"] == "airflow_respan.triggers.batch.RespanBatchTrigger"
+    return RespanBatchTrigger(**deferral["trigger"]["kwargs"], **more)
+
+
+def resume(kept: dict[str, Any], event: Any, **more: Any) -> tuple[Any, TaskInstance]:
+    ti, sensor = TaskInstance(), make_sensor("deferrable", batch_id=BATCH_ID)
+    kwargs = {**kept["sensor"]["next_kwargs"], **more, "event": event}
+    return sensor.resume_execution(kept["sensor"]["next_method"], kwargs, {"ti": ti}), ti
+
+
+def shape(value: Any, name: str = "") -> Any:
+    """Return what is the same in each record of a release: all but moments and the ids of the sandbox."""
+    if name in MOMENTS:
+        return type(value).__name__
+    if name.endswith("_id") and str(value).startswith(("batch_0", "file-0")):
+        return value[:-4]
+    if isinstance(value, dict):
+        return {key: shape(item, key) for key, item in value.items()}
+    return [shape(item) for item in value] if isinstance(value, list) else value
+
+
+def test_what_this_release_writes_is_recorded(connected: RespanSandbox) -> None:
+    kept = recorded().get(airflow_respan.__version__)
+
+    assert kept is not None, f"Release {airflow_respan.__version__} has no record; {TO_DO}"
+    assert shape(kept) == shape(present(connected)), f"If {airflow_respan.__version__} is not published yet, {TO_DO}"
+
+
+@each_release
+def test_a_task_that_a_release_deferred_ends_well_after_an_upgrade(
+    connected: RespanSandbox,
+    kept: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connected.add_batch(id=BATCH_ID, status="completed", output_file_id="file-out", request_counts=None)
+
+    event = asyncio.run(first_event(trigger_of(kept["sensor"])))
+    value, ti = resume(kept, event)
+
+    assert value["id"] == BATCH_ID
+    assert ti.xcoms == {"batch_id": BATCH_ID, "status": "completed", "output_file_id": "file-out"}
+    [request] = connected.requests
+    assert request.params == {"customer_identifier": "user123"}
+    assert request.query == {"provider_id": "openai"}
+    assert "does not know" not in capsys.readouterr().out + caplog.text
+
+
+@each_release
+def test_the_trigger_of_a_release_goes_on_with_every_option_that_it_was_given(kept: dict[str, Any]) -> None:
+    before = kept["sensor"]["trigger"]["kwargs"]
+
+    after = trigger_of(kept["sensor"]).serialize()[1]
+
+    assert sorted(map(json.dumps, after.values())) == sorted(map(json.dumps, before.values()))
+
+
+@each_release
+def test_an_event_of_a_release_is_understood(connected: RespanSandbox, kept: dict[str, Any]) -> None:
+    completed, expired, *errors = kept["events"]
+
+    assert resume(kept, completed)[0]["output_file_id"] == "file-out"
+    with pytest.raises(RespanBatchFailed):
+        resume(kept, expired)
+    for event in errors:
+        with pytest.raises(Exception, match=event["message"]) as raised:
+            resume(kept, event)
+        assert type(raised.value).__name__ == event["error"]
+    assert connected.requests == []
+
+
+@each_release
+def test_a_task_that_a_later_release_deferred_ends_well_after_a_downgrade(
+    connected: RespanSandbox,
+    kept: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    connected.add_batch(id=BATCH_ID, status="completed", output_file_id="file-out")
+
+    event = asyncio.run(first_event(trigger_of(kept["sensor"], priority="high", budget={"per_minute": 60})))
+    value, _ti = resume(kept, event, seen_by="a later release")
+
+    assert value["status"] == "completed"
+    warning = (
+        f"Passing over arguments that this release ({airflow_respan.__version__}) does not know: budget, priority."
+    )
+    assert warning in capsys.readouterr().out + caplog.text  # Airflow 3 logs by structlog, 2 by logging
+
+
+@each_release
+def test_a_create_that_a_release_deferred_ends_well_after_an_upgrade(
+    connected: RespanSandbox, kept: dict[str, Any]
+) -> None:
+    created = kept["create"]
+    connected.add_batch(id=created["batch"]["id"], status="completed", output_file_id="file-out")
+
+    event = asyncio.run(first_event(trigger_of(created)))
+    context = modes.context_of(modes.TaskInstance())
+    kwargs = {**created["next_kwargs"], "event": event}
+    value = modes.create("deferrable").resume_execution(created["next_method"], kwargs, context)
+
+    assert value == created["batch"]["id"]
+
+
+@each_release
+@pytest.mark.parametrize("where", ["note", "metadata"])
+def test_a_retry_finds_the_batch_that_a_release_created(
+    connected: RespanSandbox, kept: dict[str, Any], tmp_path: Path, where: str
+) -> None:
+    batch, store = kept["create"]["batch"], None
+    if where == "note":
+        store = modes.Store(tmp_path / "store.json")
+        store.path.write_text(json.dumps(kept["create"]["note"]))
+        batch = {**batch, "metadata": None}
+    connected.add_batch(**batch, status="in_progress")
+
+    outcome = modes.attempt(lambda: modes.create("plain"), modes.TaskInstance(try_number=2), store=store)
+
+    assert outcome.error is None
+    assert outcome.value == batch["id"]
+    assert [request.method for request in connected.requests if request.method == "POST"] == []
+
+
+@each_release
+def test_results_that_a_release_landed_are_not_landed_again(
+    connected: RespanSandbox, kept: dict[str, Any], tmp_path: Path
+) -> None:
+    manifest = json.loads(json.dumps(kept["landing"]["manifest"]).replace("{folder}", str(tmp_path)))
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "output.jsonl").write_text(kept["landing"]["output"])
+    # The output file itself was deleted at the service after the landing.
+    output_file_id = manifest["landing"]["output_file_id"]
+    connected.add_batch(id=manifest["batch_id"], status="completed", output_file_id=output_file_id)
+
+    xcoms = land(tmp_path, batch_id=manifest["batch_id"])
+
+    assert xcoms["return_value"] == manifest
