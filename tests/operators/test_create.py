@@ -16,6 +16,7 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_respan.api.tracking import TRACKING_PARAMETERS
 from airflow_respan.exceptions import (
     RespanBatchFailed,
     RespanError,
@@ -71,7 +72,10 @@ def ending_next(sandbox: RespanSandbox, **fields: Any) -> None:
 def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, mode: str) -> None:
     ending_next(connected)
 
-    outcome = attempt(lambda: create(mode, metadata={"team": "data"}, customer_identifier="me", provider_id="openai"))
+    tracking = {name: f"{name} of mine" for name in TRACKING_PARAMETERS}
+    assert set(tracking) <= set(RespanCreateBatchOperator.template_fields)
+
+    outcome = attempt(lambda: create(mode, metadata={"team": "data"}, provider_id="openai", **tracking))
 
     [batch] = batches(connected)
     assert outcome.error is None
@@ -85,7 +89,7 @@ def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, 
         "endpoint": "/v1/chat/completions",
         "completion_window": "24h",
         "provider_id": "openai",
-        "customer_identifier": "me",
+        **tracking,
         "metadata": {"team": "data", "airflow_task": '["dag","create","manual__2026-01-01",-1]'},
     }
     assert [seen.path for seen in connected.requests if seen.method == "GET" and seen.path == BATCHES] == []

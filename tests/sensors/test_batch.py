@@ -275,7 +275,7 @@ def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: Respa
         sensor.execute({"ti": ti})
 
     _class_path, kwargs = deferred.value.trigger.serialize()
-    next_look = (pendulum.parse(kwargs.pop("next_look_at")) - pendulum.now("UTC")).total_seconds()
+    next_look = (pendulum.parse(kwargs.pop("next_check_at")) - pendulum.now("UTC")).total_seconds()
     assert 0 < next_look <= 0.22
     assert kwargs == {
         "respan_conn_id": "respan_default",
@@ -290,7 +290,7 @@ def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: Respa
         "max_wait": 5.0,
         "not_found_grace": 60,
         "silent_fail": False,
-        "told": ["in_progress", {"total": 0, "completed": 0, "failed": 0}],
+        "last_logged": ["in_progress", {"total": 0, "completed": 0, "failed": 0}],
     }
     assert timedelta(minutes=49) < deferred.value.timeout - DEFERRAL_MARGIN <= timedelta(minutes=50)
 
@@ -325,7 +325,7 @@ def test_an_event_that_cannot_be_trusted_defers_a_running_batch_again(connected:
     started_at = pendulum.now("UTC").subtract(seconds=30).isoformat()
 
     with pytest.raises(TaskDeferred) as deferred:
-        sensor.resume_execution("execute_complete", {"event": None, "begun_at": started_at}, {"ti": TaskInstance()})
+        sensor.resume_execution("execute_complete", {"event": None, "started_at": started_at}, {"ti": TaskInstance()})
 
     assert deferred.value.trigger.serialize()[1]["started_at"] == started_at
 
