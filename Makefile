@@ -1,11 +1,12 @@
-# Everything happens in .venv, .airflow, .matrix, .benchmark and .hypothesis inside the checkout; `make clean` removes them.
+# Everything happens in .venv, .airflow, .matrix, .benchmark, .hypothesis and docs/_build inside the checkout;
+# `make clean` removes them.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
-  benchmark-triggerer clean
+  benchmark-triggerer docs clean
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python -m dev.demo
@@ -54,8 +55,12 @@ benchmark: .benchmark/ready ## thousands of waits, ours and other providers'; le
 benchmark-triggerer: $(VENV)/deployment ## many deferred tasks in a real triggerer
 	$(BIN)/python -m dev.benchmark.triggerer $(BENCHMARK)
 
+docs: $(VENV)/docs ## build the documentation into docs/_build; warnings and broken links are errors
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build
+	@echo "The documentation is in docs/_build/index.html"
+
 clean:
-	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis
+	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis docs/_build
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -83,6 +88,10 @@ $(VENV)/build: $(VENV)/tests
 
 $(VENV)/deployment: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group deployment
+	@touch $@
+
+$(VENV)/docs: $(VENV)/package
+	$(BIN)/python -m pip install --quiet --group docs
 	@touch $@
 
 $(VENV)/form: $(VENV)/tests

@@ -1,0 +1,98 @@
+"""How Sphinx builds the documentation: ``make docs``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+# Airflow writes a configuration file when it is imported, and logs where from it read it.
+os.environ["AIRFLOW_HOME"] = str(Path(__file__).parent / "_build" / "airflow")
+os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
+
+import airflow_respan  # noqa: E402 (after that)
+
+project = "airflow-provider-respan"
+author = "the authors of airflow-provider-respan"
+copyright = author  # noqa: A001 (Sphinx reads it by this name)
+version = release = airflow_respan.__version__
+html_title = f"{project} {release}"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_copy_source = False
+pygments_dark_style = "monokai"
+
+# The pages are also read in a repository browser, so they use plain Markdown; links with an anchor are checked.
+myst_heading_anchors = 3
+
+# The arguments stand in the class's docstring, and types beside them.
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+maximum_signature_line_length = 60
+
+# Where the data classes live that the hook returns: `airflow_respan.api`, or the package itself in the flat layout.
+MODELS = "airflow_respan.api" if importlib.util.find_spec("airflow_respan.api") else "airflow_respan"
+autodoc_type_aliases = {
+    "Batch": f"{MODELS}.batch.Batch",
+    "BatchPage": f"{MODELS}.page.BatchPage",
+    "RespanFile": f"{MODELS}.file.RespanFile",
+}
+
+nitpick_ignore_regex = [
+    # Python, Airflow, aiohttp and pendulum: the build has no network, hence no inventories of other projects.
+    (r"py:.*", r"(?!airflow_respan\b).*"),
+    # Internal modules have no page; docstrings name them for readers of the code. What has a page is checked.
+    (
+        r"py:.*",
+        r"airflow_respan\.(?!(hooks\.respan|(sensors|triggers|operators)\.batch|exceptions|get_provider_info"
+        r"|sandbox|(api\.)?(batch|page|file))\.[A-Z]\w*(\.\w+)?$).*",
+    ),
+    # An item of a page is for the poller; `batches` gives the same to everybody else.
+    (r"py:.*", r"airflow_respan\.(api\.)?page\.PageItem"),
+]
+
+
+ROOT = Path(__file__).parent.parent
+DOCS = Path(__file__).parent
+
+# Pages whose text lives elsewhere in the repository. Their files in docs/ only lead there, for readers who see no build.
+ELSEWHERE = {
+    "benchmark-results": ROOT / "dev/benchmark/results.md",
+    "changelog": ROOT / "CHANGELOG.md",
+    "contributing": ROOT / "CONTRIBUTING.md",
+    "security": ROOT / "SECURITY.md",
+}
+PAGES = {path: page for page, path in ELSEWHERE.items()}
+
+
+def prepare(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Fill in what Markdown cannot say by itself: the text of pages from elsewhere, and the home of the data classes."""
+    text, folder = source[0], (DOCS / page).parent
+    if page in ELSEWHERE:
+        text, folder = ELSEWHERE[page].read_text(encoding="utf-8"), ELSEWHERE[page].parent
+
+    def from_here(link: re.Match[str]) -> str:
+        target, hash_, anchor = link["target"].partition("#")
+        path = (folder / target).resolve()
+        path = DOCS / f"{PAGES[path]}.md" if path in PAGES else path
+        return f"]({os.path.relpath(path, (DOCS / page).parent)}{hash_}{anchor})"
+
+    source[0] = re.sub(r"\]\((?P<target>(?!https?:|#)[^)\s]+)\)", from_here, text).replace("|models|", MODELS)
+
+
+def mend_plural(_app: Sphinx, _kind: str, _name: str, _what: object, _options: object, lines: list[str]) -> None:
+    """Mend a literal with a letter right behind it, which reST cannot read."""
+    lines[:] = [line.replace("``custom_id``s", "``custom_id`` values") for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    """Register what this file adds to Sphinx."""
+    app.connect("source-read", prepare)
+    app.connect("autodoc-process-docstring", mend_plural)
