@@ -5,8 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
+.PHONY: help demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
   benchmark-triggerer docs clean
+
+help: ## list all targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python -m dev.demo
@@ -59,7 +62,7 @@ docs: $(VENV)/docs ## build the documentation into docs/_build; warnings and bro
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build
 	@echo "The documentation is in docs/_build/index.html"
 
-clean:
+clean: ## remove everything that the targets above have made
 	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis docs/_build
 
 $(VENV)/pip:

@@ -1,4 +1,5 @@
 """How Sphinx builds the documentation: ``make docs``."""
+# ruff: noqa: INP001 (Sphinx runs this file; it is no package)
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from sphinx.application import Sphinx
 os.environ["AIRFLOW_HOME"] = str(Path(__file__).parent / "_build" / "airflow")
 os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
 
-import airflow_respan  # noqa: E402 (after that)
+import airflow_respan
 
 project = "airflow-provider-respan"
 author = "the authors of airflow-provider-respan"
@@ -45,24 +46,22 @@ autodoc_type_aliases = {
     "RespanFile": f"{MODELS}.file.RespanFile",
 }
 
+DOCUMENTED = (
+    r"hooks\.respan|(sensors|triggers|operators)\.batch|exceptions|get_provider_info|sandbox|(api\.)?(batch|page|file)"
+)
 nitpick_ignore_regex = [
     # Python, Airflow, aiohttp and pendulum: the build has no network, hence no inventories of other projects.
     (r"py:.*", r"(?!airflow_respan\b).*"),
     # Internal modules have no page; docstrings name them for readers of the code. What has a page is checked.
-    (
-        r"py:.*",
-        r"airflow_respan\.(?!(hooks\.respan|(sensors|triggers|operators)\.batch|exceptions|get_provider_info"
-        r"|sandbox|(api\.)?(batch|page|file))\.[A-Z]\w*(\.\w+)?$).*",
-    ),
+    (r"py:.*", rf"airflow_respan\.(?!({DOCUMENTED})\.[A-Z]\w*(\.\w+)?$).*"),
     # An item of a page is for the poller; `batches` gives the same to everybody else.
     (r"py:.*", r"airflow_respan\.(api\.)?page\.PageItem"),
 ]
 
-
 ROOT = Path(__file__).parent.parent
 DOCS = Path(__file__).parent
 
-# Pages whose text lives elsewhere in the repository. Their files in docs/ only lead there, for readers who see no build.
+# Pages whose text lives elsewhere in the repository. Their files in docs/ lead there, for readers without a build.
 ELSEWHERE = {
     "benchmark-results": ROOT / "dev/benchmark/results.md",
     "changelog": ROOT / "CHANGELOG.md",
@@ -73,7 +72,7 @@ PAGES = {path: page for page, path in ELSEWHERE.items()}
 
 
 def prepare(_app: Sphinx, page: str, source: list[str]) -> None:
-    """Fill in what Markdown cannot say by itself: the text of pages from elsewhere, and the home of the data classes."""
+    """Fill in the text of pages from elsewhere, and the home of the data classes, which Markdown cannot compute."""
     text, folder = source[0], (DOCS / page).parent
     if page in ELSEWHERE:
         text, folder = ELSEWHERE[page].read_text(encoding="utf-8"), ELSEWHERE[page].parent

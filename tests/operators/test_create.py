@@ -26,7 +26,6 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.operators.batch import RespanCreateBatchOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
-from tests.conftest import CHECKOUT
 from tests.operators.conftest import PAGE
 from tests.operators.holding import Hold, holding_proxy
 from tests.operators.modes import ENDED, MODES, Outcome, Store, TaskInstance, attempt, context_of, create, request
@@ -623,16 +622,6 @@ def test_no_body_of_a_request_is_logged(connected: RespanSandbox, caplog: pytest
     bad = attempt(lambda: create("plain", requests=[request(1, body=secret, method="PUT"), [secret]]))
 
     assert "of-a-customer" not in f"{caplog.text} {good} {bad}"
-
-
-def test_the_readmes_dag_is_one() -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    [code] = re.findall(r"^## RespanCreateBatchOperator\n\n```python\n(.*?)```", readme, re.DOTALL | re.MULTILINE)
-    namespace: dict[str, Any] = {"__name__": "pasted"}
-
-    exec(compile(f"{code.rstrip().removesuffix('ask_daily()')}made = ask_daily()", "README.md", "exec"), namespace)
-
-    assert namespace["made"].task_ids == ["create"]
 
 
 @contextmanager
