@@ -59,7 +59,8 @@ benchmark-triggerer: $(VENV)/deployment ## many deferred tasks in a real trigger
 	$(BIN)/python -m dev.benchmark.triggerer $(BENCHMARK)
 
 docs: $(VENV)/docs ## build the documentation into docs/_build; warnings and broken links are errors
-	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs docs/_build
+	$(BIN)/python -m sphinx --builder html --fresh-env --write-all --fail-on-warning --keep-going --nitpicky --quiet \
+	  docs docs/_build
 	@echo "The documentation is in docs/_build/index.html"
 
 clean: ## remove everything that the targets above have made

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
-# Airflow writes a configuration file when it is imported, and logs where from it read it.
+# Airflow writes a configuration file when it is imported, and logs where it is.
 os.environ["AIRFLOW_HOME"] = str(Path(__file__).parent / "_build" / "airflow")
-os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
+logging.getLogger("airflow").setLevel(logging.WARNING)
 
 import airflow_respan
 
@@ -33,7 +34,7 @@ myst_heading_anchors = 3
 
 # The arguments stand in the class's docstring, and types beside them.
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 60
