@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 os.environ["AIRFLOW_HOME"] = str(Path(__file__).parent / "_build" / "airflow")
 logging.getLogger("airflow").setLevel(logging.WARNING)
 
-import airflow_respan
+import airflow_respan  # noqa: E402 (after these settings)
 
 project = "airflow-provider-respan"
 author = "the authors of airflow-provider-respan"

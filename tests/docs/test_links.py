@@ -40,6 +40,13 @@ def test_no_link_to_an_own_file_is_absolute(page: Path) -> None:
         assert not re.search(r"^https?://.*/(blob|tree|raw)/", link["target"]), link[0]
 
 
+@pytest.mark.parametrize("page", ON_PAGES)
+def test_files_that_are_named_exist(page: Path) -> None:
+    for path in re.findall(r"`((?:tests|dev|docs|example_dags)/[\w./-]+)`", prose(page)):
+        if path != "docs/_build":
+            assert (CHECKOUT / path).exists(), path
+
+
 def test_every_page_begins_with_whom_it_is_for() -> None:
     for page in PAGES:
         if page.name in ("README.md", "CHANGELOG.md"):
