@@ -31,7 +31,8 @@ class ConnectionField(NamedTuple):
 
     :param name: its key in the extra
     :param label: its name in the form
-    :param help: one or two sentences for the form and the documentation
+    :param help: one or two sentences for the form
+    :param details: the same for ``docs/connection.md``, in Markdown
     :param kind: what it holds
     :param default: its value if it is left out
     :param example: a value that is not the default, for documentation and tests
@@ -42,6 +43,7 @@ class ConnectionField(NamedTuple):
     name: str
     label: str
     help: str
+    details: str
     kind: Kind
     default: Any
     example: Any
@@ -54,6 +56,7 @@ CONNECTION_FIELDS = (
         "provider_id",
         "Provider",
         "Route batches to this provider, such as openai or parasail. Empty: Respan decides.",
+        "`openai`, `parasail`, ...; sent only if it is set here or in the call",
         Kind.TEXT,
         default=None,
         example="openai",
@@ -62,6 +65,8 @@ CONNECTION_FIELDS = (
         "respan_params",
         "Tracking parameters",
         'JSON object sent with every batch call, such as {"customer_identifier": "user123"}.',
+        'JSON object for the header `X-Data-Respan-Params`, such as `{"customer_identifier": "user123"}`; those '
+        "of a call are added to it",
         Kind.OBJECT,
         default={},
         example={"customer_identifier": "user123", "tags": ["a", {"b": None}]},
@@ -71,6 +76,7 @@ CONNECTION_FIELDS = (
         "respan_params_encoding",
         "Encoding of tracking parameters",
         f"How the header {PARAMS_HEADER} is written: json (default) or base64.",
+        "`json` (default) or `base64`",
         Kind.CHOICE,
         default="json",
         example="base64",
@@ -80,6 +86,8 @@ CONNECTION_FIELDS = (
         "timeout",
         "Time-out (seconds)",
         "A call without a whole answer is given up after this. Default: 30.",
+        "seconds; a call is given up if its whole response has not arrived by then, a download if its next piece "
+        "has not. Default 30",
         Kind.SECONDS,
         default=30.0,
         example=20.0,
@@ -88,6 +96,8 @@ CONNECTION_FIELDS = (
         "requests_per_minute",
         "Requests a minute",
         "What the deferred waits of one triggerer share, at most. Default: 60, the service's limit; 0: no limit.",
+        "the [rate limit](scale.md#the-rate-limit) that all deferred waits of one triggerer share. Default 60, "
+        "Respan's limit for an organisation; `0` means no limit",
         Kind.COUNT,
         default=60,
         example=30,
@@ -96,6 +106,8 @@ CONNECTION_FIELDS = (
         "verify",
         "Check certificate",
         "true (default), false, or the path of a CA bundle on workers and triggerers.",
+        "`true` (default), `false`, or the path of a CA bundle; without a path `REQUESTS_CA_BUNDLE` is used if it"
+        " is set",
         Kind.FLAG_OR_PATH,
         default=True,
         example=False,
@@ -104,6 +116,8 @@ CONNECTION_FIELDS = (
         "proxies",
         "Proxies",
         'JSON object such as {"https": "http://proxy:3128"}. Empty: the environment decides.',
+        'JSON object, such as `{"https": "http://proxy:3128"}`; by default the environment decides '
+        "(`HTTPS_PROXY`, `NO_PROXY`)",
         Kind.PROXIES,
         default={},
         example={"https": "http://proxy:3128"},
@@ -112,6 +126,7 @@ CONNECTION_FIELDS = (
         "headers",
         "Further headers",
         'JSON object of HTTP headers for every call, such as {"X-Team": "data"}.',
+        "JSON object of HTTP headers for every call",
         Kind.HEADERS,
         default={},
         example={"X-Team": "data"},
@@ -120,6 +135,7 @@ CONNECTION_FIELDS = (
         "allow_http",
         "Allow plain http",
         "Send the API key unencrypted to a host that is not this machine.",
+        "`true` allows sending the key unencrypted to another machine",
         Kind.FLAG,
         default=False,
         example=True,

@@ -29,7 +29,7 @@ class RespanBatchResultsOperator(BaseOperator):
     :param output_file_id: the file of answers; may be empty where the batch has none (templated)
     :param error_file_id: the file of errors; may be empty where the batch has none (templated)
     :param path: the folder, as ``ObjectStoragePath`` has it: ``s3://my_conn@bucket/results/{{ run_id }}`` (templated)
-    :param input_path: URI of the JSONL that the batch was made of, to compare ``custom_id``s with (templated)
+    :param input_path: URI of the JSONL that the batch was made of, to compare ``custom_id`` values with (templated)
     :param input_file_id: the same, as a file of the service's (templated)
     :param on_missing: if there are requests without a row: ``fail``, ``warn``, or ``by_status``, which warns only
         if the batch did not complete, and has a row for each request that it counts as completed
