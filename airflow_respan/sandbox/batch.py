@@ -10,7 +10,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_respan.api.batch import TERMINAL_STATUSES
 from airflow_respan.sandbox.files import SandboxFile
 from airflow_respan.sandbox.work import Outcome
 
@@ -22,6 +21,9 @@ STAGES = {
     "failed": ["failed"],
 }
 """The statuses after ``validating``, by the one in which they end."""
+
+TERMINAL_STATUSES = frozenset(STAGES)
+"""The statuses that end a batch: the sandbox's own list, so that an error in the client's list is seen."""
 
 FAILED_ON_REQUEST = {"code": "sandbox", "line": 1, "message": "Failed on request.", "param": None}
 

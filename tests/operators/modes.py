@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_respan.operators.batch import RespanCancelBatchOperator, RespanCreateBatchOperator
 from tests.sensors.modes import first_event, through_the_database
+from tests.task_instance import TaskInstance
 
 MODES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -39,26 +40,6 @@ class Store:
         part = self.path.with_suffix(".part")
         part.write_text(json.dumps({key: value}))
         part.replace(self.path)
-
-
-@dataclass
-class TaskInstance:
-    """What the operator needs of Airflow's."""
-
-    try_number: int = 1
-    max_tries: int = 0
-    dag_id: str = "dag"
-    task_id: str = "create"
-    run_id: str = "manual__2026-01-01"
-    map_index: int = -1
-    start_date: pendulum.DateTime = field(default_factory=lambda: pendulum.now("UTC"))
-    xcoms: dict[str, Any] = field(default_factory=dict)
-    pushed: Callable[[str], None] = lambda key: None
-
-    def xcom_push(self, *, key: str, value: Any) -> None:
-        assert value is not None  # Airflow 3.0 refuses it
-        self.xcoms[key] = json.loads(json.dumps(value))
-        self.pushed(key)
 
 
 @dataclass

@@ -15,7 +15,8 @@ import pytest
 
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.holding import Hold, holding_proxy
-from tests.operators.modes import ENDED, MODES, Store, TaskInstance, attempt, create
+from tests.operators.modes import ENDED, MODES, Store, attempt, create
+from tests.task_instance import TaskInstance
 
 FILES, BATCHES = "/api/files/", "/api/v1/batches/"
 STEPS = {
