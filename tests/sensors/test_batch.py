@@ -276,7 +276,7 @@ def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: Respa
         sensor.execute({"ti": ti})
 
     _class_path, kwargs = deferred.value.trigger.serialize()
-    next_look = (pendulum.parse(kwargs.pop("next_look_at")) - pendulum.now("UTC")).total_seconds()
+    next_look = (pendulum.parse(kwargs.pop("next_check_at")) - pendulum.now("UTC")).total_seconds()
     assert 0 < next_look <= 0.22
     assert kwargs == {
         "respan_conn_id": "respan_default",
