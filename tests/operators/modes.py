@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,22 +94,3 @@ def attempt(
         except Exception as error:  # noqa: BLE001 (an outcome like any other)
             outcome.error = error
         return outcome
-
-
-def main() -> None:
-    """Run an attempt that stops for good where it is told to, and says so on its standard output."""
-    told = json.loads(os.environ["ATTEMPT"])
-
-    def stop(key: str) -> None:
-        if key == told["stop_at_xcom"]:
-            sys.stdout.write("stopped\n")
-            sys.stdout.flush()
-            asyncio.run(asyncio.sleep(3600))
-
-    store = Store(Path(told["store"])) if told["store"] else None
-    outcome = attempt(lambda: create(told["mode"]), TaskInstance(pushed=stop), store=store)
-    raise SystemExit(str(outcome.error) if outcome.error else 0)
-
-
-if __name__ == "__main__":
-    main()
