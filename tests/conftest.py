@@ -1,16 +1,20 @@
-"""A real Airflow home for the whole run, and a local Respan with a connection to it for each test."""
+"""An Airflow home for each test process, and a local Respan with a connection to it for each test."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, closing
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +57,7 @@ settings.load_profile("suite")
 CHECKOUT = Path(__file__).parent.parent
 FIXTURES = Path(__file__).parent / "fixtures"
 PAGE = 4096
+MAX_DAG_RUN_SECONDS = 300.0
 
 
 @pytest.fixture
@@ -125,23 +130,38 @@ def get_batch_once(request: pytest.FixtureRequest) -> Callable[[RespanConnection
 
 
 @pytest.fixture(scope="session")
-def airflow_db() -> None:
-    """A migrated metadata database."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+def airflow_db(request: pytest.FixtureRequest) -> None:
+    """A migrated metadata database: a copy of one that is kept in pytest's cache, as a migration takes 10 seconds."""
+    versions = f"{version('apache-airflow-core')}-python-{platform.python_version()}"
+    kept = request.config.cache.mkdir("airflow-db") / f"{versions}.db"
+    database = Path(HOME.name) / "airflow.db"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the processes of one run migrate once
+        if not kept.exists():
+            subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+            part = kept.with_suffix(".part")
+            shutil.copyfile(database, part)
+            part.replace(kept)
+    shutil.copyfile(kept, database)
 
 
 @pytest.fixture(scope="session")
 def run_dag_file(airflow_db: None) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a DAG file as a program, in a process of its own."""
+    """Run a DAG file as a program, in a process of its own; one that hangs fails with its log."""
 
     def run(path: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(path), *arguments],
-            env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(path.parent), **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                [sys.executable, str(path), *arguments],
+                env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(path.parent), **environment},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=MAX_DAG_RUN_SECONDS,
+            )
+        except subprocess.TimeoutExpired as hung:
+            log = b"".join(filter(None, (hung.stdout, hung.stderr))).decode(errors="replace")
+            pytest.fail(f"{path.name} did not end within {MAX_DAG_RUN_SECONDS:.0f} s; its log ends:\n{log[-5000:]}")
 
     return run
 

@@ -23,6 +23,7 @@ STAGES = {
 """The statuses after ``validating``, by the one in which they end."""
 
 TERMINAL_STATUSES = frozenset(STAGES)
+"""The statuses that end a batch: the sandbox's own list, so that an error in the client's list is seen."""
 
 FAILED_ON_REQUEST = {"code": "sandbox", "line": 1, "message": "Failed on request.", "param": None}
 

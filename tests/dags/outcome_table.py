@@ -35,7 +35,7 @@ def note_error(context):
 def sensor_for(case):
     fixed = {
         "task_id": case["task_id"],
-        "poke_interval": 0.5,
+        "poke_interval": 0.1,
         "retries": 1,
         "retry_delay": timedelta(0),
         "on_failure_callback": note_error,

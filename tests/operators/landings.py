@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.operators.results import RespanBatchResultsOperator
 from airflow_respan.sandbox import RespanSandbox
+from tests.task_instance import TaskInstance
 
 USAGE = {
     "prompt_tokens": 3,
@@ -18,17 +18,6 @@ USAGE = {
     "prompt_tokens_details": {"cached_tokens": 2},
     "completion_tokens_details": {"reasoning_tokens": 1},
 }
-
-
-@dataclass
-class TaskInstance:
-    """What the operator needs of Airflow's."""
-
-    xcoms: dict[str, Any] = field(default_factory=dict)
-
-    def xcom_push(self, *, key: str, value: Any) -> None:
-        assert value is not None  # Airflow 3.0 refuses it
-        self.xcoms[key] = json.loads(json.dumps(value, allow_nan=False))
 
 
 def good(custom_id: str, text: str = "Hello", **body: Any) -> dict[str, Any]:

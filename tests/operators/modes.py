@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +15,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_respan.operators.batch import RespanCancelBatchOperator, RespanCreateBatchOperator
 from tests.sensors.modes import first_event, through_the_database
+from tests.task_instance import TaskInstance
 
 MODES: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -39,26 +38,6 @@ class Store:
         part = self.path.with_suffix(".part")
         part.write_text(json.dumps({key: value}))
         part.replace(self.path)
-
-
-@dataclass
-class TaskInstance:
-    """What the operator needs of Airflow's."""
-
-    try_number: int = 1
-    max_tries: int = 0
-    dag_id: str = "dag"
-    task_id: str = "create"
-    run_id: str = "manual__2026-01-01"
-    map_index: int = -1
-    start_date: pendulum.DateTime = field(default_factory=lambda: pendulum.now("UTC"))
-    xcoms: dict[str, Any] = field(default_factory=dict)
-    pushed: Callable[[str], None] = lambda key: None
-
-    def xcom_push(self, *, key: str, value: Any) -> None:
-        assert value is not None  # Airflow 3.0 refuses it
-        self.xcoms[key] = json.loads(json.dumps(value))
-        self.pushed(key)
 
 
 @dataclass
@@ -115,22 +94,3 @@ def attempt(
         except Exception as error:  # noqa: BLE001 (an outcome like any other)
             outcome.error = error
         return outcome
-
-
-def main() -> None:
-    """Run an attempt that stops for good where it is told to, and says so on its standard output."""
-    told = json.loads(os.environ["ATTEMPT"])
-
-    def stop(key: str) -> None:
-        if key == told["stop_at_xcom"]:
-            sys.stdout.write("stopped\n")
-            sys.stdout.flush()
-            asyncio.run(asyncio.sleep(3600))
-
-    store = Store(Path(told["store"])) if told["store"] else None
-    outcome = attempt(lambda: create(told["mode"]), TaskInstance(pushed=stop), store=store)
-    raise SystemExit(str(outcome.error) if outcome.error else 0)
-
-
-if __name__ == "__main__":
-    main()

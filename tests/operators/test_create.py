@@ -29,8 +29,9 @@ from airflow_respan.operators.batch import RespanCreateBatchOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
 from tests.conftest import PAGE
 from tests.operators.holding import Hold, holding_proxy
-from tests.operators.modes import ENDED, MODES, Outcome, Store, TaskInstance, attempt, context_of, create, request
+from tests.operators.modes import ENDED, MODES, Outcome, Store, attempt, context_of, create, request
 from tests.sensors.modes import through_the_database
+from tests.task_instance import TaskInstance
 
 every_mode = pytest.mark.parametrize("mode", MODES)
 BATCHES = "/api/v1/batches/"

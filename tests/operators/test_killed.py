@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.holding import Hold, holding_proxy
-from tests.operators.modes import ENDED, MODES, Store, TaskInstance, attempt, create
+from tests.operators.modes import ENDED, MODES, Store, attempt, create
+from tests.task_instance import TaskInstance
 
 FILES, BATCHES = "/api/files/", "/api/v1/batches/"
 STEPS = {
@@ -28,20 +30,36 @@ STEPS = {
 }
 
 
-@contextmanager
-def running(step: Hold | str, mode: str, host: str, store: Path | None) -> Iterator[subprocess.Popen[str]]:
-    """Run the first attempt in a process of its own until it has come to a step."""
-    told = {"mode": mode, "store": str(store) if store else None, "stop_at_xcom": step if isinstance(step, str) else ""}
+# Each attempt is a process of its own, forked from one that has all imports.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
+
+
+def first_attempt(step: str, mode: str, host: str, store: Path | None, at_step: Event) -> None:
+    """Run the first attempt; if its step is the push of an XCom, stop there for good."""
     connection = {"conn_type": "respan", "host": host, "password": "sandbox-key"}
-    environment = {**os.environ, "ATTEMPT": json.dumps(told), "AIRFLOW_CONN_RESPAN_DEFAULT": json.dumps(connection)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.operators.modes"], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    os.environ["AIRFLOW_CONN_RESPAN_DEFAULT"] = json.dumps(connection)
+
+    def stop(key: str) -> None:
+        if key == step:
+            at_step.set()
+            threading.Event().wait()
+
+    attempt(lambda: create(mode), TaskInstance(pushed=stop), store=Store(store) if store else None)
+
+
+@contextmanager
+def running(step: str, mode: str, host: str, store: Path | None) -> Iterator[Event]:
+    """Run the first attempt in a process of its own, and kill it at the end; gives the event of its step."""
+    at_step = PROCESSES.Event()
+    process = PROCESSES.Process(target=first_attempt, args=(step, mode, host, store, at_step))
+    process.start()
+    try:
+        yield at_step
+    finally:
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def paid(sandbox: RespanSandbox) -> list[str]:
@@ -59,15 +77,11 @@ def test_a_killed_attempt_is_not_paid_twice(
     store = tmp_path / "store.json" if kept == "store" else None
     if isinstance(where, Hold):
         hold = Hold(where.method, where.path, after=where.after)
-        with holding_proxy(connected.url, hold) as host, running(where, mode, host, store) as process:
+        with holding_proxy(connected.url, hold) as host, running("", mode, host, store):
             assert hold.holding.wait(60)
-            process.kill()
-            process.wait()
     else:
-        with running(where, mode, connected.url, store) as process:
-            assert process.stdout is not None
-            assert "stopped\n" in process.stdout
-            process.kill()
+        with running(where, mode, connected.url, store) as at_step:
+            assert at_step.wait(60)
     for batch_id in paid(connected):
         connected.change_batch(batch_id, **ENDED)
     if not paid(connected):

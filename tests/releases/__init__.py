@@ -28,7 +28,8 @@ from airflow_respan.waiting.event import make_event
 from airflow_respan.waiting.policy import TimedOut
 from tests.operators import modes
 from tests.operators.landings import add_batch, good, jsonl, land
-from tests.sensors.modes import TaskInstance, make_sensor
+from tests.sensors.modes import make_sensor
+from tests.task_instance import TaskInstance
 
 FOLDER = Path(__file__).parent
 BATCH_ID = "batch_of_an_earlier_release"
@@ -86,7 +87,7 @@ def creation(sandbox: RespanSandbox) -> dict[str, Any]:
     """Create a batch of two requests, and return what the next attempt can find of that."""
     with tempfile.TemporaryDirectory() as folder:
         store = modes.Store(Path(folder) / "store.json")
-        deferred = deferral(modes.create("deferrable"), modes.context_of(modes.TaskInstance(), store=store))
+        deferred = deferral(modes.create("deferrable"), modes.context_of(TaskInstance(), store=store))
         note = json.loads(store.path.read_text())
     batch = sandbox.service.batches.page(limit=1, after=None)["data"][0]
     return {**deferred, "note": note, "batch": {name: batch[name] for name in ("id", "metadata", "input_file_id")}}

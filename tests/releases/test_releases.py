@@ -16,7 +16,8 @@ from airflow_respan.triggers.batch import RespanBatchTrigger
 from tests.operators import modes
 from tests.operators.landings import land
 from tests.releases import BATCH_ID, present, recorded
-from tests.sensors.modes import TaskInstance, first_event, make_sensor
+from tests.sensors.modes import first_event, make_sensor
+from tests.task_instance import TaskInstance
 
 each_release = pytest.mark.parametrize("kept", [pytest.param(kept, id=release) for release, kept in recorded().items()])
 TO_DO = "record what it writes: python -m tests.releases"
@@ -122,7 +123,7 @@ def test_a_create_that_a_release_deferred_ends_well_after_an_upgrade(
     connected.add_batch(id=created["batch"]["id"], status="completed", output_file_id="file-out")
 
     event = asyncio.run(first_event(trigger_of(created)))
-    context = modes.context_of(modes.TaskInstance())
+    context = modes.context_of(TaskInstance())
     kwargs = {**created["next_kwargs"], "event": event}
     value = modes.create("deferrable").resume_execution(created["next_method"], kwargs, context)
 
@@ -141,7 +142,7 @@ def test_a_retry_finds_the_batch_that_a_release_created(
         batch = {**batch, "metadata": None}
     connected.add_batch(**batch, status="in_progress")
 
-    outcome = modes.attempt(lambda: modes.create("plain"), modes.TaskInstance(try_number=2), store=store)
+    outcome = modes.attempt(lambda: modes.create("plain"), TaskInstance(try_number=2), store=store)
 
     assert outcome.error is None
     assert outcome.value == batch["id"]

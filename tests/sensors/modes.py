@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pendulum
@@ -16,22 +16,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_respan.compat import AirflowRescheduleException
 from airflow_respan.sensors.batch import RespanBatchSensor
 from airflow_respan.triggers.batch import RespanBatchTrigger
-
-
-@dataclass
-class TaskInstance:
-    """What the sensor needs of Airflow's."""
-
-    start_date: pendulum.DateTime = field(default_factory=lambda: pendulum.now("UTC"))
-    first_poke: pendulum.DateTime | None = None
-    xcoms: dict[str, Any] = field(default_factory=dict)
-
-    def xcom_push(self, *, key: str, value: Any) -> None:
-        assert value is not None  # Airflow 3.0 refuses it
-        self.xcoms[key] = json.loads(json.dumps(value))
-
-    def get_first_reschedule_date(self, context: object) -> pendulum.DateTime | None:
-        return self.first_poke
+from tests.task_instance import TaskInstance
 
 
 @dataclass

@@ -137,7 +137,7 @@ ROWS = [
         state="failed",
         soft="skipped",
         error="RespanBatchTimeout",
-        options={"timeout": 2},
+        options={"timeout": 0.5},
     ),
     Row(
         name="timeout_in_an_outage",
@@ -145,7 +145,7 @@ ROWS = [
         state="failed",
         soft="skipped",
         error="RespanBatchTimeout",
-        options={"timeout": 2},
+        options={"timeout": 0.5},
     ),
     refusal(400),
     refusal(401, "RespanAuthenticationError"),
@@ -159,7 +159,7 @@ ROWS = [
         soft="failed",
         retried=True,
         error="RespanNotFoundError",
-        options={"not_found_grace": 1},
+        options={"not_found_grace": 0.2},
     ),
     Row(
         name="not_found_in_grace",

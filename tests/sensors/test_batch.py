@@ -18,7 +18,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSen
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanNotFoundError
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sensors.batch import DEFERRAL_MARGIN, RespanBatchSensor
-from tests.sensors.modes import TaskInstance, first_event, make_sensor, through_the_database, wait_for
+from tests.sensors.modes import first_event, make_sensor, through_the_database, wait_for
+from tests.task_instance import TaskInstance
 
 ENDED = {
     "status": "completed",
