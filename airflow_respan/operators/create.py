@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_respan.api.tracking import TRACKING_PARAMETERS, TrackingParameters
 from airflow_respan.compat import AirflowException, conf
-from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanStorageError, RespanTransientError
+from airflow_respan.exceptions import RespanBatchFailed, RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
-from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
 from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
 
 if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
     from airflow_respan.compat import Context
     from airflow_respan.submission.previous_attempts import PreviousAttempts
+    from airflow_respan.submission.submit import Submission
     from airflow_respan.waiting.policy import BatchWait
 
 POLICIES = ("fail", "resubmit")
@@ -144,18 +143,13 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         self.not_found_grace = to_seconds(not_found_grace)
         self.cancel_on_kill = cancel_on_kill
         self.batch_id = None
-        self._asking: PreviousAttempts | None = None
+        self._submission: Submission | None = None
         self._is_found = False
-        self._one_input()
+        self._check_one_input()
 
     def execute(self, context: Context) -> Any:
-        """Find the batch of an earlier attempt, or create one; then perhaps wait for it."""
-        earlier = self._previous_attempts(context)
-        self._one_input()
-        if self.input_file_id is not None:
-            batch = self._batch(context, earlier, content=self.input_file_id, file=None, size=0)
-        else:
-            batch = self._batch_of_checked(context, earlier)
+        """Return the id of the batch of an earlier attempt, or of a new one, perhaps after waiting for its end."""
+        batch = self._submit(context)
         if not self.wait_for_completion:
             return batch.id
         wait = self._make_wait(self._started_at(context))
@@ -182,27 +176,55 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         return super().execute_complete(context, event, started_at)
 
     def on_kill(self) -> None:
-        """Cancel the batch, if ``cancel_on_kill`` says so, also one whose id is still on its way."""
-        if self.cancel_on_kill and self.batch_id is None and self._asking is not None:
-            self.__dict__.pop("hook", None)  # that one may be in the middle of the call
-            try:
-                found = self._asking.find_listed()
-            except RespanError as error:
-                found = None
-                self.log.warning("Whether the batch was made could not be found out: %s", error)
-            if found is None:
-                self.log.warning("The batch may be made all the same; the next attempt of this task looks for it.")
-            else:
-                self.batch_id = found.id
+        """Cancel the batch if ``cancel_on_kill`` is set, also one whose id is not known yet."""
+        submission = self._submission
+        if submission is not None and self.batch_id is None:
+            self.batch_id = submission.batch_id
+            if self.cancel_on_kill and self.batch_id is None and submission.is_create_sent:
+                self.batch_id = self._find_sent_batch(submission.previous_attempts)
         super().on_kill()
 
+    def _find_sent_batch(self, previous_attempts: PreviousAttempts) -> str | None:
+        self.__dict__.pop("hook", None)  # a new one, because the old one may be in the middle of the call
+        try:
+            batch = previous_attempts.find_listed()
+        except RespanError as error:
+            batch = None
+            self.log.warning("Whether the batch was made could not be found out: %s", error)
+        if batch is None:
+            self.log.warning("The batch may be made all the same; the next attempt of this task looks for it.")
+        return batch.id if batch else None
+
+    def _submit(self, context: Context) -> Batch:
+        # Imported here, because DAG files are parsed far more often than they run.
+        from airflow_respan.submission.submit import BatchOptions, Submission
+
+        previous_attempts = self._previous_attempts(context)
+        self._check_one_input()
+        options = BatchOptions(
+            endpoint=self.endpoint,
+            completion_window=self.completion_window,
+            metadata=self.metadata,
+            tracking=cast("TrackingParameters", {name: getattr(self, name) for name in TRACKING_PARAMETERS}),
+            respan_params=self.respan_params,
+            provider_id=self.provider_id,
+        )
+        submission = self._submission = Submission(
+            options, hook=self.hook, previous_attempts=previous_attempts, push=partial(self._push, context)
+        )
+        if self.input_file_id is not None:
+            batch = submission.submit_file_id(self.input_file_id)
+        else:
+            batch = submission.submit_requests(self._numbered_requests())
+        self.batch_id, self._is_found = batch.id, submission.is_found
+        return batch
+
     def _previous_attempts(self, context: Context) -> PreviousAttempts:
-        # Imported when it is needed: DAG files are parsed far more often than they run.
         from airflow_respan.submission.previous_attempts import PreviousAttempts
 
         return PreviousAttempts(self, context)
 
-    def _one_input(self) -> None:
+    def _check_one_input(self) -> None:
         given = [name for name in ("input_file_id", "input_path", "requests") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
@@ -213,95 +235,17 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         if given != ["requests"] and isinstance(value, str) and value.strip() in ("", "None"):
             raise ValueError(f"{given[0]} of task {self.task_id!r} is {value!r}: its template gave nothing")
 
-    def _batch_of_checked(self, context: Context, earlier: PreviousAttempts) -> Batch:
-        from airflow_respan.submission.input import check_and_copy
-
-        with _temporary_file() as file:
-            try:
-                checked = check_and_copy(self._numbered_requests(), file, endpoint=self.endpoint)
-                file.seek(0)
-            except OSError as error:
-                raise RespanStorageError(
-                    f"The input could not be kept in {tempfile.gettempdir()} until it is uploaded: {error}. Make room "
-                    "for all of it there, or name a larger place by the worker's variable TMPDIR, and clear the task."
-                ) from error
-            self.log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
-            return self._batch(context, earlier, content=checked.digest, file=file, size=checked.size)
-
     def _numbered_requests(self) -> Iterable[tuple[int, Any]]:
-        if self.input_path is None:
-            if self.requests is None or isinstance(self.requests, str | bytes | Mapping):
-                raise ValueError(
-                    f"requests of task {self.task_id!r} is a {type(self.requests).__name__}, not a list: pass the "
-                    "output of the task that makes it, or set render_template_as_native_obj on the DAG"
-                )
-            return enumerate(self.requests, start=1)
-        return _lines_at(self.input_path)
+        if self.input_path is not None:
+            from airflow_respan.submission.input import read_requests
 
-    def _batch(
-        self, context: Context, earlier: PreviousAttempts, *, content: str, file: IO[bytes] | None, size: int
-    ) -> Batch:
-        fingerprint = compute_fingerprint(content=content, endpoint=self.endpoint, provider_id=self.provider_id)
-        metadata = with_identity(self.metadata, key=earlier.key, fingerprint=fingerprint)
-        batch = earlier.reusable_batch(fingerprint)
-        if batch is None:
-            batch = self._created(context, earlier, fingerprint, metadata, file, size)
-        else:
-            self.batch_id, self._is_found = batch.id, True
-            self._push(context, input_file_id=batch.input_file_id)
-        self._push(context, batch_id=batch.id)
-        return batch
-
-    def _created(
-        self,
-        context: Context,
-        earlier: PreviousAttempts,
-        fingerprint: str,
-        metadata: Mapping[str, str],
-        file: IO[bytes] | None,
-        size: int,
-    ) -> Batch:
-        input_file_id = self.input_file_id
-        if file is not None:
-            name = input_file_name(key=earlier.key, fingerprint=fingerprint)
-            input_file_id = earlier.find_uploaded_file(name, size=size)
-            if input_file_id is None:
-                input_file_id = self.hook.upload_file(file, filename=name, provider_id=self.provider_id).id
-                self.log.info("Uploaded the input as %s.", input_file_id)
-        assert input_file_id is not None  # noqa: S101 (for the type checker; it is one or the other)
-        self._push(context, input_file_id=input_file_id)
-        earlier.save_note(fingerprint=fingerprint, input_file_id=input_file_id)
-        self._asking = earlier
-        try:
-            batch = self.hook.create_batch(
-                input_file_id,
-                endpoint=self.endpoint,
-                completion_window=self.completion_window,
-                metadata=metadata,
-                respan_params=self.respan_params,
-                provider_id=self.provider_id,
-                **self._tracking(),
+            return read_requests(self.input_path)
+        if self.requests is None or isinstance(self.requests, str | bytes | Mapping):
+            raise ValueError(
+                f"requests of task {self.task_id!r} is a {type(self.requests).__name__}, not a list: pass the "
+                "output of the task that makes it, or set render_template_as_native_obj on the DAG"
             )
-        except RespanTransientError as error:
-            raise RespanTransientError(
-                f"{error} The next attempt of this task, a retry or after a clear, does look there.",
-                status_code=error.status_code,
-                retry_after=error.retry_after,
-            ) from None
-        # First of all, for whoever kills this task from here on.
-        self.batch_id = batch.id
-        self.log.info("Created batch %s of %s.", batch.id, input_file_id)
-        earlier.save_note(fingerprint=fingerprint, input_file_id=input_file_id, batch_id=batch.id)
-        if batch.metadata is not None and metadata.items() <= batch.metadata.items():
-            return batch
-        self.log.warning(
-            "Respan's answer does not show the metadata of batch %s: if it was not kept, a retry cannot find it.",
-            batch.id,
-        )
-        return batch
-
-    def _tracking(self) -> TrackingParameters:
-        return cast("TrackingParameters", {name: getattr(self, name) for name in TRACKING_PARAMETERS})
+        return enumerate(self.requests, start=1)
 
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
         return {**super()._resume_kwargs(wait), "batch_id": wait.batch_id, "is_found": self._is_found}
@@ -330,21 +274,3 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
                 ) from failed
             raise
         return batch.id
-
-
-@contextmanager
-def _temporary_file() -> Iterator[IO[bytes]]:
-    file = tempfile.TemporaryFile(prefix="respan-")  # noqa: SIM115 (closed below)
-    try:
-        yield file
-    finally:
-        with suppress(OSError):  # a disk that is full says so once more
-            file.close()
-
-
-def _lines_at(path: str) -> Iterator[tuple[int, bytes]]:
-    from airflow_respan.jsonl import read_lines
-    from airflow_respan.storage import open_for_reading
-
-    with open_for_reading(path) as file:
-        yield from read_lines(file.read)

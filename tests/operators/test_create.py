@@ -571,13 +571,13 @@ def test_as_much_metadata_as_there_is_room_for_is_kept_beside_a_long_key(connect
 
 
 def test_metadata_that_the_service_dropped_is_warned_of(
-    connected: RespanSandbox, capsys: pytest.CaptureFixture[str]
+    connected: RespanSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = {"id": "batch_1", "object": "batch", "status": "validating"}
     connected.inject(Fault(status=200, body=body), path=f"{BATCHES}$", method="POST")
 
     assert attempt(lambda: create("plain")).value == "batch_1"
-    assert "does not show the metadata of batch batch_1" in capsys.readouterr().out
+    assert "does not show the metadata of batch batch_1" in caplog.text
 
 
 @pytest.mark.parametrize(
