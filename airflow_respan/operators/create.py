@@ -1,4 +1,7 @@
-"""The operator that creates a batch, once, whatever happens to its attempts."""
+"""The operator that creates a batch: its arguments, its wait, and its kill.
+
+The steps from the input to the batch are in ``airflow_respan.submission``.
+"""
 
 from __future__ import annotations
 
@@ -21,55 +24,57 @@ if TYPE_CHECKING:
     from airflow_respan.submission.submit import Submission
     from airflow_respan.waiting.policy import BatchWait
 
-POLICIES = ("fail", "resubmit")
+ON_CHANGED_INPUT = ("fail", "resubmit")
 
 
 class RespanCreateBatchOperator(BatchWaitingOperator):
-    """Creates a Respan batch, checks its input before that, and never pays for it twice.
+    """Check an input, and create a Respan batch of it, once: no retry and no clear pays for the same batch twice.
 
-    The batch carries a mark of DAG, task, run and map index in its metadata. Each attempt after the first, be it a
-    retry or after a clear, looks for a batch with this mark before it creates one: the README has the table of what
-    it then does. Pushes ``input_file_id`` and ``batch_id`` the moment it knows each.
+    The metadata of the batch has the identity of the task: DAG, task, run and map index. Each attempt after the first
+    (a retry, or after a clear) searches for a batch with this identity before it creates one.
+    ``docs/never-paid-twice.md`` has the table of what it does then. The task pushes ``input_file_id`` and ``batch_id``
+    as soon as it has each.
 
-    Returns the id of the batch, also with ``wait_for_completion``; what the sensor pushes (``status``,
-    ``output_file_id``, ``error_file_id``, ``request_counts``) is pushed then as well, before a bad end fails the task.
+    It returns the id of the batch, also with ``wait_for_completion``. Then it pushes as well what the sensor pushes
+    (``status``, ``output_file_id``, ``error_file_id``, ``request_counts``), before a bad outcome fails the task.
 
-    Exactly one of the first three says what to ask:
+    Exactly one of the first three arguments must be given:
 
-    :param input_file_id: a file that was uploaded before (templated)
+    :param input_file_id: a file that was uploaded before; it is not checked (templated)
     :param input_path: the URI of a JSONL file for ``ObjectStoragePath``, such as ``s3://conn_id@bucket/in.jsonl``, or
-        the path of a local one (templated). At most 50,000 requests and 200 MB; blank lines are left out
-    :param requests: the requests as a list of dicts (templated); Airflow shows the beginning of it in its UI
+        the path of a local file (templated). At most 50,000 requests and 200 MB; blank lines are left out
+    :param requests: the requests as a list of dicts (templated); Airflow shows the beginning of the list in its UI
     :param endpoint: the endpoint of every request (templated)
     :param completion_window: how long the provider may take (templated)
-    :param metadata: texts to keep with the batch, at most 14 (templated)
-    :param customer_identifier: Respan's tracking parameter of that name, like the next three (templated)
-    :param custom_identifier: see Respan's pages (templated)
-    :param thread_identifier: see Respan's pages (templated)
-    :param environment: see Respan's pages (templated)
+    :param metadata: texts to keep with the batch, at most 14 pairs (templated)
+    :param customer_identifier: Respan's tracking parameter of this name (templated)
+    :param custom_identifier: Respan's tracking parameter of this name (templated)
+    :param thread_identifier: Respan's tracking parameter of this name (templated)
+    :param environment: Respan's tracking parameter of this name (templated)
     :param respan_conn_id: the Airflow connection (templated)
-    :param respan_params: tracking parameters for the header, on top of the connection's (templated)
+    :param respan_params: tracking parameters for the header, added to those of the connection (templated)
     :param provider_id: the provider to send the batch to, instead of the connection's (templated)
-    :param on_changed_input: what to do if an earlier attempt made a batch of another input, which goes on or is
-        complete: ``fail``, or ``resubmit``, which cancels it if it goes on
-    :param search_pages: how many pages of 100 batches to look through for the batch of an earlier attempt
+    :param on_changed_input: what to do if an earlier attempt created a batch of another input, and this batch is
+        running or complete: ``fail``; or ``resubmit``, which cancels it if it is running, and creates a new one
+    :param search_pages: how many pages of 100 batches to search for the batch of an earlier attempt
     :param wait_for_completion: wait for the end of the batch, as the sensor does
     :param deferrable: wait in the triggerer; ``[operators] default_deferrable`` by default
-    :param poke_interval: seconds, or a timedelta, between two looks
+    :param poke_interval: seconds, or a timedelta, between two checks
     :param timeout: seconds, or a timedelta, from the start of the attempt to the end of the wait
     :param success_statuses: terminal statuses that count as success, when waiting
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1), when waiting
-    :param not_found_grace: seconds, or a timedelta, for which the service may not yet show a batch that was just made
-    :param cancel_on_kill: cancel the batch when the task is killed: on a worker, and while deferred from Airflow 3.3
-        on, where clearing counts as killing
+    :param not_found_grace: seconds, or a timedelta, during which the service may not yet show a batch that was just
+        created
+    :param cancel_on_kill: cancel the batch when the task is killed on a worker, and from Airflow 3.3 on also while it
+        is deferred; then clearing the task counts as killing it
 
-    :raises RespanInputError: if no batch can be made of the input; not retried
+    :raises RespanInputError: if the service would refuse the input; not retried
     :raises RespanInputChangedError: see ``on_changed_input``; not retried
-    :raises RespanBatchFailed: if the batch ended and is not accepted; not retried, clear the task to submit anew
-    :raises RespanBatchTimeout: if ``timeout`` is over; not retried, clear the task to wait again
-    :raises RespanStorageError: if ``input_path`` cannot be read; retried by Airflow
-    :raises RespanError: if the service refuses, or cannot be asked; retried by Airflow
-    :raises ValueError: for an argument that cannot be
+    :raises RespanBatchFailed: if the batch ended and is not accepted; not retried. Clear the task to create another
+    :raises RespanBatchTimeout: if ``timeout`` has passed; not retried. Clear the task to wait again
+    :raises RespanStorageError: if ``input_path`` cannot be read, or the worker's disk is full; retried by Airflow
+    :raises RespanError: if the service refuses, or gives no usable response; retried by Airflow
+    :raises ValueError: if an argument is not valid, or its template gave nothing
     """
 
     template_fields: Sequence[str] = (
@@ -128,8 +133,8 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         self.respan_conn_id = respan_conn_id
         self.respan_params = respan_params
         self.provider_id = provider_id
-        if on_changed_input not in POLICIES:
-            raise ValueError(f"on_changed_input is {on_changed_input!r}; choose among {', '.join(POLICIES)}")
+        if on_changed_input not in ON_CHANGED_INPUT:
+            raise ValueError(f"on_changed_input is {on_changed_input!r}; choose among {', '.join(ON_CHANGED_INPUT)}")
         self.on_changed_input = on_changed_input
         if search_pages < 1:
             raise ValueError(f"search_pages is {search_pages!r}; it is a number of pages, 1 or more")
@@ -167,10 +172,14 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         is_found: bool = False,
         **_: Any,
     ) -> Any:
-        """Go on after a deferral: this is another process than the one that created the batch.
+        """Continue after a deferral, in another process than the one that created the batch.
 
-        :param batch_id: the batch that was waited for
-        :param is_found: whether an earlier attempt had made it
+        :param event: what the trigger yielded
+        :param started_at: when the wait began (ISO 8601 with offset)
+        :param batch_id: the batch that the task waits for
+        :param is_found: whether an earlier attempt created it
+        :param _: arguments of another release that deferred the task
+        :return: the id of the batch
         """
         self.batch_id, self._is_found = batch_id, is_found
         return super().execute_complete(context, event, started_at)
@@ -185,14 +194,15 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         super().on_kill()
 
     def _find_sent_batch(self, previous_attempts: PreviousAttempts) -> str | None:
-        self.__dict__.pop("hook", None)  # a new one, because the old one may be in the middle of the call
+        """Search the list for the batch whose create has no response yet; None if it is not found."""
+        self.__dict__.pop("hook", None)  # makes a new hook, because the old one may be in the middle of a request
         try:
             batch = previous_attempts.find_listed()
         except RespanError as error:
             batch = None
-            self.log.warning("Whether the batch was made could not be found out: %s", error)
+            self.log.warning("Whether the batch was created could not be found out: %s", error)
         if batch is None:
-            self.log.warning("The batch may be made all the same; the next attempt of this task looks for it.")
+            self.log.warning("The batch may still be created; the next attempt of this task searches for it.")
         return batch.id if batch else None
 
     def _submit(self, context: Context) -> Batch:
@@ -228,7 +238,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         given = [name for name in ("input_file_id", "input_path", "requests") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"task {self.task_id!r} has to be given exactly one of input_file_id, input_path and requests, "
+                f"task {self.task_id!r} must be given exactly one of input_file_id, input_path and requests, "
                 f"not {' and '.join(given) or 'none'}"
             )
         value = getattr(self, given[0])
@@ -248,29 +258,30 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         return enumerate(self.requests, start=1)
 
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
+        # The process that resumes is a new one, and batch_id is not an argument of this operator.
         return {**super()._resume_kwargs(wait), "batch_id": wait.batch_id, "is_found": self._is_found}
 
-    def _after_trigger_failure(self, context: Context, given_up: AirflowException) -> Any:
-        # Airflow forgets what was noted for the resume: the batch has to be found as another attempt would.
+    def _after_trigger_failure(self, context: Context, trigger_error: AirflowException) -> Any:
+        # Airflow drops the arguments of the resume, so this searches for the batch as another attempt would.
         batch = self._previous_attempts(context).newest_batch()
         if batch is None:
             raise RespanError(
-                f"The triggerer gave up the wait ({given_up}), and the batch that it was for cannot be found. Clear "
-                "the task: it looks again before it creates another."
-            ) from given_up
+                f"The triggerer gave up the wait ({trigger_error}), and its batch cannot be found. Clear the task: it "
+                "searches again before it creates another batch."
+            ) from trigger_error
         self.batch_id = batch.id
-        return super()._after_trigger_failure(context, given_up)
+        return super()._after_trigger_failure(context, trigger_error)
 
     def _finish(self, context: Context, batch: Batch) -> Any:
         try:
             super()._finish(context, batch)
         except RespanBatchFailed as failed:
             if self._is_found and batch.meaning.is_cancelled:
-                # Airflow 3.3 tells a trigger that its task was cleared a second or two later: the kill of the earlier
-                # attempt has met the batch that this one had just found.
+                # Airflow 3.3 calls on_kill of a trigger one or two seconds after the task was cleared. So the kill of
+                # the earlier attempt may cancel the batch that this attempt has just found.
                 raise RespanError(
-                    f"{failed} An earlier attempt had made this batch, and it was cancelled since. The next attempt of "
-                    "this task, a retry or after a clear, submits anew."
+                    f"{failed} An earlier attempt created this batch, and it was cancelled since. The next attempt of "
+                    "this task, a retry or after a clear, creates another."
                 ) from failed
             raise
         return batch.id
