@@ -1,4 +1,4 @@
-"""Any store that Airflow knows: local, S3, GCS ... by a URI that may name an Airflow connection."""
+"""Files in any store that Airflow can open (local, S3, GCS ...), by a URI that may name an Airflow connection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from airflow_respan.exceptions import RespanError, RespanStorageError
 
 
 def open_store(uri: str) -> tuple[Any, str]:
-    """Find the store (fsspec's) that a URI leads to, and the path within it.
+    """Return the fsspec file system of a URI, and the path within it.
 
-    :raises RespanStorageError: if Airflow knows no such store
+    :param uri: as for ``ObjectStoragePath``: ``s3://my_conn@bucket/file``, or a local path
+    :raises RespanStorageError: if Airflow cannot open the store
     """
     try:
         return find_store(uri)
@@ -28,7 +29,8 @@ def open_store(uri: str) -> tuple[Any, str]:
 def open_for_reading(uri: str) -> Iterator[IO[bytes]]:
     """Open a file of any store for reading.
 
-    :raises RespanStorageError: if it cannot be opened; errors of reading it are told alike
+    :param uri: as for ``ObjectStoragePath``
+    :raises RespanStorageError: if it cannot be opened, or cannot be read inside the ``with`` block
     """
     store, path = open_store(uri)
     try:
@@ -36,5 +38,5 @@ def open_for_reading(uri: str) -> Iterator[IO[bytes]]:
             yield file
     except RespanError:
         raise
-    except Exception as error:  # each store has its own
+    except Exception as error:  # each store has its own errors
         raise RespanStorageError(f"Could not read {uri}: {type(error).__name__}: {error}.") from error

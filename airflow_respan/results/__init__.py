@@ -1,4 +1,4 @@
-"""How the files that a batch has left become files that can be trusted: rows, counts, Parquet, manifest.
+"""How the output and error file of a batch are downloaded, checked, and written into a folder with a manifest.
 
 May import ``hooks``, ``waiting`` and ``api``; only ``operators`` import it.
 """

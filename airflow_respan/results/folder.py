@@ -1,4 +1,7 @@
-"""A folder in any store that Airflow knows, in which a file is there whole or not at all."""
+"""A folder in any store that Airflow can open, in which a file is whole or does not exist.
+
+Tasks are killed and disks are full, so a file appears under its name only when all of it is written.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,20 @@ from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.storage import open_store
 
 PUBLISHED_AT_CLOSE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"})
-"""Stores in which an object can be seen when it has been closed, and not before; elsewhere it gets its name then."""
+"""Stores that show an object only after it was closed. In other stores a file is renamed when it is complete."""
 
 COPY_BYTES = 2**20
 UPLOAD_BLOCK_BYTES = 8 * 2**20
-"""Bytes that are held before they are sent to an object store, whose own default may be 50 MB."""
+"""Bytes that are buffered for an upload to an object store. The store's own default may be 50 MB."""
 
-_PART = r"\.{}\.[0-9a-f]{{32}}\.part"
+_PART_PATTERN = r"\.{}\.[0-9a-f]{{32}}\.part"
 
 
 class Folder:
-    """A folder that results are landed in.
+    """A folder that results are written into.
 
-    :param uri: where it is, as ``ObjectStoragePath`` has it: ``s3://my_conn@bucket/folder``, ``/data/folder``
-    :raises RespanStorageError: if Airflow knows no such store
+    :param uri: its URI for ``ObjectStoragePath``: ``s3://my_conn@bucket/folder``, ``/data/folder``
+    :raises RespanStorageError: if Airflow cannot open the store
     """
 
     def __init__(self, uri: str) -> None:
@@ -39,78 +42,94 @@ class Folder:
         self._is_local = bool(self._protocols & {"file", "local"})
 
     def uri_of(self, name: str) -> str:
-        """Give the URI of a file in the folder, whether it is there or not."""
+        """Return the URI of a file in the folder, whether it exists or not."""
         return f"{self.uri.rstrip('/')}/{name}"
 
     def write(self, name: str, content: IO[bytes]) -> int:
-        """Write a file, replacing one of that name; until it is whole, nobody sees anything of it.
+        """Write a file, and replace one of the same name; the file is visible only when it is complete.
 
-        :param content: what to write, from its beginning
+        :param name: its name in the folder
+        :param content: the content, which is read from its beginning
         :return: its size in bytes
-        :raises RespanResultsError: if that failed; what was there before is as it was
+        :raises RespanResultsError: if it cannot be written, and then an earlier file of this name is unchanged; or if
+            the store then reports another size
         """
         size = content.seek(0, os.SEEK_END)
         content.seek(0)
         target = self._path_of(name)
-        with self._errors("write", name):
+        with self._name_in_errors("write", name):
             if self._protocols & PUBLISHED_AT_CLOSE:
                 self._write_object(target, content)
             else:
                 self._write_and_rename(name, target, content)
             self._fs.invalidate_cache()
-            if (found := self._fs.size(target)) != size:
-                raise OSError(f"{found} bytes of {size} arrived")
+            if (written := self._fs.size(target)) != size:
+                raise OSError(f"the store has {written} of {size} bytes")
         return size
 
-    def read(self, name: str, most: int) -> bytes | None:
-        """Read the beginning of a file; None if it is not there."""
-        with self._errors("read", name):
+    def read(self, name: str, *, max_bytes: int) -> bytes | None:
+        """Return the beginning of a file; None if it does not exist.
+
+        :param max_bytes: read at most so many bytes
+        :raises RespanResultsError: if it cannot be read
+        """
+        with self._name_in_errors("read", name):
             try:
                 with self._fs.open(self._path_of(name), "rb") as file:
-                    content: bytes = file.read(most)
+                    content: bytes = file.read(max_bytes)
             except FileNotFoundError:
                 return None
         return content
 
     def size(self, name: str) -> int | None:
-        """Give the size of a file in bytes; None if it is not there."""
-        with self._errors("look at", name):
+        """Return the size of a file in bytes; None if it does not exist.
+
+        :raises RespanResultsError: if the store refuses
+        """
+        with self._name_in_errors("check", name):
             try:
                 return int(self._fs.size(self._path_of(name)))
             except FileNotFoundError:
                 return None
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
-        with self._errors("remove", name), suppress(FileNotFoundError):
+        """Remove a file, if it exists.
+
+        :raises RespanResultsError: if the store refuses
+        """
+        with self._name_in_errors("remove", name), suppress(FileNotFoundError):
             self._fs.rm_file(self._path_of(name))
             self._fs.invalidate_cache()
 
     def remove_leftovers(self, *names: str) -> None:
-        """Remove the parts of files of these names that a process which was killed has left."""
+        """Remove incomplete files that a killed process has left.
+
+        :param names: the names of the complete files
+        :raises RespanResultsError: if the store refuses
+        """
         if "s3" in self._protocols:
-            self._sweep_uploads(*names)
+            self._abort_uploads(*names)
         if self._protocols & PUBLISHED_AT_CLOSE:
             return
-        is_part = re.compile("|".join(_PART.format(re.escape(name)) for name in names))
-        with self._errors("look for remains in", ""), suppress(FileNotFoundError):
+        part = re.compile("|".join(_PART_PATTERN.format(re.escape(name)) for name in names))
+        with self._name_in_errors("remove incomplete files in", ""), suppress(FileNotFoundError):
             self._fs.invalidate_cache()
-            for found in self._fs.ls(self._path, detail=False):
-                if is_part.fullmatch(found.rsplit("/", 1)[-1]):
+            for path in self._fs.ls(self._path, detail=False):
+                if part.fullmatch(path.rsplit("/", 1)[-1]):
                     with suppress(FileNotFoundError):
-                        self._fs.rm_file(found)
+                        self._fs.rm_file(path)
 
     def _path_of(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"
 
     def _write_object(self, target: str, content: IO[bytes]) -> None:
-        # Not in a with statement, which closes even after an error; and to close is to publish.
+        # Not in a with statement: that closes the file also after an error, and to close an object publishes it.
         file = self._fs.open(target, "wb", block_size=UPLOAD_BLOCK_BYTES)
         try:
             shutil.copyfileobj(content, file, COPY_BYTES)
             file.close()
         except BaseException:
-            _abandon(file)
+            _discard(file)
             raise
 
     def _write_and_rename(self, name: str, target: str, content: IO[bytes]) -> None:
@@ -131,30 +150,30 @@ class Folder:
                 self._fs.rm_file(part)
             raise
 
-    def _sweep_uploads(self, *names: str) -> None:
-        """Give up what was uploaded of an object that never came to be: S3 bills it, and shows it to nobody."""
+    def _abort_uploads(self, *names: str) -> None:
+        """Abort uploads that were never completed, because S3 bills their parts but does not list them as objects."""
         bucket, folder, _version = self._fs.split_path(self._path)
         keys = {f"{folder.rstrip('/')}/{name}".lstrip("/") for name in names}
-        with suppress(Exception):  # not every key may do that, and the results do not depend on it
+        with suppress(Exception):  # not every S3 user may do this, and the results do not depend on it
             for upload in self._fs.list_multipart_uploads(bucket):
                 if upload["Key"] in keys:
-                    which = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
-                    self._fs.call_s3("abort_multipart_upload", **which)
+                    upload_id = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    self._fs.call_s3("abort_multipart_upload", **upload_id)
 
     @contextmanager
-    def _errors(self, verb: str, name: str) -> Iterator[None]:
-        """Say which file of which folder it was; a disk that is full does not."""
+    def _name_in_errors(self, verb: str, name: str) -> Iterator[None]:
+        """Name the file in every error, because the error of a full disk does not."""
         try:
             yield
         except Exception as error:
             raise RespanResultsError(
-                f"Could not {verb} {self.uri_of(name)}: {type(error).__name__}: {error}. See that there is room and "
-                "the right to do so, and clear the task; whatever has no manifest.json beside it is not whole."
+                f"Could not {verb} {self.uri_of(name)}: {type(error).__name__}: {error}. Check free space and "
+                "permissions, and clear the task. Results without a manifest.json beside them are not complete."
             ) from error
 
 
-def _abandon(file: Any) -> None:
-    """Give up an object that is being written; even its finaliser would publish it."""
+def _discard(file: Any) -> None:
+    """Discard an object that is being written, and mark it as closed, because its finaliser would publish it."""
     with suppress(Exception):
         file.discard()
     with suppress(Exception):

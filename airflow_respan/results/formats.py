@@ -14,13 +14,13 @@ from airflow_respan.results.row import Row
 
 
 class RowWriter(Protocol):
-    """Writes rows into an open file."""
+    """A writer of rows into an open file."""
 
     def add(self, row: Row) -> None:
-        """Write a row."""
+        """Write a row, perhaps later."""
 
     def close(self) -> None:
-        """Complete the file, and leave it open."""
+        """Write what is left of the file, without closing the file itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

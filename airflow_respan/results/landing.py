@@ -1,6 +1,6 @@
-"""One run of the landing: find what is to be landed, download and check it, write it, and describe it.
+"""One landing: retrieve the batch, download and check its files, write them, and describe them in a manifest.
 
-Apart from the operator, as DAG files are parsed far more often than tasks run.
+It is not part of the operator, because DAG files, which import the operator, are parsed far more often than tasks run.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from airflow_respan.results.manifest import (
     make_manifest,
     read_manifest,
 )
+from airflow_respan.results.requested_ids import IdKey, read_requested_ids
 from airflow_respan.results.staging import Staging
-from airflow_respan.results.summary import IdKey, RowSummary, batch_label, check_complete, read_requested_ids
+from airflow_respan.results.summary import RowSummary, batch_label, check_complete
 from airflow_respan.storage import open_for_reading
 
 log = logging.getLogger(__name__)
@@ -37,10 +38,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class LandingOptions:
-    """What is landed where: the arguments of the operator, with templates rendered.
+    """What is written where: the arguments of the operator, with templates rendered.
 
     :param path: URI of the folder
-    :param batch_id: the batch; None if its files are named instead
+    :param batch_id: the batch; None if its files are given instead
     :param output_file_id: the file of answers, if there is no ``batch_id``
     :param error_file_id: the file of errors, if there is no ``batch_id``
     :param input_path: URI of the batch's input, to compare ids with
@@ -49,7 +50,7 @@ class LandingOptions:
     :param formats: names of the formats besides JSONL
     :param overwrite: whether to replace the results of another batch
     :param delete_files: what to delete at the service afterwards: ``input``, ``output``, ``error``
-    :param provider_id: the provider that the batch went to, or None for the connection's
+    :param provider_id: the provider that the batch was sent to, or None for the connection's
     """
 
     path: str
@@ -66,10 +67,10 @@ class LandingOptions:
 
 
 class Landing:
-    """One run of the landing.
+    """One landing: the files of one batch are checked and written into one folder.
 
-    :param options: what is landed where
-    :param hook: fetches the files
+    :param options: what is written where
+    :param hook: sends the requests
     """
 
     def __init__(self, options: LandingOptions, hook: RespanHook) -> None:
@@ -77,32 +78,41 @@ class Landing:
         self._hook = hook
 
     def run(self) -> dict[str, Any]:
-        """Land the results, and return the manifest."""
-        batch = self._terminal_batch()
-        key = self._key(batch)
+        """Write the results into the folder, and return the manifest.
+
+        If an earlier attempt completed the same landing, return its manifest and download nothing.
+
+        :raises RespanResultsError: if the batch has no results, they are incomplete or wrong, the folder has other
+            results, or it cannot be written
+        :raises RespanStorageError: if the store or the input cannot be opened
+        :raises RespanConfigurationError: if a package for a format is missing
+        :raises RespanError: if the service refuses, or gives no usable response
+        """
+        batch = self._get_terminal_batch()
+        key = self._make_key(batch)
         for name in key.formats:
             FORMATS[name].check_installed()
         folder = Folder(self._options.path)
-        manifest = self._landed_before(key, folder)
+        manifest = self._read_complete_manifest(key, folder)
         if manifest is None:
             manifest = self._land(key, batch, folder)
         self._delete_files(key, batch)
         return manifest
 
-    def _terminal_batch(self) -> Batch | None:
+    def _get_terminal_batch(self) -> Batch | None:
         if self._options.batch_id is None:
             return None
         batch = self._hook.get_batch(self._options.batch_id, provider_id=self._options.provider_id)
         if not batch.is_terminal:
             raise RespanResultsError(
-                f"Batch {batch.id} is {batch.status}, so its results are not whole yet. Wait for it by "
-                "RespanBatchSensor before they are landed."
+                f"Batch {batch.id} is {batch.status}, so its results are not complete yet. Wait for it with "
+                "RespanBatchSensor before this task."
             )
         if not (batch.output_file_id or batch.error_file_id):
             raise RespanResultsError(f"Batch {batch.id} is {batch.status} and has left no files to land.")
         return batch
 
-    def _key(self, batch: Batch | None) -> LandingKey:
+    def _make_key(self, batch: Batch | None) -> LandingKey:
         files = batch or self._options
         return LandingKey(
             batch_id=batch.id if batch else None,
@@ -113,23 +123,25 @@ class Landing:
             formats=self._options.formats,
         )
 
-    def _landed_before(self, key: LandingKey, folder: Folder) -> dict[str, Any] | None:
+    def _read_complete_manifest(self, key: LandingKey, folder: Folder) -> dict[str, Any] | None:
         """Return the manifest of an earlier attempt that completed this landing, or None.
 
-        The files may have been deleted at the service since, so they cannot be landed once more.
+        It is used, because the files may have been deleted at the service since, so that they cannot be downloaded.
+
+        :raises RespanResultsError: if the folder has the manifest of another batch
         """
-        content = folder.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        content = folder.read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
         manifest = None if content is None else read_manifest(content)
         if manifest and key.matches(manifest):
             sizes = {RESULT_FILES[name]: size for name, size in manifest["bytes"].items() if name in RESULT_FILES}
             if all(folder.size(name) == size for name, size in sizes.items()):
-                log.info("%s has all of this already, landed by an earlier attempt.", folder.uri)
+                log.info("An earlier attempt wrote all of this into %s already.", folder.uri)
                 return manifest
         elif content is not None and not self._options.overwrite and not (manifest and key.has_same_files(manifest)):
-            of = f"of batch {manifest['batch_id']}" if manifest and manifest.get("batch_id") else "of something else"
+            owner = f"batch {manifest['batch_id']}" if manifest and manifest.get("batch_id") else "something else"
             raise RespanResultsError(
-                f"{folder.uri_of(MANIFEST_NAME)} is the manifest {of}, which would be overwritten. Give each batch a "
-                "folder of its own, such as one with {{ run_id }} and {{ ti.map_index }} in its path, or set "
+                f"{folder.uri_of(MANIFEST_NAME)} is the manifest of {owner}, which would be overwritten. Give each "
+                "batch its own folder, for example with {{ run_id }} and {{ ti.map_index }} in the path, or set "
                 "overwrite=True."
             )
         return None
@@ -138,7 +150,7 @@ class Landing:
         connection = self._hook.get_conn().connection
         with Staging(partial(self._hook.download_into, provider_id=self._options.provider_id)) as staging:
             redact = partial(failures.redact_for_display, connection)
-            summary = RowSummary(redact=redact, requested=self._requested(staging))
+            summary = RowSummary(redact=redact, requested=self._read_requested_ids(staging))
             staging.download_and_check(
                 {"output": key.output_file_id, "errors": key.error_file_id},
                 summary,
@@ -146,7 +158,7 @@ class Landing:
             )
             warnings = check_complete(summary, batch, on_missing=self._options.on_missing)
             folder.remove_leftovers(*RESULT_FILES.values(), MANIFEST_NAME)
-            # From here on the folder is not complete, until its manifest is there again.
+            # Removed first, so that a folder with a manifest is always complete.
             folder.remove(MANIFEST_NAME)
             sizes = {name: folder.write(RESULT_FILES[name], file) for name, file in staging.files.items()}
             for name in RESULT_FILES.keys() - sizes.keys():
@@ -157,7 +169,7 @@ class Landing:
             log.warning(warning)
         missing = manifest["counts"]["missing"]
         log.info(
-            "Landed %d rows of %s in %s (%s): %d succeeded, %d failed, %s missing.",
+            "Wrote %d rows of %s into %s (%s): %d succeeded, %d failed, %s missing.",
             summary.rows,
             batch_label(batch),
             folder.uri,
@@ -168,11 +180,11 @@ class Landing:
         )
         return manifest
 
-    def _requested(self, staging: Staging) -> dict[IdKey, int] | None:
+    def _read_requested_ids(self, staging: Staging) -> dict[IdKey, int] | None:
         if self._options.input_path is not None:
             with open_for_reading(self._options.input_path) as file:
                 return read_requested_ids(file.read, repr(self._options.input_path))
-        return staging.requested(self._options.input_file_id) if self._options.input_file_id else None
+        return staging.read_requested_ids(self._options.input_file_id) if self._options.input_file_id else None
 
     def _delete_files(self, key: LandingKey, batch: Batch | None) -> None:
         ids = {
@@ -190,4 +202,6 @@ class Landing:
             except RespanNotFoundError:
                 log.info("The %s file %s was deleted already.", kind, file_id)
             except RespanError as error:
-                log.warning("The %s file %s is landed, but was not deleted: %s", kind, file_id, error)
+                log.warning(
+                    "The results are written, but the %s file %s could not be deleted: %s", kind, file_id, error
+                )

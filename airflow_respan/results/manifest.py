@@ -1,4 +1,7 @@
-"""The manifest: what was landed of a batch, in a file that is written last and in XCom. No I/O, no Airflow."""
+"""The manifest: what was written of a batch, and how it was checked. No I/O, no Airflow.
+
+It is written into the folder last, so that a folder with a manifest is complete, and its keys are pushed to XCom.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,18 @@ RESULT_FILES = {
     "errors": "errors.jsonl",
     **{name: result_format.file_name for name, result_format in FORMATS.items()},
 }
-"""Names in the folder, by the names that the manifest has for them."""
+"""Key in the manifest -> name of the file in the folder."""
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
+"""A file that is larger is not read as a manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LandingKey:
-    """What is landed, and how it is checked: two landings with the same key give the same files.
+    """What is written, and how it is checked: two landings with the same key give the same files.
 
-    A field that a release adds needs a default, which stands for the manifests of earlier releases.
+    A field that a release adds needs a default, which counts for the manifests of earlier releases.
 
     :param batch_id: the batch, or None if only its files are known
     :param output_file_id: the file of answers, or None if there is none
@@ -45,13 +49,13 @@ class LandingKey:
     formats: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON for the manifest: each format is a key of its own."""
+        """Return the key as plain JSON for the manifest, in which each format has its own key."""
         key = asdict(self)
         chosen = key.pop("formats")
         return {**key, **{name: name in chosen for name in FORMATS}}
 
     def matches(self, manifest: Mapping[str, Any]) -> bool:
-        """Return whether a manifest, perhaps of another release, is of this very landing."""
+        """Return whether a manifest, perhaps of another release, is of the same landing."""
         found = manifest.get("landing")
         if not isinstance(found, Mapping):
             return False
@@ -59,7 +63,7 @@ class LandingKey:
         return all(found.get(name, defaults[name]) == value for name, value in self.to_dict().items())
 
     def has_same_files(self, manifest: Mapping[str, Any]) -> bool:
-        """Return whether a manifest is of the same files at the service, however they were checked and landed."""
+        """Return whether a manifest is of the same files at the service, perhaps with other options."""
         found = manifest.get("landing")
         return isinstance(found, Mapping) and all(
             found.get(name) == getattr(self, name) for name in ("output_file_id", "error_file_id")
@@ -75,10 +79,14 @@ def make_manifest(
     sizes: Mapping[str, int],
     warnings: list[str],
 ) -> dict[str, Any]:
-    """Describe a landing in plain JSON.
+    """Return the manifest of a landing as plain JSON.
 
+    :param landing: what was written, and how it was checked
+    :param batch: the batch, or None if only its files are known
+    :param summary: the counts of all rows
     :param path: the folder's URI
-    :param sizes: bytes of each file that was written, by its name in :data:`RESULT_FILES`
+    :param sizes: bytes of each file that was written, by its key in :data:`RESULT_FILES`
+    :param warnings: what :func:`~airflow_respan.results.summary.check_complete` returned
     """
     counts = batch.request_counts if batch else None
     manifest: dict[str, Any] = {
@@ -104,10 +112,10 @@ def make_manifest(
 
 
 def read_manifest(content: bytes) -> dict[str, Any] | None:
-    """Read a manifest; None if it is none of ours."""
+    """Parse a manifest; None if the content is anything else."""
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    is_ours = isinstance(manifest, dict) and isinstance(manifest.get("landing"), dict)
-    return manifest if is_ours and isinstance(manifest.get("bytes"), dict) else None
+    has_landing = isinstance(manifest, dict) and isinstance(manifest.get("landing"), dict)
+    return manifest if has_landing and isinstance(manifest.get("bytes"), dict) else None

@@ -1,4 +1,7 @@
-"""The rows of a batch as Parquet, in constant memory. Needs pyarrow: the extra ``parquet``."""
+"""The rows of a batch as Parquet, written in constant memory, with the same columns for every batch.
+
+Needs pyarrow, which the extra ``parquet`` installs. It is imported only when it is used.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_GROUP_ROWS = 5_000
-"""Rows of a row group."""
+"""Rows after which a row group is written."""
 
 MAX_GROUP_CHARACTERS = 4 * 2**20
 """Characters of text after which a row group is written."""
@@ -23,12 +26,12 @@ _NO_USAGE = Usage()
 
 
 def require_pyarrow() -> None:
-    """Insist on pyarrow.
+    """Check that pyarrow can be imported.
 
-    :raises RespanConfigurationError: if it is not there; names the extra
+    :raises RespanConfigurationError: if it cannot; the message names the extra
     """
     try:
-        import pyarrow.parquet  # noqa: F401 (whether it can be imported is the question)
+        import pyarrow.parquet  # noqa: F401 (imported to see whether it works)
     except ImportError as error:
         raise RespanConfigurationError(
             f"Results as Parquet need pyarrow, which cannot be imported ({error}). Install it where the task runs: "
@@ -37,7 +40,7 @@ def require_pyarrow() -> None:
 
 
 def schema() -> pa.Schema:
-    """Give the columns, which are the same for every batch."""
+    """Return the columns, which are the same for every batch."""
     import pyarrow as pa
 
     return pa.schema(
@@ -61,10 +64,10 @@ def schema() -> pa.Schema:
 
 
 class ParquetRowWriter:
-    """Writes rows into a Parquet file, a row group at a time; :meth:`close` makes it whole.
+    """A writer of rows into a Parquet file, one row group at a time; the file is complete after :meth:`close`.
 
     :param file: open for writing
-    :param redact: blots secrets out of the errors
+    :param redact: removes secrets from the errors
     """
 
     def __init__(self, file: IO[bytes], redact: Callable[[str], str]) -> None:
@@ -74,18 +77,18 @@ class ParquetRowWriter:
         self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
         self._redact = redact
         self._group: list[dict[str, Any]] = []
-        self._weight = 0
+        self._group_characters = 0
 
     def add(self, row: Row) -> None:
-        """Add a row."""
+        """Add a row, and write the row group if it is full."""
         record = self._record(row)
         self._group.append(record)
-        self._weight += sum(len(value) for value in record.values() if isinstance(value, str))
-        if len(self._group) >= MAX_GROUP_ROWS or self._weight >= MAX_GROUP_CHARACTERS:
+        self._group_characters += sum(len(value) for value in record.values() if isinstance(value, str))
+        if len(self._group) >= MAX_GROUP_ROWS or self._group_characters >= MAX_GROUP_CHARACTERS:
             self._write_group()
 
     def close(self) -> None:
-        """Write what is left, and the file's foot."""
+        """Write the last row group and the footer of the file."""
         if self._group:
             self._write_group()
         self._writer.close()
@@ -94,7 +97,7 @@ class ParquetRowWriter:
         import pyarrow as pa
 
         self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-        self._group, self._weight = [], 0
+        self._group, self._group_characters = [], 0
 
     def _record(self, row: Row) -> dict[str, Any]:
         usage = {name: getattr(row.usage, name, None) for name in _NO_USAGE.__slots__}
@@ -117,7 +120,7 @@ class ParquetRowWriter:
 
 
 def _encodable(text: str | None) -> str | None:
-    """Replace lone surrogates, which no column can hold."""
+    """Replace lone surrogates, which UTF-8 cannot encode, and so no column can hold."""
     return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -125,8 +128,8 @@ def _as_json(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can spell in ASCII
+    except UnicodeEncodeError:  # a lone surrogate, which JSON in ASCII can escape
         return json.dumps(value)
-    except ValueError:  # 1e999, which JSON can spell and nobody can hold
+    except ValueError:  # an infinite number, such as 1e999 in the row: JSON has no such value
         return json.dumps(sanitize_json(value))
     return text

@@ -1,4 +1,7 @@
-"""What a line of a batch's output or error file says about one request. No I/O, no Airflow."""
+"""One line of a batch's output or error file: the result of one request. No I/O, no Airflow.
+
+Endpoints name and nest things differently; here they have one name and one place.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from airflow_respan.jsonl import get_custom_id
 class RowError:
     """Why a request failed.
 
-    :param code: the service's word for it, or the HTTP status
-    :param message: the service's own words, perhaps empty
+    :param code: the error code of the service, or the HTTP status
+    :param message: the message of the service, perhaps empty
     """
 
     code: str
@@ -23,7 +26,7 @@ class RowError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """The tokens of one request, under the names of chat completions, whatever its endpoint calls them."""
+    """The tokens of one request, under the names of chat completions for every endpoint."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -34,15 +37,15 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What came of one request.
+    """The result of one request.
 
-    :param custom_id: the request's
+    :param custom_id: the id of the request
     :param error: why it failed; None if it succeeded
-    :param status_code: the HTTP status of its answer, or None
-    :param request_id: the provider's id of it, or None
-    :param body: the answer itself, or None
-    :param usage: its tokens, or None if it does not say
-    :param response: all that the row has of the answer
+    :param status_code: the HTTP status of its response, or None
+    :param request_id: the provider's id of the request, or None
+    :param body: the body of the response, or None
+    :param usage: its tokens, or None if the row does not have them
+    :param response: the field ``response`` of the row, as it came
     """
 
     custom_id: str
@@ -55,7 +58,7 @@ class Row:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the request has a good answer."""
+        """Whether the request has a response and no error."""
         return self.error is None
 
     @property
@@ -65,20 +68,20 @@ class Row:
 
     @property
     def content(self) -> str | None:
-        """The text of the answer's first choice, or all that a response puts out; None if there is no text."""
+        """The text of the first choice (chat, completions), or all output text (Responses API); None without text."""
         body = self.body or {}
         for choice in _items(body.get("choices")):
             message = choice.get("message")
-            found = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-            return _text(found) or _joined(_items(found))
-        return _joined(part for item in _items(body.get("output")) for part in _items(item.get("content")))
+            content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+            return _text(content) or _join_texts(_items(content))
+        return _join_texts(part for item in _items(body.get("output")) for part in _items(item.get("content")))
 
 
 def parse_row(data: Mapping[str, Any]) -> Row:
-    """Read a row: the one place that says which request has succeeded.
+    """Parse a row, and decide whether its request succeeded; this is decided nowhere else.
 
     :param data: the decoded line
-    :raises ValueError: if it belongs to no request
+    :raises ValueError: if it has no ``custom_id``
     """
     response = data.get("response")
     answer = response if isinstance(response, Mapping) else {}
@@ -96,47 +99,47 @@ def parse_row(data: Mapping[str, Any]) -> Row:
 
 
 def _error(error: object, status: int | None, body: Mapping[str, Any] | None) -> RowError | None:
-    """Find why a request failed: nothing may speak against it, and there must be an answer, for a success."""
+    """Return why a request failed; None only if it has a body, no error, and no HTTP status other than 2xx."""
     if error := error or (body or {}).get("error"):
         if not isinstance(error, Mapping):
             return RowError(code=str(status or "error"), message=str(error))
         code = error.get("code") or error.get("type") or status or "error"
         return RowError(code=str(code), message=str(error.get("message") or ""))
     if status is not None and not 200 <= status < 300:
-        said = (body or {}).get("message") or (body or {}).get("detail") or ""
-        return RowError(code=str(status), message=str(said))
-    return None if body else RowError(code="no_response", message="The row has neither an answer nor an error.")
+        message = (body or {}).get("message") or (body or {}).get("detail") or ""
+        return RowError(code=str(status), message=str(message))
+    return None if body else RowError(code="no_response", message="The row has neither a response nor an error.")
 
 
 def _usage(data: object) -> Usage | None:
     if not isinstance(data, Mapping):
         return None
-    # The Responses API's names come second.
-    prompt = _first(data, "prompt_tokens", "input_tokens")
-    completion = _first(data, "completion_tokens", "output_tokens")
+    # The second name of each is that of the Responses API.
+    prompt = _first_count(data, "prompt_tokens", "input_tokens")
+    completion = _first_count(data, "completion_tokens", "output_tokens")
     total = _count(data.get("total_tokens"))
     usage = Usage(
         prompt_tokens=prompt or 0,
         completion_tokens=completion or 0,
         total_tokens=(prompt or 0) + (completion or 0) if total is None else total,
-        cached_tokens=_detail(data, "cached_tokens", "prompt_tokens_details", "input_tokens_details"),
-        reasoning_tokens=_detail(data, "reasoning_tokens", "completion_tokens_details", "output_tokens_details"),
+        cached_tokens=_detail_count(data, "cached_tokens", "prompt_tokens_details", "input_tokens_details"),
+        reasoning_tokens=_detail_count(data, "reasoning_tokens", "completion_tokens_details", "output_tokens_details"),
     )
     return usage if any(getattr(usage, f.name) for f in fields(usage)) else None
 
 
-def _first(data: Mapping[str, Any], *names: str) -> int | None:
+def _first_count(data: Mapping[str, Any], *names: str) -> int | None:
     return next((count for name in names if (count := _count(data.get(name))) is not None), None)
 
 
-def _detail(data: Mapping[str, Any], key: str, *names: str) -> int:
+def _detail_count(data: Mapping[str, Any], key: str, *names: str) -> int:
     details = (data.get(name) for name in names)
-    return next((_count(found.get(key)) or 0 for found in details if isinstance(found, Mapping)), 0)
+    return next((_count(detail.get(key)) or 0 for detail in details if isinstance(detail, Mapping)), 0)
 
 
 def _count(value: object) -> int | None:
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-    return value if is_count else None  # type: ignore[return-value]  # mypy does not see through the name
+    return value if is_count else None  # type: ignore[return-value]  # mypy does not narrow by a variable
 
 
 def _text(value: object) -> str | None:
@@ -147,5 +150,5 @@ def _items(value: object) -> Iterator[Mapping[str, Any]]:
     return (item for item in value if isinstance(item, Mapping)) if isinstance(value, list) else iter(())
 
 
-def _joined(parts: Iterator[Mapping[str, Any]]) -> str | None:
+def _join_texts(parts: Iterator[Mapping[str, Any]]) -> str | None:
     return "".join(text for part in parts if (text := _text(part.get("text")))) or None

@@ -1,4 +1,7 @@
-"""The files of a batch on the worker's own disk, until they are checked. No Airflow."""
+"""Temporary files on the worker's disk, which hold the results until all of them are checked. No Airflow.
+
+So nothing is written into the folder if a row is wrong or missing.
+"""
 
 from __future__ import annotations
 
@@ -9,47 +12,52 @@ from typing import IO, Any
 
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.formats import RowWriter
-from airflow_respan.results.summary import IdKey, RowSummary, read_requested_ids
+from airflow_respan.results.requested_ids import IdKey, read_requested_ids
+from airflow_respan.results.summary import RowSummary
 
-Fetch = Callable[[str, IO[bytes]], None]
+Download = Callable[[str, IO[bytes]], None]
 OpenWriter = Callable[[IO[bytes]], RowWriter]
 
 
 class Staging:
-    """Temporary files without a name, which the operating system removes with the process; a context manager.
+    """Temporary files, as a context manager.
 
-    :param fetch: downloads the content of a file, given its id, into an open file
+    They have no names, so the operating system removes them even if the process is killed.
+
+    :param download: downloads the content of a file, given its id, into an open file
     """
 
-    def __init__(self, fetch: Fetch) -> None:
-        self._fetch = fetch
+    def __init__(self, download: Download) -> None:
+        self._download = download
         self._stack = ExitStack()
         self.files: dict[str, IO[bytes]] = {}
+        """The files, by their keys in the manifest."""
 
     def __enter__(self) -> Staging:
-        """Return the staging area, which is empty."""
+        """Return this object, still without files."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Close and so remove all files."""
-        with suppress(OSError):  # a full disk fails once more at the close
+        """Close all files, which removes them."""
+        with suppress(OSError):  # the error of a full disk comes once more at the close
             self._stack.close()
 
     def download_and_check(
         self, ids: Mapping[str, str | None], summary: RowSummary, *, writers: Mapping[str, OpenWriter]
     ) -> None:
-        """Download files, and count and convert their rows.
+        """Download files, count their rows, and write the rows in further formats.
 
-        :param ids: name of the file -> its id at the service, or None if the batch has no such file
+        :param ids: key of the file -> its id at the service, or None if the batch has no such file
         :param summary: counts the rows
-        :param writers: name of a further file -> opens the writer that gets every row
+        :param writers: key of a further file -> opens the writer that gets every row
         :raises RespanResultsError: if the disk has no room for them
+        :raises RespanError: if the service refuses, or gives no usable response
         """
         with _disk_errors():
             for name, file_id in ids.items():
                 if file_id:
-                    self._fetch(file_id, self._new(name))
-            opened = [open_writer(self._new(name)) for name, open_writer in writers.items()]
+                    self._download(file_id, self._new_file(name))
+            opened = [open_writer(self._new_file(name)) for name, open_writer in writers.items()]
             for name, file_id in ids.items():
                 if file_id:
                     file = self.files[name]
@@ -60,17 +68,19 @@ class Staging:
             for writer in opened:
                 writer.close()
 
-    def requested(self, file_id: str) -> dict[IdKey, int]:
+    def read_requested_ids(self, file_id: str) -> dict[IdKey, int]:
         """Download the input of a batch, and return the ids of its requests and their lines.
 
+        :param file_id: the id of the input at the service
         :raises RespanResultsError: if the disk has no room for it, or it is not the input of a batch
+        :raises RespanError: if the service refuses, or gives no usable response
         """
         with _disk_errors(), tempfile.TemporaryFile() as file:
-            self._fetch(file_id, file)
+            self._download(file_id, file)
             file.seek(0)
             return read_requested_ids(file.read, repr(file_id))
 
-    def _new(self, name: str) -> Any:
+    def _new_file(self, name: str) -> Any:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
         self.files[name] = self._stack.enter_context(file)
         return self.files[name]
@@ -78,11 +88,11 @@ class Staging:
 
 @contextmanager
 def _disk_errors() -> Iterator[None]:
-    """Name the folder that has no room: the error of a full disk does not."""
+    """Name the folder in every error, because the error of a full disk does not."""
     try:
         yield
     except OSError as error:
         raise RespanResultsError(
             f"The results could not be kept in {tempfile.gettempdir()} until they are checked: {error}. Make room for "
-            "all of them there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+            "all of them there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
         ) from error

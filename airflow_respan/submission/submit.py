@@ -95,7 +95,7 @@ class Submission:
             except OSError as error:
                 raise RespanStorageError(
                     f"The input could not be kept in {tempfile.gettempdir()} until it is uploaded: {error}. Make room "
-                    "for all of it there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+                    "for all of it there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
                 ) from error
             log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
             return self._find_or_create(

@@ -130,7 +130,7 @@ def test_a_worker_without_room_for_the_input_says_where_it_lacks_and_sends_nothi
 
     assert str(outcome.error) == (
         f"The input could not be kept in {disk} until it is uploaded: [Errno 28] No space left on device. Make room "
-        "for all of it there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+        "for all of it there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
     )
     assert not connected.requests
     assert not list(disk.iterdir())

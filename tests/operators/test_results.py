@@ -188,8 +188,8 @@ def test_a_batch_that_has_not_ended_has_no_results(connected: RespanSandbox, tmp
         land(tmp_path, batch_id=batch_id)
 
     assert str(refused.value) == (
-        f"Batch {batch_id} is in_progress, so its results are not whole yet. Wait for it by RespanBatchSensor before "
-        "they are landed."
+        f"Batch {batch_id} is in_progress, so its results are not complete yet. Wait for it with RespanBatchSensor "
+        "before this task."
     )
 
 
@@ -231,8 +231,7 @@ def test_a_row_that_is_none_keeps_everything_from_landing(connected: RespanSandb
         land(tmp_path, batch_id=batch_id, on_missing="warn")
 
     assert str(refused.value).startswith(
-        f"The results of batch {batch_id} (completed) are not what it should have left, and nothing of them was "
-        "landed: "
+        f"The results of batch {batch_id} (completed) are incomplete or wrong, so nothing was written: "
     )
     assert "another answer" not in str(refused.value)
     assert names(tmp_path) == set()
@@ -284,7 +283,7 @@ def test_an_empty_file_is_landed_if_that_is_all(connected: RespanSandbox, tmp_pa
 def test_a_completed_batch_owes_a_row_for_each_request(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 3, "failed": 0})
 
-    with pytest.raises(RespanResultsError, match=r"nothing of them was landed: 1 of 3 requests have no row."):
+    with pytest.raises(RespanResultsError, match=r"nothing was written: 1 of 3 requests have no row."):
         land(tmp_path, batch_id=batch_id)
 
     assert names(tmp_path) == set()
@@ -347,7 +346,7 @@ def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Pa
     with pytest.raises(RespanResultsError, match=r"2 of 5 requests have no row \(lines 1, 5 of the input\)"):
         land(tmp_path / "missing", batch_id=batch_id, **{kind: given("d", "c", "b", "a", "e" * 1000)})
     with pytest.raises(
-        RespanResultsError, match="1 rows answer requests that are not in the input: line 1 of file 'file-00000002'"
+        RespanResultsError, match="1 rows are of requests that are not in the input: line 1 of file 'file-00000002'"
     ):
         land(tmp_path / "unexpected", batch_id=batch_id, on_missing="warn", **{kind: given("a", "b")})
 
@@ -405,7 +404,7 @@ def test_the_log_has_no_row_and_says_what_was_landed(
     size = sum((tmp_path / name).stat().st_size for name in ("output.jsonl", "errors.jsonl"))
     kilobytes = f"{size / 1e3:.1f} kB"
     assert (
-        f"Landed 3 rows of batch {batch_id} (completed) in {tmp_path} ({kilobytes}): 2 succeeded, 1 failed, 0 missing."
+        f"Wrote 3 rows of batch {batch_id} (completed) into {tmp_path} ({kilobytes}): 2 succeeded, 1 failed, 0 missing."
     ) in log
     assert "Hello" not in log
     assert "Too long" not in log
@@ -450,8 +449,8 @@ def test_the_results_of_another_batch_are_not_overwritten_unasked(connected: Res
         land(tmp_path, batch_id=second)
 
     assert str(refused.value) == (
-        f"{tmp_path}/manifest.json is the manifest of batch {first}, which would be overwritten. Give each batch a "
-        "folder of its own, such as one with {{ run_id }} and {{ ti.map_index }} in its path, or set overwrite=True."
+        f"{tmp_path}/manifest.json is the manifest of batch {first}, which would be overwritten. Give each batch "
+        "its own folder, for example with {{ run_id }} and {{ ti.map_index }} in the path, or set overwrite=True."
     )
     assert (tmp_path / "output.jsonl").read_bytes() == GOOD
     land(tmp_path, batch_id=second, overwrite=True)
@@ -498,7 +497,10 @@ def test_a_file_that_cannot_be_deleted_is_a_warning(
 
     land(tmp_path, batch_id=batch_id, delete_files="output")
 
-    assert "The output file file-00000001 is landed, but was not deleted: Asked to delete file" in said()
+    assert (
+        "The results are written, but the output file file-00000001 could not be deleted: Asked to delete file"
+        in said()
+    )
     assert "manifest.json" in names(tmp_path)
 
 

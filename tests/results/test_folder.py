@@ -72,7 +72,7 @@ def test_a_worker_without_room_says_where_it_lacks(
 
     assert str(failed.value) == (
         f"The results could not be kept in {disk} until they are checked: [Errno 28] No space left on device. Make "
-        "room for all of them there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+        "room for all of them there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
     )
     assert (names(tmp_path / "results"), names(disk)) == (set(), set())
 
@@ -112,8 +112,8 @@ def test_a_folder_without_room_holds_no_half_file_and_no_manifest(
         land(disk, batch_id=batch_id)
 
     assert str(failed.value) == (
-        f"Could not write {disk}/{fails}: OSError: [Errno 28] No space left on device. See that there is room and the "
-        "right to do so, and clear the task; whatever has no manifest.json beside it is not whole."
+        f"Could not write {disk}/{fails}: OSError: [Errno 28] No space left on device. Check free space and "
+        "permissions, and clear the task. Results without a manifest.json beside them are not complete."
     )
     assert names(disk) == left
     subprocess.run(["mount", "-o", f"remount,size={20 * PAGE}", str(disk)], check=True)
