@@ -34,7 +34,7 @@ GetBatch = Callable[..., Batch]
 Connect = Callable[..., None]
 
 PROVIDER = (
-    "It may be about the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not "
+    "The cause may be the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not "
     "pay for batches)."
 )
 
@@ -93,7 +93,7 @@ def test_what_is_no_id_is_refused_before_anything_is_sent(
     with pytest.raises(ValueError) as refused:
         get_batch(batch_id)
 
-    assert str(refused.value) == f"batch_id is {batch_id!r}, which is no id of the service's"
+    assert str(refused.value) == f"batch_id is {batch_id!r}, which is not a valid id"
     assert connected.requests == []
 
 
@@ -163,32 +163,32 @@ def test_a_refusal_says_who_what_and_what_to_do_and_is_not_retried(
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (Fault.error(500), "answered 500 Internal Server Error: The sandbox was told to fail. This may pass."),
-        (Fault.error(408), "answered 408 Request Timeout: The sandbox was told to fail. This may pass."),
-        (Fault.error(409), "answered 409 Conflict: The sandbox was told to fail. This may pass."),
-        (Fault.error(425), "answered 425 Too Early: The sandbox was told to fail. This may pass."),
-        (Fault(status=503), "answered 503 Service Unavailable: an empty body. This may pass."),
-        (Fault(status=599), "answered 599: an empty body. This may pass."),
+        (Fault.error(500), "answered 500 Internal Server Error: The sandbox was told to fail. This may be temporary."),
+        (Fault.error(408), "answered 408 Request Timeout: The sandbox was told to fail. This may be temporary."),
+        (Fault.error(409), "answered 409 Conflict: The sandbox was told to fail. This may be temporary."),
+        (Fault.error(425), "answered 425 Too Early: The sandbox was told to fail. This may be temporary."),
+        (Fault(status=503), "answered 503 Service Unavailable: an empty body. This may be temporary."),
+        (Fault(status=599), "answered 599: an empty body. This may be temporary."),
         (
             Fault(status=502, body="<h1>Bad\nGateway</h1>"),
-            "answered 502 Bad Gateway: not JSON but '<h1>Bad Gateway</h1>'. This may pass.",
+            "answered 502 Bad Gateway: not JSON but '<h1>Bad Gateway</h1>'. This may be temporary.",
         ),
         (
             Fault(status=200, body="<h1>Log in</h1>"),
-            "answered 200 with something that was not asked for (not JSON but '<h1>Log in</h1>'). This may pass.",
+            "answered 200 with an unexpected body (not JSON but '<h1>Log in</h1>'). This may be temporary.",
         ),
         (
             Fault(status=200),
-            "answered 200 with something that was not asked for (an empty body). This may pass.",
+            "answered 200 with an unexpected body (an empty body). This may be temporary.",
         ),
         (
             Fault(status=200, body={"id": "batch_other", "status": "completed"}),
-            "answered 200 with something that was not asked for ('id' is 'batch_other', another than was asked for). "
-            "This may pass.",
+            "answered 200 with an unexpected body ('id' is 'batch_other', which is not the requested id). "
+            "This may be temporary.",
         ),
         (
             Fault(status=200, body={"id": "batch_abc123"}),
-            "answered 200 with something that was not asked for ('status' is None, not a text). This may pass.",
+            "answered 200 with an unexpected body ('status' is None, not a text). This may be temporary.",
         ),
     ],
 )
@@ -216,14 +216,14 @@ def test_one_bad_moment_is_not_noticed(connected: RespanSandbox, get_batch: GetB
 def test_a_cut_connection_is_transient(connected: RespanSandbox, get_batch: GetBatch, fault: Fault) -> None:
     connected.inject(fault, times=None)
 
-    with pytest.raises(RespanTransientError, match="gave no answer"):
+    with pytest.raises(RespanTransientError, match="sent no complete response"):
         get_batch("batch_abc123")
 
 
 def test_a_service_that_is_down_is_transient(connected: RespanSandbox, get_batch: GetBatch) -> None:
     connected.stop()
 
-    with pytest.raises(RespanTransientError, match=r"gave no answer \(.*refused|Connect call failed"):
+    with pytest.raises(RespanTransientError, match=r"sent no complete response \(.*refused|Connect call failed"):
         get_batch("batch_abc123")
 
 
@@ -234,9 +234,7 @@ def test_a_rate_limit_is_told_and_not_tried_again(connected: RespanSandbox, get_
         get_batch("batch_abc123")
 
     assert (limited.value.status_code, limited.value.retry_after) == (429, 30)
-    assert str(limited.value).endswith(
-        "answered 429 Too Many Requests: Rate limit exceeded. It asks to be left alone for 30 seconds."
-    )
+    assert str(limited.value).endswith("answered 429 Too Many Requests: Rate limit exceeded. Retry after 30 seconds.")
     assert len(connected.requests) == 1
 
 
@@ -255,7 +253,7 @@ def test_an_answer_without_end_is_given_up(connect: Connect, get_batch: GetBatch
     with raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[", b" " * 2**20) as url:
         connect(host=url, password="a-key")
 
-        with pytest.raises(RespanTransientError, match="sent more than 16777216 bytes, which no answer is"):
+        with pytest.raises(RespanTransientError, match="sent more than the maximum of 16777216 bytes"):
             get_batch("batch_abc123")
 
 
@@ -267,7 +265,7 @@ def test_the_key_does_not_follow_a_redirect_to_another_host(
 ) -> None:
     connected.inject(Fault.redirect(location))
 
-    with pytest.raises(RespanAPIError, match="which is not followed, lest the API key go astray"):
+    with pytest.raises(RespanAPIError, match="which is not followed, to protect the API key"):
         get_batch("batch_abc123")
 
 
@@ -337,9 +335,9 @@ def test_a_ca_bundle_that_is_not_there_is_named(connect: Connect, get_batch: Get
         get_batch("batch_abc123")
 
     assert str(refused.value) == (
-        "Airflow connection 'respan_default' cannot check certificates by '/no/such/bundle.pem', which its extra field "
-        "'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or directory. "
-        "Name a CA bundle or a directory of certificates that is on this machine."
+        "Airflow connection 'respan_default' cannot check certificates with '/no/such/bundle.pem', which its extra "
+        "field 'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or "
+        "directory. Name a CA bundle or a directory of certificates that is on this machine."
     )
 
 
@@ -353,7 +351,7 @@ def test_a_ca_bundle_that_is_none_is_named(
     monkeypatch.setenv(variable, str(bundle))
     connect(host="https://127.0.0.1:1", password="a-key")
 
-    with pytest.raises(RespanConfigurationError, match=re.escape(f"cannot check certificates by '{bundle}'")):
+    with pytest.raises(RespanConfigurationError, match=re.escape(f"cannot check certificates with '{bundle}'")):
         get_batch("batch_abc123")
 
 
@@ -408,7 +406,7 @@ def test_the_certificate_of_another_host_is_not_trusted(
     with raw_server(b"HTTP/1.1 200 OK\r\n" + WHOLE, tls=context, seen=seen) as url:
         connect(host=url, password="a-key", extra={"verify": str(bundle)})
 
-        with pytest.raises(RespanTransientError, match="gave no answer"):
+        with pytest.raises(RespanTransientError, match="sent no complete response"):
             get_batch("batch_abc123")
 
     assert seen == []
@@ -421,7 +419,7 @@ def test_a_connection_that_does_not_exist_says_how_to_make_it(airflow_db: None, 
     assert str(refused.value) == (
         "Airflow connection 'respan_missing' does not exist. Create it with the connection type 'Respan' and an API "
         "key from https://platform.respan.ai/platform/api-keys as its password, or set AIRFLOW_CONN_RESPAN_MISSING "
-        "(a value that cannot be read counts as none)."
+        "(Airflow ignores a value that it cannot read)."
     )
 
 
@@ -495,7 +493,7 @@ def test_an_answer_that_drips_is_given_up_wherever_it_does(connect: Connect, get
         began = time.monotonic()
 
         # Older releases of aiohttp have other words for a bad status line.
-        too_late = r"TimeoutError|no whole answer within 0\.5 seconds|Bad status line|Expected HTTP/"
+        too_late = r"TimeoutError|no complete response within 0\.5 seconds|Bad status line|Expected HTTP/"
         with pytest.raises(RespanTransientError, match=too_late):
             get_batch("batch_abc123")
 

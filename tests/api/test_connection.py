@@ -76,7 +76,7 @@ def test_the_extra_fields_are_read_from_the_texts_of_a_form() -> None:
 
 
 NO_KEY = (
-    "Airflow connection 'respan_default' has no API key. Put one in its password field; keys are made at "
+    "Airflow connection 'respan_default' has no API key. Put one in its password field; create keys at "
     "https://platform.respan.ai/platform/api-keys."
 )
 WRITE_IT = "Write it like https://api.respan.ai."
@@ -90,17 +90,17 @@ CORRECT_IT = "Correct the field or leave it out."
         ({"password": "  "}, NO_KEY),
         (
             {"password": "two\nlines"},
-            "Airflow connection 'respan_default' has a password that no API key can be. Paste the key anew, without "
-            "line breaks.",
+            "Airflow connection 'respan_default' has a password that cannot be an API key. Paste the key again, "
+            "without line breaks.",
         ),
         *[
             (fields, f"Airflow connection 'respan_default' has a scheme that is neither http nor https. {WRITE_IT}")
             for fields in ({"host": "ftp://x"}, {"host": "x", "schema": KEY})
         ],
-        ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
-        ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is not a URL. {WRITE_IT}"),
+        ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is not a URL. {WRITE_IT}"),
         *[
-            ({"host": host}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}")
+            ({"host": host}, f"Airflow connection 'respan_default' has a host that is not a URL. {WRITE_IT}")
             for host in (
                 "https://a..b",
                 f"https://{'a' * 64}.example",
@@ -120,7 +120,7 @@ CORRECT_IT = "Correct the field or leave it out."
             )
             for port in (-1, 65536)
         ],
-        ({"host": "https://x:port"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        ({"host": "https://x:port"}, f"Airflow connection 'respan_default' has a host that is not a URL. {WRITE_IT}"),
         (
             {"host": "https://me:secret@x"},
             f"Airflow connection 'respan_default' has a host with more than scheme, name, port and path. {WRITE_IT}",
@@ -128,7 +128,7 @@ CORRECT_IT = "Correct the field or leave it out."
         (
             {"host": "http://respan.internal"},
             "Airflow connection 'respan_default' would send the API key unencrypted to 'respan.internal'. Use https, "
-            "or set the extra field 'allow_http' to true if the network in between is yours.",
+            "or set the extra field 'allow_http' to true if you control the network in between.",
         ),
         (
             {"extra": {"timeout": "soon"}},

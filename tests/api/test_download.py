@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_respan.api.download import MAX_FRUITLESS_ATTEMPTS, MIN_PROGRESS_BYTES
+from airflow_respan.api.download import MAX_ATTEMPTS_WITHOUT_PROGRESS, MIN_PROGRESS_BYTES
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
@@ -171,10 +171,12 @@ def test_a_download_that_gets_nowhere_is_given_up(connect: Connect, tmp_path: Pa
     with raw_server(script) as url:
         connect(host=url, password="a-key")
 
-        with pytest.raises(RespanTransientError, match=r"Asked to download file 'file-1', Respan .* gave no answer"):
+        with pytest.raises(
+            RespanTransientError, match=r"Asked to download file 'file-1', Respan .* sent no complete response"
+        ):
             RespanHook().download_file("file-1", tmp_path / "out")
 
-    assert len(script.requests) == MAX_FRUITLESS_ATTEMPTS
+    assert len(script.requests) == MAX_ATTEMPTS_WITHOUT_PROGRESS
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,12 +191,12 @@ def test_more_than_was_promised_is_not_believed(connect: Connect, tmp_path: Path
     with raw_server(answer) as url:
         connect(host=url, password="a-key")
 
-        with pytest.raises(RespanTransientError, match=f"sent {TOTAL} bytes of a content of 9"):
+        with pytest.raises(RespanTransientError, match=f"sent {TOTAL} bytes of content instead of 9"):
             RespanHook().download_file("file-1", tmp_path / "out")
 
 
 def test_as_long_as_it_gets_on_it_is_not_given_up(connect: Connect, tmp_path: Path) -> None:
-    content = bytes(MIN_PROGRESS_BYTES) * (MAX_FRUITLESS_ATTEMPTS + 2)
+    content = bytes(MIN_PROGRESS_BYTES) * (MAX_ATTEMPTS_WITHOUT_PROGRESS + 2)
 
     def answer(request: bytes) -> bytes:
         found = re.search(rb"(?i)\r\nrange: bytes=(\d+)-", request)

@@ -105,7 +105,7 @@ def test_a_files_content_that_stops_coming_is_given_up(tmp_path: Path) -> None:
     with (
         raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", b"}", pause=600) as url,
         little_time_and_memory(),
-        pytest.raises(RespanTransientError, match=r"no whole answer|timed out"),
+        pytest.raises(RespanTransientError, match=r"no complete response|timed out"),
     ):
         download_once(settings(url), tmp_path / "target")
 
@@ -137,7 +137,7 @@ def test_a_redirect_that_leads_away_is_not_followed(
 ) -> None:
     connected.inject(Fault.redirect(location.replace("PORT", str(connected.port))))
 
-    with pytest.raises(RespanAPIError, match="which is not followed, lest the API key go astray"):
+    with pytest.raises(RespanAPIError, match="which is not followed, to protect the API key"):
         get_batch("batch_abc123")
 
     assert len(connected.requests) == 1
@@ -192,7 +192,7 @@ def test_what_does_not_speak_tls_is_given_up(get_batch_once: GetBatchOnce, begin
     with (
         raw_server(begin, drop, pause=0.1) as url,
         little_time_and_memory(),
-        pytest.raises(RespanTransientError, match="gave no answer"),
+        pytest.raises(RespanTransientError, match="sent no complete response"),
     ):
         get_batch_once(settings(url.replace("http:", "https:")))
 
@@ -201,7 +201,7 @@ def test_a_proxy_whose_answer_drips_is_given_up(get_batch_once: GetBatchOnce) ->
     with (
         raw_server(b"HTTP/1.1 200 OK\r\nX-A: ", b"a", pause=0.1) as url,
         little_time_and_memory(),
-        pytest.raises(RespanTransientError, match=r"no whole answer|TimeoutError"),
+        pytest.raises(RespanTransientError, match=r"no complete response|TimeoutError"),
     ):
         get_batch_once(settings("https://respan.invalid", proxies={"https": url}))
 

@@ -71,5 +71,5 @@ def test_no_odd_field_of_an_answer_breaks_a_wait(answer: str, status: str) -> No
 @pytest.mark.parametrize("key", ["id", "status"])
 @pytest.mark.parametrize("word", ["x" * 201, "two\nlines", "a\x1b[31mred"])
 def test_an_id_or_status_that_would_spoil_a_log_is_refused(key: str, word: str) -> None:
-    with pytest.raises(ValueError, match=f"which no {key} is"):
+    with pytest.raises(ValueError, match=f"which is not a valid {key}"):
         Batch.from_dict({"id": "batch_1", "status": "completed", key: word})

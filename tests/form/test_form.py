@@ -296,15 +296,15 @@ def test_the_test_button_says_what_is_wrong_with_a_wrong_key(
             "no_key",
             {"password": None},
             1,
-            "Connection failed! Airflow connection 'no_key' has no API key. Put one in its password field; keys are "
-            "made at https://platform.respan.ai/platform/api-keys.",
+            "Connection failed! Airflow connection 'no_key' has no API key. Put one in its password field; create "
+            "keys at https://platform.respan.ai/platform/api-keys.",
         ),
         (
             "wrong_host",
             {"host": "http://127.0.0.1:1"},
             1,
-            f"Connection failed! {ASKED} gave no answer (ConnectionError: [Errno 111] Connection refused). This may "
-            "pass.",
+            f"Connection failed! {ASKED} sent no complete response (ConnectionError: [Errno 111] Connection refused). "
+            "This may be temporary.",
         ),
     ],
 )

@@ -83,7 +83,7 @@ def test_creating_is_never_tried_twice(connected: RespanSandbox, fault: Fault) -
     with pytest.raises(RespanTransientError) as failed:
         RespanHook().create_batch("file-1")
 
-    assert str(failed.value).endswith("The service may have done it all the same: look there before you send it again.")
+    assert str(failed.value).endswith("Respan may have carried out the request: check before you send it again.")
     assert len(connected.requests) == 1
 
 
@@ -124,7 +124,7 @@ def test_files_are_listed_found_and_deleted(connected: RespanSandbox) -> None:
 def test_deleting_is_not_believed_without_the_services_word(connected: RespanSandbox) -> None:
     connected.inject(Fault(status=200, body={"id": "file-1", "deleted": False}), times=None)
 
-    with pytest.raises(RespanTransientError, match="'deleted' is not true of 'file-1'"):
+    with pytest.raises(RespanTransientError, match="'deleted' is not true for 'file-1'"):
         RespanHook().delete_file("file-1")
 
     assert len(connected.requests) == 1
@@ -137,7 +137,7 @@ def test_an_item_of_a_list_that_is_no_batch_hides_no_other(connected: RespanSand
     page = RespanHook().list_batches()
 
     assert [batch.id for batch in page.batches] == ["batch_1"]
-    assert (page.next_after, page.unreadable) == ("batch_2", 1)
+    assert (page.next_after, page.unreadable_ids) == ("batch_2", ("batch_2",))
 
 
 @pytest.mark.parametrize("last", ["", " ", None, 7])
@@ -150,10 +150,10 @@ def test_a_page_without_an_id_to_go_on_after_is_the_last(connected: RespanSandbo
 def test_an_answer_about_something_else_is_refused(connected: RespanSandbox) -> None:
     hook = RespanHook()
     connected.inject(Fault(status=200, body={"id": "batch_9", "status": "cancelling"}), times=2)
-    with pytest.raises(RespanTransientError, match="'id' is 'batch_9', another than was asked for"):
+    with pytest.raises(RespanTransientError, match="'id' is 'batch_9', which is not the requested id"):
         hook.cancel_batch("batch_1")
     connected.inject(Fault(status=200, body={"id": "file-9"}), times=2)
-    with pytest.raises(RespanTransientError, match="'id' is 'file-9', another than was asked for"):
+    with pytest.raises(RespanTransientError, match="'id' is 'file-9', which is not the requested id"):
         hook.get_file("file-1")
 
 
@@ -257,7 +257,7 @@ def test_a_content_in_an_encoding_that_was_not_asked_for_is_not_believed(
 ) -> None:
     connected.inject(Fault(status=200, body="half a zip", headers={"Content-Encoding": "gzip"}), times=None)
 
-    with pytest.raises(RespanTransientError, match="an encoding that was not asked for"):
+    with pytest.raises(RespanTransientError, match="an encoding that was not requested"):
         RespanHook().download_file("file-1", tmp_path / "out")
 
     assert list(tmp_path.iterdir()) == []
@@ -329,7 +329,7 @@ def test_large_files_pass_through_in_constant_memory(connected: RespanSandbox, t
 
 
 def test_the_test_button_is_green_if_the_service_accepts_the_key(connected: RespanSandbox) -> None:
-    assert RespanHook().test_connection() == (True, "Respan answered, and accepted the API key.")
+    assert RespanHook().test_connection() == (True, "Respan accepted the API key.")
 
 
 def test_the_test_button_says_what_is_wrong(connected: RespanSandbox, connect: Callable[..., None]) -> None:
@@ -359,7 +359,7 @@ def test_a_connection_that_cannot_be_read_is_none_and_not_quoted(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_RESPAN_DEFAULT", '{"password": "nobody-may-see"')
 
-    with pytest.raises(RespanConfigurationError, match="a value that cannot be read counts as none") as refused:
+    with pytest.raises(RespanConfigurationError, match="Airflow ignores a value that it cannot read") as refused:
         RespanHook().get_batch("batch_1")
 
     assert "nobody-may-see" not in str(refused.value)

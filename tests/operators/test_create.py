@@ -349,7 +349,7 @@ def test_a_create_whose_answer_was_lost_says_so_and_the_next_attempt_finds_it(co
 
     assert isinstance(lost.error, RespanTransientError)
     assert str(lost.error).endswith(
-        "The service may have done it all the same: look there before you send it again. The next attempt of this "
+        "Respan may have carried out the request: check before you send it again. The next attempt of this "
         "task, a retry or after a clear, does look there."
     )
     assert again().value == batches(connected)[0]["id"]

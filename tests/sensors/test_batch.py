@@ -143,8 +143,8 @@ def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, m
     assert str(outcome.error) == (
         "Batch batch_1 has not ended within the timeout of 0.5 seconds. The last look failed: Asked to retrieve batch "
         f"'batch_1', Respan ({connected.url}, connection 'respan_default') answered 503 Service Unavailable: The "
-        "sandbox was told to fail. This may pass. The batch itself goes on, and is billed: clear the task to wait "
-        "again."
+        "sandbox was told to fail. This may be temporary. The batch itself goes on, and is billed: clear the task to "
+        "wait again."
     )
 
 
