@@ -26,7 +26,7 @@ T = TypeVar("T")
 Acquire = Callable[[RespanConnection], Awaitable[None]]
 
 MAX_HEADER_BYTES = 2**16
-"""Maximum length of a header line: the limit of requests, and eight times the default of aiohttp."""
+"""Maximum length of a header line: the same as in the client for workers, and eight times aiohttp's default."""
 
 
 class AsyncRespanClient:
@@ -58,6 +58,8 @@ class AsyncRespanClient:
     async def open(cls, connection: RespanConnection, *, acquire: Acquire | None = None) -> AsyncRespanClient:
         """Create a client. Imports and certificates are loaded in a thread, so the event loop is not blocked.
 
+        :param connection: the settings of the Airflow connection
+        :param acquire: see the class
         :raises RespanConfigurationError: if the CA bundle or the proxy cannot be used
         """
         aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")

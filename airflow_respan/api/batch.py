@@ -21,7 +21,7 @@ MAX_ID_LENGTH = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestCounts:
-    """How many requests of a batch succeeded and failed. A hint only: the counts of a live batch can be wrong.
+    """How many requests of a batch succeeded and failed. A hint only: the counts can be missing, partial or wrong.
 
     :param total: requests in the batch, or None if unknown
     :param completed: requests that succeeded, or None if unknown
@@ -197,7 +197,7 @@ def _whole_number(value: object) -> int | None:
 
 
 def _timestamp(value: object) -> pendulum.DateTime | None:
-    # Rounded to whole seconds, because to_dict() writes whole seconds, and a batch read from it must be the same.
+    # Whole seconds only, because to_dict() writes whole seconds, and a batch read from its output must be the same.
     if not isinstance(value, int | float) or isinstance(value, bool) or (value := int(value)) <= 0:
         return None
     try:

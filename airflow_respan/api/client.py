@@ -83,7 +83,9 @@ class RespanClient:
         """Send a request and write the body of its response to a file, which is written completely or not at all.
 
         :param target: the file to write or replace
-        :param size: see :meth:`download_into`, which also has the errors
+        :param size: see :meth:`download_into`
+        :return: the target
+        :raises RespanTransientError: and other errors; see :meth:`download_into`
         """
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         try:

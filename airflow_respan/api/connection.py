@@ -73,7 +73,8 @@ class RespanConnection:
         :param schema: the scheme, if the host has none
         :param port: the port, if the host has none
         :param extra: the decoded extra
-        :raises RespanConfigurationError: if a field is invalid; names the connection, the field and what to write there
+        :raises RespanConfigurationError: if a field is invalid; the message names connection and field, and says what
+            to write there
         """
         reader = ExtraReader(conn_id, extra)
         key = (password or "").strip()
@@ -115,7 +116,7 @@ class RespanConnection:
 
 
 def _base_url(reader: ExtraReader, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
-    """Return one form of the base URL, however it is written: with or without ``/api``, scheme or port."""
+    """Return the base URL in one form. It may be written with or without ``/api``, a scheme, and a port."""
     text = (host or "").strip() or DEFAULT_BASE_URL
     advice = f"Write it like {DEFAULT_BASE_URL}"
     if "://" not in text:

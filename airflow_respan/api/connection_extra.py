@@ -143,7 +143,7 @@ class ExtraReader:
         return value
 
     def headers(self, name: str) -> dict[str, str]:
-        """Return further HTTP headers, without invalid ones and without those that the provider sets itself."""
+        """Return further HTTP headers. Invalid headers, and those that the provider sets itself, are an error."""
         value = {header: text.strip() for header, text in self.texts(name).items()}
         for header, text in value.items():
             if not _HEADER_NAME.fullmatch(header) or not HEADER_VALUE.fullmatch(text):

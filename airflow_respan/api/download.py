@@ -20,10 +20,10 @@ _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,
 
 
 class ResumableDownload:
-    """The download of one content, over as many requests as it needs.
+    """The download of one file's content, over as many requests as it needs.
 
-    The download resumes where it was cut only if the content is still the same: the total length is known and the
-    new response repeats it, and its ``ETag`` too if there was one. Otherwise the download starts again.
+    The download resumes where it was cut only if the content is still the same: the new response must have the same
+    total length and, if it has an ``ETag``, the same one. Otherwise the download starts again.
 
     :param request: the request for the whole content
     """
