@@ -38,7 +38,7 @@ class RespanHook(BaseHook):
 
     * ``RespanConfigurationError`` if the connection does not exist or has an invalid setting,
     * ``RespanAPIError`` (``RespanAuthenticationError``, ``RespanNotFoundError``) if Respan refuses the request,
-    * ``RespanTransientError`` if there is no usable response; requests that may be sent twice were retried once then,
+    * ``RespanTransientError`` if there is no usable response; requests that may be sent twice were retried once before,
     * ``ValueError`` for an argument that cannot be sent.
 
     Methods whose names start with ``a`` are for triggers; call ``await hook.aclose()`` at the end.
