@@ -118,7 +118,8 @@ class Poller:
             self._counted_tasks.add(task)
             self._request_tasks.add(task)
             task.add_done_callback(self._on_task_done)
-            if not self._has_sent_first:  # the first looks up the connection; at the same time, each other would, too
+            if not self._has_sent_first:
+                # It looks up the connection. Requests that are sent meanwhile would each look it up, too.
                 await asyncio.wait([task])
                 self._has_sent_first = True
 

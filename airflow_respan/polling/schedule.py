@@ -62,16 +62,20 @@ class Schedule:
         self.list_health = ListHealth()
         self.is_overdue = False
         """Whether the check that was chosen last had been due for longer than its pause."""
+        # Step 1: planned.
         self._planned_checks = DueQueue()
         self._planned_last_checks = DueQueue()
+        # Step 2: due.
         self._next_round: dict[WatchedBatch, None] = {}
         self._last_checks: deque[WatchedBatch] = deque()
-        self._confirmations: deque[WatchedBatch] = deque()
-        self._retrieves: deque[WatchedBatch] = deque()
+        # Step 3: a request is planned.
         self._scan: ListScan | None = None
+        self._retrieves: deque[WatchedBatch] = deque()
+        self._confirmations: deque[WatchedBatch] = deque()
+        # For the choice of step 4, and for planning.
         self._seconds_per_page = 0.0
         self._confirmations_in_a_row = 0
-        self._page_was_last = False
+        self._previous_was_page = False
         self._retry_not_listed_at = 0.0
 
     def watch(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> WatchedBatch:
@@ -107,7 +111,7 @@ class Schedule:
         :param is_paused: whether the service has asked for a pause; then only last checks are sent
         """
         self._collect_due(now)
-        if watched := _pop_with_check(self._last_checks):  # even in a pause: later is too late
+        if watched := _pop_with_check(self._last_checks):  # even in a pause, because the wait ends now
             return watched
         if is_paused:
             return None
@@ -120,10 +124,10 @@ class Schedule:
             return watched
         self._confirmations_in_a_row = 0
         # Alternate, so that a long list does not delay the retrieves, and many retrieves do not delay the list.
-        if scan and not (self._page_was_last and self._retrieves):
-            self._page_was_last = scan.request_in_flight = True
+        if scan and not (self._previous_was_page and self._retrieves):
+            self._previous_was_page = scan.request_in_flight = True
             return scan
-        self._page_was_last = False
+        self._previous_was_page = False
         watched = _pop_with_check(self._retrieves)
         self.is_overdue = watched is not None and watched.is_overdue(now)
         return watched
