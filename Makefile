@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+PROCESSES ?= 3
 BIN := $(VENV)/bin
 
 .PHONY: demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
@@ -31,7 +32,7 @@ package: $(VENV)/build ## build it, look into what was built, and try the lowest
 
 test: $(VENV)/tests ## run the whole test suite, and see that it reaches the code
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m 'not built and not store'
+	$(BIN)/python -m coverage run -m pytest -m 'not built and not store' -n $(PROCESSES) --durations=15
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -291,7 +291,7 @@ def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: Respa
         "max_wait": 5.0,
         "not_found_grace": 60,
         "silent_fail": False,
-        "told": ["in_progress", {"total": 0, "completed": 0, "failed": 0}],
+        "last_logged": ["in_progress", {"total": 0, "completed": 0, "failed": 0}],
     }
     assert timedelta(minutes=49) < deferred.value.timeout - DEFERRAL_MARGIN <= timedelta(minutes=50)
 
