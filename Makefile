@@ -1,12 +1,16 @@
-# Everything happens in .venv, .airflow, .matrix, .benchmark and .hypothesis inside the checkout; `make clean` removes them.
+# Everything happens in .venv, .airflow, .matrix, .benchmark, .hypothesis and docs/_build inside the checkout;
+# `make clean` removes them.
 
 PYTHON ?= python3
 VENV := .venv
 PROCESSES ?= 3
 BIN := $(VENV)/bin
 
-.PHONY: demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
-  benchmark-triggerer clean
+.PHONY: help demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
+  benchmark-triggerer docs clean
+
+help: ## list all targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python -m dev.demo
@@ -20,12 +24,13 @@ test-form: $(VENV)/form ## the connection form in a real browser: Debian's chrom
 airflow: $(VENV)/package ## a whole Airflow with its UI, beside a local Respan, until Ctrl-C
 	@exec $(BIN)/python -m dev.local_airflow
 
-check: lint package test ## everything but the older Airflows
+check: lint package docs test ## everything but the older Airflows
 
-lint: $(VENV)/lint ## style and types
+lint: $(VENV)/lint ## style, types, and which package may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 package: $(VENV)/build ## build it, look into what was built, and try the lowest versions that are allowed
 	$(BIN)/python -m pytest -m built
@@ -55,8 +60,13 @@ benchmark: .benchmark/ready ## thousands of waits, ours and other providers'; le
 benchmark-triggerer: $(VENV)/deployment ## many deferred tasks in a real triggerer
 	$(BIN)/python -m dev.benchmark.triggerer $(BENCHMARK)
 
-clean:
-	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis
+docs: $(VENV)/docs ## build the documentation into docs/_build; warnings and broken links are errors
+	$(BIN)/python -m sphinx --builder html --fresh-env --write-all --fail-on-warning --keep-going --nitpicky --quiet \
+	  docs docs/_build
+	@echo "The documentation is in docs/_build/index.html"
+
+clean: ## remove everything that the targets above have made
+	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis docs/_build
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -84,6 +94,10 @@ $(VENV)/build: $(VENV)/tests
 
 $(VENV)/deployment: $(VENV)/package
 	$(BIN)/python -m pip install --quiet --group deployment
+	@touch $@
+
+$(VENV)/docs: $(VENV)/package
+	$(BIN)/python -m pip install --quiet --group docs
 	@touch $@
 
 $(VENV)/form: $(VENV)/tests

@@ -1,19 +1,31 @@
-"""Airflow's rules for sensors, the same in every mode on every version: how a wait may end, and when it began."""
+"""Everything about Airflow's versions: names whose home moved, and behaviour that differs between 2.11 and 3.3.
+
+The other modules import Airflow's names from here, so this is the file to change when Airflow moves or drops one.
+Two things stand elsewhere, as they would cost time at each parse of a DAG file: the trigger's base class
+(``triggers/batch.py``; its home is the same in all versions) and the form of older versions
+(``hooks/connection_form.py``). Each version and behaviour named here was seen by running that version.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
+    BaseHook,
+    BaseOperator,
     BaseSensorOperator,
+    PokeReturnValue,
+    conf,
 )
 
 try:
@@ -22,17 +34,49 @@ except ImportError:  # its home before Airflow 3.2; common-compat does not offer
     from airflow.exceptions import AirflowRescheduleException
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    # The alias exports the name to type checkers alone: to import these costs time, and nothing but types needs them.
+    from airflow.providers.common.compat.sdk import Connection as Connection  # noqa: PLC0414
+    from airflow.providers.common.compat.sdk import Context as Context  # noqa: PLC0414
 
-__all__ = ["AirflowRescheduleException", "apply_soft_fail", "wait_started_at"]
+__all__ = [
+    "TRIGGER_FAILED",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "BaseHook",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "PokeReturnValue",
+    "conf",
+]
+
+TRIGGER_FAILED = "__fail__"
+"""Airflow's ``next_method`` for "resume this task only to fail it" (``TRIGGER_FAIL_REPR``; its home differs)."""
+
+
+def is_deferral_timeout(error: AirflowException) -> bool:
+    """Return whether Airflow resumed a task because the timeout of its deferral passed.
+
+    Only the text of the error says so (2.11-3.3).
+
+    :param error: what ``resume_execution`` raised for :data:`TRIGGER_FAILED`
+    """
+    return "timeout" in str(error)
 
 
 @contextmanager
 def apply_soft_fail(*, soft_fail: bool, never_fail: bool) -> Iterator[None]:
-    """Skip the task instead of failing it where the options say so, and keep the reason in the message.
+    """Skip the task instead of failing it where the options say so, with the reason in the message.
 
-    :param soft_fail: skip when the wait has failed: bad end, or time over
+    Airflow's own base class decides differently by mode and by version (2.11-3.3), and not at all before a task defers.
+
+    :param soft_fail: skip when the wait has failed: the batch ended badly, or the timeout passed
     :param never_fail: skip on every error
+    :raises AirflowSkipException: instead of what the block raised
     """
     try:
         yield
@@ -49,22 +93,87 @@ def apply_soft_fail(*, soft_fail: bool, never_fail: bool) -> Iterator[None]:
         raise
 
 
-def wait_started_at(sensor: BaseSensorOperator, context: Context) -> str:
-    """Find when the wait began: with this try, or in reschedule mode with its first poke.
+def attempt_started_at(context: Context) -> str:
+    """Return when this attempt started, in ISO 8601 with offset."""
+    start = context["ti"].start_date
+    return (start if isinstance(start, datetime) else pendulum.now("UTC")).isoformat()
 
-    :return: ISO 8601 with offset
+
+def first_poke_at(sensor: BaseSensorOperator, context: Context) -> str:
+    """Return when a sensor in reschedule mode poked first, in ISO 8601 with offset.
+
+    :param sensor: the sensor, whose ``retries`` tell which tries belong to this run of it
     """
     ti: Any = context["ti"]
-    start: object = None
-    if sensor.reschedule and hasattr(ti, "get_first_reschedule_date"):
+    if hasattr(ti, "get_first_reschedule_date"):
         start = ti.get_first_reschedule_date(context)
-    elif sensor.reschedule:
-        # Airflow 2.11, whose own loop asks the same function.
+    else:  # Airflow 2.11, whose own loop asks the same function
         from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # types are Airflow 3's
 
         first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
         start = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
-    start = start or ti.start_date
-    if isinstance(start, str):  # so Airflow 3.0 gives the date of the first poke within dag.test()
+    if isinstance(start, str):  # Airflow 3.0, within dag.test()
         return start
-    return (start if isinstance(start, datetime) else pendulum.now("UTC")).isoformat()
+    return start.isoformat() if isinstance(start, datetime) else attempt_started_at(context)
+
+
+def is_after_clear(context: Context, *, retries: int | None) -> bool:
+    """Return whether this attempt was started by a clear and not by a retry.
+
+    A clear adds the number of tries so far to ``max_tries``; a retry does not (2.11-3.3).
+
+    :param retries: the ``retries`` of the task
+    """
+    ti: Any = context["ti"]
+    return (ti.max_tries or 0) > (retries or 0)
+
+
+def earliest_start(context: Context, *, after_clear: bool) -> pendulum.DateTime:
+    """Return a moment before which no attempt of this task can have run.
+
+    :param after_clear: whether the task was cleared: a clear of a run that had ended sets the run's ``start_date`` anew
+    """
+    run: Any = context["dag_run"]
+    moments: list[Any] = [run.start_date]
+    if after_clear or getattr(run, "clear_number", None) or run.start_date is None:
+        # ``run_after`` is there from Airflow 3.0 on.
+        moments += [getattr(run, name, None) for name in ("run_after", "logical_date", "data_interval_end")]
+    known = [pendulum.instance(moment) for moment in moments if moment is not None]
+    return min(known, default=pendulum.from_timestamp(0))
+
+
+def task_state_store(context: Context) -> Any | None:
+    """Return the store that survives retries and clears of a task; None before Airflow 3.3, which brought it."""
+    return context.get("task_state_store")
+
+
+def push_xcoms(context: Context, values: Mapping[str, Any]) -> None:
+    """Push values to XCom, each by its key; a value that is None is left out, as Airflow 3.0 refuses it."""
+    for key, value in values.items():
+        if value is not None:
+            context["ti"].xcom_push(key=key, value=value)
+
+
+def find_store(uri: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URI, and the path within it.
+
+    The methods of ``ObjectStoragePath`` itself are not used: before Airflow 3.3 some of them forget the connection.
+
+    :raises ValueError: if Airflow knows no such store; or ImportError, if a package for it is missing
+    """
+    # Not at the top: in older versions it imports fsspec.
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    path = ObjectStoragePath(uri)
+    return path.fs, path.fs._strip_protocol(path.path)
+
+
+async def get_connection_in_triggerer(conn_id: str, *, hook: BaseHook) -> tuple[Connection, Any]:
+    """Return an Airflow connection and its decoded extra, inside the event loop of a triggerer.
+
+    ``BaseHook.get_connection`` fails there on Airflow 3.0, and ``aget_connection`` deadlocks before 3.3.2.
+    """
+    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+    connection = await get_async_connection(conn_id, hook=hook)
+    return connection, await get_async_extra_dejson(connection)

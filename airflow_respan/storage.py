@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from airflow_respan.compat import find_store
 from airflow_respan.exceptions import RespanError, RespanStorageError
 
 
@@ -14,13 +15,8 @@ def open_store(uri: str) -> tuple[Any, str]:
 
     :raises RespanStorageError: if Airflow knows no such store
     """
-    # Imported when it is needed: DAG files are parsed far more often than they run.
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
     try:
-        path = ObjectStoragePath(uri)
-        # Not the methods of the path, of which some forget the connection before Airflow 3.3.
-        return path.fs, path.fs._strip_protocol(path.path)
+        return find_store(uri)
     except (ValueError, ImportError) as error:
         raise RespanStorageError(
             f"Airflow cannot open {uri!r}: {error}. Install the provider of that store with its file system, such as "

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.built
 
 VERSION = airflow_respan.__version__
 DIST_INFO = f"airflow_provider_respan-{VERSION}.dist-info"
-SOURCES = ("airflow_respan", "dev", "example_dags", "tests")
+SOURCES = ("airflow_respan", "dev", "docs", "example_dags", "tests")
 FAST_TESTS = (
     "hooks",
     "operators/test_results.py",
@@ -43,7 +43,9 @@ def files_of(folder: str) -> set[str]:
     """The files of the checkout that are not made by running it."""
     found = (CHECKOUT / folder).rglob("*")
     return {
-        path.relative_to(CHECKOUT).as_posix() for path in found if path.is_file() and "__pycache__" not in path.parts
+        path.relative_to(CHECKOUT).as_posix()
+        for path in found
+        if path.is_file() and not {"__pycache__", "_build"} & set(path.parts)
     }
 
 
@@ -89,10 +91,12 @@ def test_the_sdist_holds_what_builds_and_tests_the_package(sdist: Path) -> None:
     assert held == files | {
         ".gitignore",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
         "Makefile",
         "PKG-INFO",
         "README.md",
+        "SECURITY.md",
         "pyproject.toml",
     }
 

@@ -1,14 +1,11 @@
-"""Every example is run as the README says, in a process of its own, against a local Respan."""
+"""Every example is run as the quick start says, in a process of its own, against a local Respan."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
-from textwrap import indent
 from typing import Any
 
 import pytest
@@ -132,35 +129,3 @@ def test_every_example_is_run_by_a_test() -> None:
 
     for example in EXAMPLES.glob("*.py"):
         assert f'"{example.name}"' in here
-
-
-def test_the_readme_shows_the_examples_as_they_are() -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    [(name, code)] = re.findall(r"<!-- example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
-    [(other, part)] = re.findall(r"<!-- part of example: (\S+) -->\n```python\n(.*?)```", readme, re.DOTALL)
-
-    assert code.strip() in (EXAMPLES / name).read_text(), f"README and example_dags/{name} differ"
-    assert indent(part, "    ") in (EXAMPLES / other).read_text(), f"README and example_dags/{other} differ"
-    # Whoever pastes the whole one has no more than this.
-    namespace: dict[str, Any] = {"__name__": "pasted"}
-    exec(compile(code, "README.md", "exec"), namespace)
-    assert "wait" in namespace["wait_for_batch_dag"].task_ids
-
-
-def test_the_readme_lists_the_examples() -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-
-    listed = re.findall(r"^\| \[`(\w+\.py)`\]\(example_dags/(\w+\.py)\) \|", readme, re.MULTILINE)
-    assert sorted(listed) == sorted((example.name, example.name) for example in EXAMPLES.glob("*.py"))
-
-
-def test_the_readmes_connection_line_is_one_that_airflow_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    lines = re.findall(r"^export AIRFLOW_CONN_RESPAN_DEFAULT='(.*)'$", readme, re.MULTILINE)
-
-    assert lines
-    for line in lines:
-        monkeypatch.setitem(os.environ, "AIRFLOW_CONN_RESPAN_DEFAULT", line)
-        from airflow_respan.hooks.respan import RespanHook
-
-        assert RespanHook().get_conn().connection.api_key

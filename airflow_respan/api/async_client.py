@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.exceptions import RespanConfigurationError, RespanTransientError
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import MAX_REDIRECTS, parse_response, redirect_request
-from airflow_respan.exceptions import RespanConfigurationError, RespanTransientError
 
 if TYPE_CHECKING:
     import aiohttp

@@ -1,9 +1,4 @@
-"""What a batch is: no I/O, no clock, no Airflow.
-
-Everything that the package believes about a status stands here; whether a batch is good stands in
-``verdict.py``. If Respan adds a terminal status, ``TERMINAL_STATUSES`` is the one line that changes; any other
-status means that the batch goes on.
-"""
+"""What a batch is: no I/O, no clock, no Airflow. What a status means stands in ``statuses.py``."""
 
 from __future__ import annotations
 
@@ -15,15 +10,10 @@ from typing import Any
 import pendulum
 
 from airflow_respan.api.json_safe import sanitize_json
-
-TERMINAL_STATUSES = frozenset({"completed", "failed", "expired", "cancelled"})
-"""The statuses that end a batch. ``cancelling`` is not among them: it lasts up to 10 minutes."""
+from airflow_respan.api.statuses import BatchStatus, status_of
 
 MAX_ID_LENGTH = 200
 """Characters of an id or a status; both go into each log line."""
-
-ONGOING_STATUSES = frozenset({"validating", "pending", "in_progress", "finalizing", "cancelling"})
-"""The documented statuses of a batch that goes on. Only used to warn once about an undocumented one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,12 +150,23 @@ class Batch:
     @property
     def is_terminal(self) -> bool:
         """Whether the batch has ended, well or badly."""
-        return self.status in TERMINAL_STATUSES
+        return self.meaning.is_terminal
+
+    @property
+    def meaning(self) -> BatchStatus:
+        """What the status means."""
+        return status_of(self.status)
 
     @property
     def ended_at(self) -> pendulum.DateTime | None:
         """When the batch ended, if it has ended and the service said when."""
-        return getattr(self, f"{self.status}_at") if self.is_terminal else None
+        return self._at(self.status) if self.is_terminal else None
+
+    def _at(self, status: str) -> pendulum.DateTime | None:
+        """Return when the batch entered a status, if the service said when."""
+        name = f"{status}_at"
+        known = getattr(self, name) if name in _TIMESTAMP_FIELDS else _timestamp(self.unknown_fields.get(name))
+        return known if isinstance(known, pendulum.DateTime) else None
 
     def error_lines(self) -> Iterator[str]:
         """Give what ``errors`` says, a line an error, whichever of its shapes the service chose."""

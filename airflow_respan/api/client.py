@@ -18,11 +18,11 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.download import ResumableDownload, says_its_length
+from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.multipart import CHUNK_BYTES, MultipartBody
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import MAX_REDIRECTS, Response, make_error, parse_response, redirect_request
-from airflow_respan.exceptions import RespanTransientError
-from airflow_respan.transfer_progress import TransferProgress
+from airflow_respan.api.transfer_progress import TransferProgress
 
 if TYPE_CHECKING:
     import requests

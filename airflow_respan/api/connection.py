@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 
 from airflow_respan.api.address import host_and_port, is_loopback
 from airflow_respan.api.connection_extra import HEADER_VALUE, ExtraReader
+from airflow_respan.api.connection_fields import CONNECTION_FIELDS, DEFAULTS
 from airflow_respan.api.json_safe import sanitize_json
 
 DEFAULT_BASE_URL = "https://api.respan.ai"
-DEFAULT_TIMEOUT = 30.0
-DEFAULT_REQUESTS_PER_MINUTE = 60
-ENCODINGS = ("json", "base64")
+DEFAULT_REQUESTS_PER_MINUTE: int = DEFAULTS["requests_per_minute"]
 KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 
 _URL_CREDENTIALS = re.compile(r"//[^/@\s'\"]+@")
@@ -45,14 +44,14 @@ class RespanConnection:
     conn_id: str
     api_key: str = field(repr=False)
     base_url: str = DEFAULT_BASE_URL
-    provider_id: str | None = None
+    provider_id: str | None = DEFAULTS["provider_id"]
     respan_params: Mapping[str, Any] = field(default_factory=dict)
-    respan_params_encoding: str = "json"
-    timeout: float = DEFAULT_TIMEOUT
-    verify: bool | str = True
+    respan_params_encoding: str = DEFAULTS["respan_params_encoding"]
+    timeout: float = DEFAULTS["timeout"]
+    verify: bool | str = DEFAULTS["verify"]
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    allow_http: bool = False
+    allow_http: bool = DEFAULTS["allow_http"]
     requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE
 
     @classmethod
@@ -76,21 +75,9 @@ class RespanConnection:
             raise read.error("has no API key", f"Put one in its password field; keys are made at {KEYS_PAGE}")
         if not HEADER_VALUE.fullmatch(key):
             raise read.error("has a password that no API key can be", "Paste the key anew, without line breaks")
-        allow_http = read.flag("allow_http", default=False)
-        return cls(
-            conn_id=conn_id,
-            api_key=key,
-            base_url=_base_url(read, host=host, schema=schema, port=port, allow_http=allow_http),
-            provider_id=read.text("provider_id"),
-            respan_params=read.mapping("respan_params"),
-            respan_params_encoding=read.choice("respan_params_encoding", ENCODINGS),
-            timeout=read.seconds("timeout", default=DEFAULT_TIMEOUT),
-            verify=read.flag_or_path("verify"),
-            proxies=read.proxies("proxies"),
-            headers=read.headers("headers"),
-            allow_http=allow_http,
-            requests_per_minute=read.count("requests_per_minute", default=DEFAULT_REQUESTS_PER_MINUTE),
-        )
+        settings = {conn_field.name: read.read(conn_field) for conn_field in CONNECTION_FIELDS}
+        base_url = _base_url(read, host=host, schema=schema, port=port, allow_http=settings["allow_http"])
+        return cls(conn_id=conn_id, api_key=key, base_url=base_url, **settings)
 
     def redact(self, text: str) -> str:
         """Blot the connection's secrets out of a text that came from outside, such as an echoing error body."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from airflow_respan.api.address import host_and_port
-from airflow_respan.exceptions import RespanConfigurationError
+from airflow_respan.api.connection_fields import CONNECTION_FIELDS, ConnectionField, Kind
+from airflow_respan.api.exceptions import RespanConfigurationError
 
-_OUR_HEADERS = {"authorization", "host", "content-length", "content-type", "x-data-respan-params"}
+_OUR_HEADERS = {"authorization", "host", "content-length", "content-type"} | {
+    conn_field.header.lower() for conn_field in CONNECTION_FIELDS if conn_field.header
+}
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
@@ -38,57 +42,75 @@ class ExtraReader:
         # Not the value itself: whoever mixes up two fields would find the secret one in the log.
         return self.error(f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out")
 
+    def read(self, conn_field: ConnectionField) -> Any:
+        """Return the value of a field, or its default if it is left out."""
+        if conn_field.name not in self.extra:
+            return conn_field.default
+        readers: dict[Kind, Callable[[str], Any]] = {
+            Kind.TEXT: self.text,
+            Kind.CHOICE: partial(self.choice, choices=conn_field.choices),
+            Kind.SECONDS: self.seconds,
+            Kind.COUNT: self.count,
+            Kind.FLAG: self.flag,
+            Kind.FLAG_OR_PATH: self.flag_or_path,
+            Kind.OBJECT: self.mapping,
+            Kind.PROXIES: self.proxies,
+            Kind.HEADERS: self.headers,
+        }
+        value = readers[conn_field.kind](conn_field.name)
+        return conn_field.default if value is None else value
+
     def text(self, name: str) -> str | None:
-        """Give a text; None if it is left out."""
-        value = self.extra.get(name)
-        if value is not None and not (isinstance(value, str) and value.strip().isprintable()):
+        """Return a text; None if it is blank."""
+        value = self.extra[name]
+        if not (isinstance(value, str) and value.strip().isprintable()):
             raise self.field_error(name, "a text")
-        return value.strip() or None if value else None
+        return value.strip() or None
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        """Give one of some texts, the first by default."""
+        """Return one of some texts, the first if it is blank."""
         value = self.text(name) or choices[0]
         if value not in choices:
             raise self.field_error(name, " or ".join(repr(choice) for choice in choices))
         return value
 
     def flag_or_path(self, name: str) -> bool | str:
-        """Give true or false, or a path; true by default."""
-        value = self.extra.get(name, True)
+        """Return true or false, or a path."""
+        value = self.extra[name]
         if isinstance(value, str) and value.strip().lower() in ("true", "false"):
             return value.strip().lower() == "true"
         if not isinstance(value, bool | str):
             raise self.field_error(name, "true, false or the path of a CA bundle")
         return value
 
-    def flag(self, name: str, *, default: bool) -> bool:
-        """Give true or false."""
-        value = self.flag_or_path(name) if name in self.extra else default
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        value = self.flag_or_path(name)
         if not isinstance(value, bool):
             raise self.field_error(name, "true or false")
         return value
 
-    def seconds(self, name: str, *, default: float) -> float:
-        """Give a number of seconds, above 0 and of at most a day."""
+    def seconds(self, name: str) -> float:
+        """Return a number of seconds, above 0 and of at most a day."""
         try:
-            value = float(self.extra.get(name, default))
+            value = float(self.extra[name])
         except (TypeError, ValueError, OverflowError):
             raise self.field_error(name, "a number of seconds") from None
         if not 0 < value <= 24 * 3600:
             raise self.field_error(name, "a number of seconds above 0 and of at most a day")
         return value
 
-    def count(self, name: str, *, default: int) -> int:
-        """Give a whole number, 0 or more."""
-        value = str(self.extra.get(name, default)).strip()
+    def count(self, name: str) -> int:
+        """Return a whole number, 0 or more."""
+        value = str(self.extra[name]).strip()
         # Older Airflows save a number as text.
         if not re.fullmatch(r"[0-9]{1,9}", value):
             raise self.field_error(name, "a whole number, 0 or more")
         return int(value)
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """Give a JSON object, be it written as text."""
-        value = self.extra.get(name, {})
+        """Return a JSON object, be it written as text."""
+        value = self.extra[name]
         try:
             value = json.loads(value) if isinstance(value, str) else value
             json.dumps(value, allow_nan=False)
@@ -99,14 +121,14 @@ class ExtraReader:
         return dict(value)
 
     def texts(self, name: str) -> dict[str, str]:
-        """Give a JSON object of texts."""
+        """Return a JSON object of texts."""
         value = self.mapping(name)
         if not all(isinstance(text, str) for text in value.values()):
             raise self.field_error(name, "a JSON object of texts")
         return value
 
     def proxies(self, name: str) -> dict[str, str]:
-        """Give scheme -> proxy URL."""
+        """Return scheme -> proxy URL."""
         value = self.texts(name)
         try:
             for proxy in value.values():
@@ -117,7 +139,7 @@ class ExtraReader:
         return value
 
     def headers(self, name: str) -> dict[str, str]:
-        """Give further HTTP headers: none that would break a request, none of our own."""
+        """Return further HTTP headers: none that would break a request, none of our own."""
         value = {header: text.strip() for header, text in self.texts(name).items()}
         for header, text in value.items():
             if not _HEADER_NAME.fullmatch(header) or not HEADER_VALUE.fullmatch(text):

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, Unpack
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.file import RespanFile
 from airflow_respan.api.page import BatchPage, items_of
 from airflow_respan.api.request import Request, Upload, make_request, quote_path_segment
+from airflow_respan.api.tracking import TrackingParameters
 
 T = TypeVar("T")
 Identified = TypeVar("Identified", Batch, RespanFile)
@@ -70,7 +71,7 @@ def create_batch(
     metadata: Mapping[str, str] | None = None,
     respan_params: Mapping[str, Any] | None = None,
     provider_id: str | None = None,
-    **tracking: str | None,
+    **tracking: Unpack[TrackingParameters],
 ) -> Request[Batch]:
     """``POST /api/v1/batches/``: costs money, so it is never sent twice."""
     body = {

@@ -8,15 +8,15 @@ from http import HTTPStatus
 from typing import Any
 
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.json_safe import sanitize_json
-from airflow_respan.api.request import Request
-from airflow_respan.exceptions import (
+from airflow_respan.api.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
     RespanConfigurationError,
     RespanNotFoundError,
     RespanTransientError,
 )
+from airflow_respan.api.json_safe import sanitize_json
+from airflow_respan.api.request import Request
 
 _PROVIDER_ADVICE = (
     "It may be about the provider's own key: see Settings -> Providers in the Respan dashboard "

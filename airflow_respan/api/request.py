@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import airflow_respan
 from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.connection_fields import PARAMS_HEADER
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ def make_request(
         **connection.headers,
     }
     if params := {**connection.respan_params, **(respan_params or {})}:
-        headers["X-Data-Respan-Params"] = _encode_params(params, connection.respan_params_encoding)
+        headers[PARAMS_HEADER] = _encode_params(params, connection.respan_params_encoding)
     asked = {name: value for name, value in (query or {}).items() if value is not None}
     for name, value in {**asked, **(upload.fields if upload else {})}.items():
         if not str(value).isprintable():

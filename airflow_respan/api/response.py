@@ -12,8 +12,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import pendulum
 
 from airflow_respan.api import failures
+from airflow_respan.api.exceptions import RespanError
 from airflow_respan.api.request import Request
-from airflow_respan.exceptions import RespanError
 
 T = TypeVar("T")
 
@@ -25,7 +25,9 @@ MAX_RETRY_AFTER_SECONDS = 3600.0
 
 MAX_REDIRECTS = 3
 
-_TRANSIENT = {408, 409, 425, 429}
+TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+"""The HTTP statuses below 500 that may pass; each of 500 and above may, and no other."""
+
 _REDIRECTS = {301, 302, 303, 307, 308}
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
@@ -66,7 +68,7 @@ def parse_response(request: Request[T], answer: Response) -> T:
 
 def make_error(request: Request[Any], answer: Response) -> RespanError:
     """Make the error that an unsuccessful answer stands for."""
-    if 400 <= answer.status < 500 and answer.status not in _TRANSIENT:
+    if 400 <= answer.status < 500 and answer.status not in TRANSIENT_STATUSES:
         return failures.refused(request, answer.status, answer.body)
     return failures.unusable(
         request,

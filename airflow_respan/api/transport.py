@@ -11,9 +11,9 @@ from typing import Any
 
 from airflow_respan.api import failures
 from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.exceptions import RespanConfigurationError, RespanTransientError
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import MAX_RESPONSE_BYTES, Response
-from airflow_respan.exceptions import RespanConfigurationError, RespanTransientError
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 MAX_RETRY_PAUSE_SECONDS = 1.0

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
-
 from airflow_respan.api.connection import KEYS_PAGE, RespanConnection
+from airflow_respan.compat import AirflowNotFoundException, BaseHook, get_connection_in_triggerer
 from airflow_respan.exceptions import RespanError, RespanMissingConnectionError, RespanTransientError
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow_respan.compat import Connection
 
 
 def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
@@ -40,8 +38,8 @@ def _find(hook: BaseHook, conn_id: str) -> RespanConnection:
 
 
 async def _afind(hook: BaseHook, conn_id: str) -> RespanConnection:
-    found = await get_async_connection(conn_id, hook=hook)
-    return _settings(conn_id, found, await get_async_extra_dejson(found))
+    found, extra = await get_connection_in_triggerer(conn_id, hook=hook)
+    return _settings(conn_id, found, extra)
 
 
 def _settings(conn_id: str, found: Connection, extra: object) -> RespanConnection:

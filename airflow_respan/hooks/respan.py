@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-
-from airflow.providers.common.compat.sdk import BaseHook
+from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack
 
 from airflow_respan import get_provider_info
 from airflow_respan.api import endpoints
+from airflow_respan.api.tracking import TrackingParameters
+from airflow_respan.compat import BaseHook
 from airflow_respan.exceptions import RespanAuthenticationError, RespanError
+from airflow_respan.hooks import connection_form
 from airflow_respan.hooks.lookup import alook_up_settings, look_up_settings
 
 if TYPE_CHECKING:
@@ -107,12 +108,9 @@ class RespanHook(BaseHook):
         endpoint: str = "/v1/chat/completions",
         completion_window: str = "24h",
         metadata: Mapping[str, str] | None = None,
-        customer_identifier: str | None = None,
-        custom_identifier: str | None = None,
-        thread_identifier: str | None = None,
-        environment: str | None = None,
         respan_params: Mapping[str, Any] | None = None,
         provider_id: str | None = None,
+        **tracking: Unpack[TrackingParameters],
     ) -> Batch:
         """Create a batch, which costs money: it is sent once, and an error says if it may have arrived.
 
@@ -120,12 +118,10 @@ class RespanHook(BaseHook):
         :param endpoint: the endpoint that every line of the file is for
         :param completion_window: how long the provider may take; ``24h`` is what Respan documents
         :param metadata: texts to keep with the batch
-        :param customer_identifier: Respan's tracking parameter of that name, like the next three
-        :param custom_identifier: see Respan's pages
-        :param thread_identifier: see Respan's pages
-        :param environment: see Respan's pages
         :param respan_params: tracking parameters for the header, on top of the connection's
         :param provider_id: the provider to send the batch to, instead of the connection's
+        :param tracking: Respan's tracking parameters of the batch itself: ``customer_identifier``,
+            ``custom_identifier``, ``thread_identifier``, ``environment``
         """
         return self._send(
             endpoints.create_batch,
@@ -133,12 +129,9 @@ class RespanHook(BaseHook):
             endpoint=endpoint,
             completion_window=completion_window,
             metadata=metadata,
-            customer_identifier=customer_identifier,
-            custom_identifier=custom_identifier,
-            thread_identifier=thread_identifier,
-            environment=environment,
             respan_params=respan_params,
             provider_id=provider_id,
+            **tracking,
         )
 
     def cancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
@@ -326,9 +319,9 @@ class RespanHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Give the form's fields to Airflow before 3.2, which asks the hook; later ones read the provider info."""
-        return get_provider_info.form_widgets()
+        return connection_form.form_widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Give the form's labels to Airflow before 3.2, which asks the hook; later ones read the provider info."""
-        return get_provider_info.form_behaviour()
+        return connection_form.form_behaviour()

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
-
+from airflow_respan.compat import conf
 from airflow_respan.exceptions import RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
@@ -15,9 +14,8 @@ from airflow_respan.waiting.outcome import describe_batch
 from airflow_respan.waiting.xcom import batch_xcoms
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_respan.api.batch import Batch
+    from airflow_respan.compat import Context
 
 
 class RespanCancelBatchOperator(BatchWaitingOperator):
@@ -91,13 +89,13 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
         except RespanError as error:
             # Services refuse to cancel what has ended, each with a status of its own.
             batch = self.hook.get_batch(batch_id, provider_id=self.provider_id)
-            if batch.is_terminal or batch.status == "cancelling":
+            if batch.is_terminal or batch.meaning.is_being_cancelled:
                 return batch
             raise error from None
 
     def _finish(self, context: Context, batch: Batch) -> Any:
         """Take every end for what it is: none is an error here."""
         self._push(context, **batch_xcoms(batch))
-        level = self.log.info if batch.status == "cancelled" else self.log.warning
+        level = self.log.info if batch.meaning.is_cancelled else self.log.warning
         level("%s", describe_batch(batch))
         return batch.status

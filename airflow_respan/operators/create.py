@@ -6,10 +6,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from airflow.providers.common.compat.sdk import AirflowException, conf
-
+from airflow_respan.api.tracking import TRACKING_PARAMETERS, TrackingParameters
+from airflow_respan.compat import AirflowException, conf
 from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanStorageError, RespanTransientError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
@@ -17,9 +17,8 @@ from airflow_respan.submission.identity import compute_fingerprint, input_file_n
 from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_respan.api.batch import Batch
+    from airflow_respan.compat import Context
     from airflow_respan.submission.previous_attempts import PreviousAttempts
     from airflow_respan.waiting.policy import BatchWait
 
@@ -81,10 +80,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         "endpoint",
         "completion_window",
         "metadata",
-        "customer_identifier",
-        "custom_identifier",
-        "thread_identifier",
-        "environment",
+        *TRACKING_PARAMETERS,
         "respan_conn_id",
         "respan_params",
         "provider_id",
@@ -222,7 +218,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
 
         with _temporary_file() as file:
             try:
-                checked = check_and_copy(self._given_requests(), file, endpoint=self.endpoint)
+                checked = check_and_copy(self._numbered_requests(), file, endpoint=self.endpoint)
                 file.seek(0)
             except OSError as error:
                 raise RespanStorageError(
@@ -232,14 +228,14 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             self.log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
             return self._batch(context, earlier, content=checked.digest, file=file, size=checked.size)
 
-    def _given_requests(self) -> Iterable[Any]:
+    def _numbered_requests(self) -> Iterable[tuple[int, Any]]:
         if self.input_path is None:
             if self.requests is None or isinstance(self.requests, str | bytes | Mapping):
                 raise ValueError(
                     f"requests of task {self.task_id!r} is a {type(self.requests).__name__}, not a list: pass the "
                     "output of the task that makes it, or set render_template_as_native_obj on the DAG"
                 )
-            return self.requests
+            return enumerate(self.requests, start=1)
         return _lines_at(self.input_path)
 
     def _batch(
@@ -282,12 +278,9 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
                 endpoint=self.endpoint,
                 completion_window=self.completion_window,
                 metadata=metadata,
-                customer_identifier=self.customer_identifier,
-                custom_identifier=self.custom_identifier,
-                thread_identifier=self.thread_identifier,
-                environment=self.environment,
                 respan_params=self.respan_params,
                 provider_id=self.provider_id,
+                **self._tracking(),
             )
         except RespanTransientError as error:
             raise RespanTransientError(
@@ -307,6 +300,9 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         )
         return batch
 
+    def _tracking(self) -> TrackingParameters:
+        return cast("TrackingParameters", {name: getattr(self, name) for name in TRACKING_PARAMETERS})
+
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
         return {**super()._resume_kwargs(wait), "batch_id": wait.batch_id, "is_found": self._is_found}
 
@@ -325,7 +321,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         try:
             super()._finish(context, batch)
         except RespanBatchFailed as failed:
-            if self._is_found and batch.status == "cancelled":
+            if self._is_found and batch.meaning.is_cancelled:
                 # Airflow 3.3 tells a trigger that its task was cleared a second or two later: the kill of the earlier
                 # attempt has met the batch that this one had just found.
                 raise RespanError(
@@ -346,9 +342,9 @@ def _temporary_file() -> Iterator[IO[bytes]]:
             file.close()
 
 
-def _lines_at(path: str) -> Iterable[bytes]:
+def _lines_at(path: str) -> Iterator[tuple[int, bytes]]:
+    from airflow_respan.jsonl import read_lines
     from airflow_respan.storage import open_for_reading
-    from airflow_respan.submission.input import lines_of
 
     with open_for_reading(path) as file:
-        yield from lines_of(file)
+        yield from read_lines(file.read)

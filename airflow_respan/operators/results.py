@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_respan.compat import BaseOperator, push_xcoms
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_respan.compat import Context
     from airflow_respan.hooks.respan import RespanHook
+    from airflow_respan.results.landing import LandingOptions
 
 ON_MISSING = ("by_status", "fail", "warn")
 DELETABLE = ("input", "output", "error")
@@ -30,7 +29,7 @@ class RespanBatchResultsOperator(BaseOperator):
     :param output_file_id: the file of answers; may be empty where the batch has none (templated)
     :param error_file_id: the file of errors; may be empty where the batch has none (templated)
     :param path: the folder, as ``ObjectStoragePath`` has it: ``s3://my_conn@bucket/results/{{ run_id }}`` (templated)
-    :param input_path: URI of the JSONL that the batch was made of, to compare ``custom_id``s with (templated)
+    :param input_path: URI of the JSONL that the batch was made of, to compare ``custom_id`` values with (templated)
     :param input_file_id: the same, as a file of the service's (templated)
     :param on_missing: if there are requests without a row: ``fail``, ``warn``, or ``by_status``, which warns only
         if the batch did not complete, and has a row for each request that it counts as completed
@@ -83,10 +82,12 @@ class RespanBatchResultsOperator(BaseOperator):
             raise ValueError("Name the input by input_path or by input_file_id, and not by both")
         if on_missing not in ON_MISSING:
             raise ValueError(f"on_missing is {on_missing!r}; choose among {', '.join(ON_MISSING)}")
-        # What was named here and is rendered to nothing later is an error; what was not is not wanted.
-        self.names_batch = batch_id is not None
-        self.names_input_path = input_path is not None
-        self.names_input_file = input_file_id is not None
+        # An argument that was given and renders to nothing is an error; one that was not given is not wanted.
+        self._given = {
+            name
+            for name, value in (("batch_id", batch_id), ("input_path", input_path), ("input_file_id", input_file_id))
+            if value is not None
+        }
         self.delete_files = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
         if not set(self.delete_files) <= set(DELETABLE):
             raise ValueError(f"delete_files is {delete_files!r}; choose among {', '.join(DELETABLE)}")
@@ -110,12 +111,49 @@ class RespanBatchResultsOperator(BaseOperator):
         return RespanHook(self.respan_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Land the results, and give the manifest."""
+        """Land the results, and return the manifest."""
         from airflow_respan.results.landing import Landing
 
-        manifest = Landing(self).run()
+        manifest = Landing(self._options(), self.hook).run()
         if self.do_xcom_push:
-            for key, value in manifest.items():
-                if value is not None:  # Airflow 3.0 refuses to push it
-                    context["ti"].xcom_push(key=key, value=value)
+            push_xcoms(context, manifest)
         return manifest
+
+    def _options(self) -> LandingOptions:
+        from airflow_respan.results.landing import LandingOptions
+
+        output_file_id, error_file_id = _optional_id(self.output_file_id), _optional_id(self.error_file_id)
+        if "batch_id" not in self._given and not (output_file_id or error_file_id):
+            raise ValueError(
+                f"output_file_id is {self.output_file_id!r} and error_file_id is {self.error_file_id!r}, "
+                "so there is nothing to land. Check that the upstream task ran and pushed the ids of a batch's files."
+            )
+        return LandingOptions(
+            path=_required("path", self.path),
+            output_file_id=output_file_id,
+            error_file_id=error_file_id,
+            on_missing=self.on_missing,
+            formats=("parquet",) if self.parquet else (),
+            overwrite=self.overwrite,
+            delete_files=self.delete_files,
+            provider_id=self.provider_id,
+            **{
+                name: _required(name, getattr(self, name)) if name in self._given else None
+                for name in ("batch_id", "input_path", "input_file_id")
+            },
+        )
+
+
+def _optional_id(file_id: str | None) -> str | None:
+    """Read an id that may be missing; a template makes the text ``None`` of a missing one."""
+    text = (file_id or "").strip()
+    return None if text in ("", "None") else text
+
+
+def _required(name: str, value: object) -> str:
+    text = _optional_id(None if value is None else str(value))
+    if text is None:
+        raise ValueError(
+            f"{name} is {value!r}. Check the argument, and that the upstream task ran and pushed what is asked of it."
+        )
+    return text

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowException, BaseOperator, PokeReturnValue
 
+from airflow_respan.compat import (
+    TRIGGER_FAILED,
+    AirflowException,
+    BaseOperator,
+    PokeReturnValue,
+    attempt_started_at,
+    is_deferral_timeout,
+    push_xcoms,
+)
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
 from airflow_respan.persisted import RENAMED_RESUME_ARGUMENTS, with_todays_names
-from airflow_respan.waiting.event import read_event
 from airflow_respan.waiting.outcome import evaluate_batch
-from airflow_respan.waiting.policy import BatchWait
 from airflow_respan.waiting.xcom import batch_xcoms
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_respan.api.batch import Batch
+    from airflow_respan.compat import Context
     from airflow_respan.hooks.respan import RespanHook
+    from airflow_respan.waiting.policy import BatchWait
 
+# What only a running task needs is imported where it runs: DAG files are parsed far more often.
 DEFERRAL_MARGIN = timedelta(minutes=10)
 """How much later than the trigger's deadline Airflow itself ends a deferral: a backstop for lost triggers."""
-
-TRIGGER_FAILED = "__fail__"
-"""Airflow's name for "resume this task only to fail it" (``TRIGGER_FAIL_REPR``, whose home differs by version)."""
 
 
 class BatchWaitingOperator(BaseOperator):
@@ -54,7 +58,6 @@ class BatchWaitingOperator(BaseOperator):
     @cached_property
     def hook(self) -> RespanHook:
         """The hook that this task calls through."""
-        # Imported when it is needed, like the trigger: DAG files are parsed far more often than they run.
         from airflow_respan.hooks.respan import RespanHook
 
         return RespanHook(self.respan_conn_id)
@@ -67,8 +70,13 @@ class BatchWaitingOperator(BaseOperator):
         :param _: what another release, which deferred the task, may have noted besides
         """
         wait = self._make_wait(started_at or self._started_at(context))
+        from airflow_respan.waiting.event import read_event
+        from airflow_respan.waiting.policy import TimedOut
+
         end = read_event(event)
-        if isinstance(end, Exception):
+        if isinstance(end, TimedOut):
+            raise RespanBatchTimeout(end.message)
+        if isinstance(end, RespanError):
             raise end
         if end is not None and end.id == wait.batch_id:
             return self._finish(context, end)
@@ -95,9 +103,8 @@ class BatchWaitingOperator(BaseOperator):
                 self.log.warning("Batch %s could not be cancelled: %s", self.batch_id, error)
 
     def _started_at(self, context: Context) -> str:
-        """Find when the wait began: with this try; ISO 8601 with offset."""
-        start = context["ti"].start_date
-        return (start if isinstance(start, datetime) else pendulum.now("UTC")).isoformat()
+        """Return when the wait began, in ISO 8601 with offset: with this attempt."""
+        return attempt_started_at(context)
 
     def _make_wait(self, started_at: str) -> BatchWait:
         if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
@@ -106,6 +113,8 @@ class BatchWaitingOperator(BaseOperator):
                 f"{str(self._batch_id_template)!r} gave nothing. "
                 "Check that the upstream task ran and pushed the id of a batch."
             )
+        from airflow_respan.waiting.policy import BatchWait
+
         return BatchWait(
             batch_id=self.batch_id.strip(),
             started_at=started_at,
@@ -138,7 +147,7 @@ class BatchWaitingOperator(BaseOperator):
     def _pause_or_defer(self, wait: BatchWait) -> None:
         """Pause before the next look, wherever that will be."""
         if wait.seconds_left() <= 0:
-            raise RespanBatchTimeout(wait.timeout_message())
+            raise RespanBatchTimeout(wait.timed_out().message)
         if self.deferrable:
             self._defer(wait)
         self._pause(wait.pause_seconds())
@@ -172,8 +181,8 @@ class BatchWaitingOperator(BaseOperator):
         wait = self._make_wait(self._started_at(context))
         if looked := self._check(context, wait):
             return getattr(looked, "xcom_value", None)
-        if "timeout" in str(given_up):
-            raise RespanBatchTimeout(wait.timeout_message()) from given_up
+        if is_deferral_timeout(given_up):
+            raise RespanBatchTimeout(wait.timed_out().message) from given_up
         raise RespanError(
             f"The triggerer gave up the wait for batch {wait.batch_id} ({given_up}). The batch itself goes on; "
             "the triggerer's log says why."
@@ -189,11 +198,8 @@ class BatchWaitingOperator(BaseOperator):
         return batch.to_dict()
 
     def _push(self, context: Context, **xcoms: Any) -> None:
-        """Push to XCom, unless the task does not want that; None is left out, Airflow 3.0 refuses it."""
         if self.do_xcom_push:
-            for key, value in xcoms.items():
-                if value is not None:
-                    context["ti"].xcom_push(key=key, value=value)
+            push_xcoms(context, xcoms)
 
 
 def to_seconds(span: timedelta | float) -> float:

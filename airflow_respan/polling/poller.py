@@ -20,14 +20,14 @@ from weakref import WeakKeyDictionary
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.connection import DEFAULT_REQUESTS_PER_MINUTE, RespanConnection
 from airflow_respan.api.endpoints import MAX_PAGE_SIZE
-from airflow_respan.exceptions import RespanBatchTimeout, RespanTransientError
+from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.polling.list_scan import ListScan
 from airflow_respan.polling.rate_limit import RateLimit
 from airflow_respan.polling.schedule import Schedule
 from airflow_respan.polling.subscriber import NEVER, Subscriber
 from airflow_respan.polling.watched_batch import WatchedBatch
-from airflow_respan.waiting.policy import BatchWait
+from airflow_respan.waiting.policy import BatchWait, TimedOut
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Poller:
 
     async def wait_for(
         self, wait: BatchWait, *, provider_id: str | None = None, respan_params: Mapping[str, Any] | None = None
-    ) -> Batch | RespanBatchTimeout:
+    ) -> Batch | TimedOut:
         """Look at a batch, together with all others who wait for it, until the wait is over.
 
         A look may be early by up to a quarter of its pause, if a request shows the batch anyway; not so the last one,

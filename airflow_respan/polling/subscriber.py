@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.exceptions import RespanBatchTimeout, RespanError
-from airflow_respan.waiting.policy import BatchWait
+from airflow_respan.exceptions import RespanError
+from airflow_respan.waiting.policy import BatchWait, TimedOut
 
 EARLY_RATIO = 0.25
 """The share of its pause (ratio 0-1) that a look may be early, where a request that serves it is made anyway."""
@@ -36,7 +36,7 @@ class Subscriber:
     __slots__ = ("_context", "_schedule_check", "_wait", "due", "earliest", "is_last", "over", "pause")
 
     def __init__(self, wait: BatchWait, schedule: Callable[[Subscriber], None]) -> None:
-        self.over: asyncio.Future[Batch | RespanBatchTimeout] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[Batch | TimedOut] = asyncio.get_running_loop().create_future()
         self.due = self.earliest = NEVER
         self.pause = 0.0
         self.is_last = False
@@ -66,7 +66,7 @@ class Subscriber:
         except Exception as error:  # noqa: BLE001 (one wait's error is not the others', nor the poller's)
             self.over.set_exception(error)
 
-    def _end(self, seen: Batch | Exception) -> Batch | RespanBatchTimeout | None:
+    def _end(self, seen: Batch | Exception) -> Batch | TimedOut | None:
         if isinstance(seen, RespanError):
             self._wait.on_error(seen)
         elif isinstance(seen, Exception):
@@ -74,5 +74,5 @@ class Subscriber:
         elif self._wait.on_batch(seen):
             return seen
         if self.is_last and self._wait.seconds_left() <= 0:
-            return RespanBatchTimeout(self._wait.timeout_message())
+            return self._wait.timed_out()
         return None

@@ -67,7 +67,7 @@ class ParquetRowWriter:
     :param redact: blots secrets out of the errors
     """
 
-    def __init__(self, file: IO[bytes], *, redact: Callable[[str], str]) -> None:
+    def __init__(self, file: IO[bytes], redact: Callable[[str], str]) -> None:
         import pyarrow.parquet as pq
 
         self._schema = schema()

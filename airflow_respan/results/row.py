@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-MAX_LINE_BYTES = 32 * 2**20
-"""Bytes of a line beyond which it is no row; a long answer is a thousandth of it."""
-
-_PIECE = 2**18
-_BOM = b"\xef\xbb\xbf"
+from airflow_respan.jsonl import get_custom_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,60 +72,6 @@ class Row:
             found = message.get("content") if isinstance(message, Mapping) else choice.get("text")
             return _text(found) or _joined(_items(found))
         return _joined(part for item in _items(body.get("output")) for part in _items(item.get("content")))
-
-
-def lines_of(read: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
-    """Give the lines of a file that are not blank, with their numbers, in constant memory.
-
-    :param read: gives the next bytes, at most so many; nothing at the end
-    :raises ValueError: for a line that is too long
-    """
-    for number, line in enumerate(_cut(read), start=1):
-        if len(line) > MAX_LINE_BYTES:
-            raise ValueError(f"line {number} is longer than {MAX_LINE_BYTES} bytes")
-        content = line.removeprefix(_BOM) if number == 1 else line
-        if content and not content.isspace():
-            yield number, content
-
-
-def _cut(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    rest = b""
-    while piece := read(_PIECE):
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
-        if len(rest) > MAX_LINE_BYTES:
-            break
-    yield rest
-
-
-def decode_line(line: bytes) -> dict[str, Any]:
-    """Decode a line of JSONL, by the letter: what one reader takes and the next refuses is no JSON.
-
-    :raises ValueError: if it is no JSON object; the reason quotes nothing of it
-    """
-    try:
-        data = json.loads(line.decode(), object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
-    except UnicodeDecodeError:
-        raise ValueError("is not UTF-8") from None
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    except ValueError as error:
-        reason = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-        raise ValueError(f"is not JSON ({reason})") from None
-    if not isinstance(data, dict):
-        raise ValueError("is no JSON object")
-    return data
-
-
-def get_custom_id(data: Mapping[str, Any]) -> str:
-    """Find the id of a row, or of a request.
-
-    :raises ValueError: if it has none
-    """
-    custom_id = data.get("custom_id")
-    if not isinstance(custom_id, str) or not custom_id:
-        raise ValueError("has no custom_id")
-    return custom_id
 
 
 def parse_row(data: Mapping[str, Any]) -> Row:
@@ -208,14 +149,3 @@ def _items(value: object) -> Iterator[Mapping[str, Any]]:
 
 def _joined(parts: Iterator[Mapping[str, Any]]) -> str | None:
     return "".join(text for part in parts if (text := _text(part.get("text")))) or None
-
-
-def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) != len(pairs):
-        raise ValueError("a key is there twice")
-    return data
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")

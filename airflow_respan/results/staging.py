@@ -8,16 +8,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.parquet import ParquetRowWriter
+from airflow_respan.results.formats import RowWriter
 from airflow_respan.results.summary import IdKey, RowSummary, read_requested_ids
 
 Fetch = Callable[[str, IO[bytes]], None]
+OpenWriter = Callable[[IO[bytes]], RowWriter]
 
 
 class Staging:
-    """Files without a name, which are gone with the process, however that ends; a context manager.
+    """Temporary files without a name, which the operating system removes with the process; a context manager.
 
-    :param fetch: downloads the content of a file, told by its id, into an open one
+    :param fetch: downloads the content of a file, given its id, into an open file
     """
 
     def __init__(self, fetch: Fetch) -> None:
@@ -26,46 +27,43 @@ class Staging:
         self.files: dict[str, IO[bytes]] = {}
 
     def __enter__(self) -> Staging:
-        """Begin."""
+        """Return the staging area, which is empty."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Forget all files."""
-        with suppress(OSError):  # a disk that is full says so once more
+        """Close and so remove all files."""
+        with suppress(OSError):  # a full disk fails once more at the close
             self._stack.close()
 
     def download_and_check(
-        self,
-        ids: Mapping[str, str | None],
-        tally: RowSummary,
-        *,
-        columns: Callable[[IO[bytes]], ParquetRowWriter] | None,
+        self, ids: Mapping[str, str | None], summary: RowSummary, *, writers: Mapping[str, OpenWriter]
     ) -> None:
-        """Download the files that are there, and count their rows.
+        """Download files, and count and convert their rows.
 
-        :param ids: name -> id of a file, or None
-        :param columns: makes what takes the rows as ``parquet``, or None
-        :raises RespanResultsError: if there is no room for them
+        :param ids: name of the file -> its id at the service, or None if the batch has no such file
+        :param summary: counts the rows
+        :param writers: name of a further file -> opens the writer that gets every row
+        :raises RespanResultsError: if the disk has no room for them
         """
         with _disk_errors():
             for name, file_id in ids.items():
                 if file_id:
                     self._fetch(file_id, self._new(name))
-            into = columns(self._new("parquet")) if columns else None
+            opened = [open_writer(self._new(name)) for name, open_writer in writers.items()]
             for name, file_id in ids.items():
                 if file_id:
                     file = self.files[name]
                     file.seek(0)
-                    for row in tally.read(f"file {file_id!r}", file.read):
-                        if into:
-                            into.add(row)
-            if into:
-                into.close()
+                    for row in summary.read(f"file {file_id!r}", file.read):
+                        for writer in opened:
+                            writer.add(row)
+            for writer in opened:
+                writer.close()
 
     def requested(self, file_id: str) -> dict[IdKey, int]:
-        """Download the input of a batch, and read the ids of its requests.
+        """Download the input of a batch, and return the ids of its requests and their lines.
 
-        :raises RespanResultsError: if there is no room for it, or it is no input
+        :raises RespanResultsError: if the disk has no room for it, or it is not the input of a batch
         """
         with _disk_errors(), tempfile.TemporaryFile() as file:
             self._fetch(file_id, file)
@@ -80,7 +78,7 @@ class Staging:
 
 @contextmanager
 def _disk_errors() -> Iterator[None]:
-    """Say where it was that a disk was full, which it does not."""
+    """Name the folder that has no room: the error of a full disk does not."""
     try:
         yield
     except OSError as error:

@@ -10,10 +10,8 @@ from typing import Any, NoReturn
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.row import Row, Usage, decode_line, get_custom_id, lines_of, parse_row
-
-PARTIAL_STATUSES = frozenset({"expired", "cancelled", "failed"})
-"""The ends at which a batch may owe answers."""
+from airflow_respan.jsonl import decode_object, get_custom_id, read_lines
+from airflow_respan.results.row import Row, Usage, parse_row
 
 MAX_ERRORS = 10
 MAX_EXAMPLES = 5
@@ -43,13 +41,13 @@ def read_requested_ids(read: Read, source: str) -> dict[IdKey, int]:
     """
     found: dict[IdKey, int] = {}
     try:
-        for number, line in lines_of(read):
+        for number, line in read_lines(read):
             key = _requested(number, line)
             if (before := found.setdefault(key, number)) != number:
                 _refuse(f"line {number} has the custom_id of line {before}")
     except ValueError as reason:
         raise RespanResultsError(
-            f"The results cannot be compared with the input {source}: its {reason}. Name the file that the batch was "
+            f"The results cannot be compared with the input {source}: {reason}. Name the file that the batch was "
             "made of, or none."
         ) from None
     return found
@@ -57,9 +55,9 @@ def read_requested_ids(read: Read, source: str) -> dict[IdKey, int]:
 
 def _requested(number: int, line: bytes) -> IdKey:
     try:
-        return _key(get_custom_id(decode_line(line)))
+        return _key(get_custom_id(decode_object(line)))
     except ValueError as reason:
-        _refuse(f"line {number} {reason}")
+        _refuse(f"line {number}: {reason}")
 
 
 def _refuse(reason: str) -> NoReturn:
@@ -98,7 +96,7 @@ class RowSummary:
         :param read: gives the next bytes of it
         """
         try:
-            for number, line in lines_of(read):
+            for number, line in read_lines(read):
                 if row := self._row(name, number, line):
                     yield row
         except ValueError as reason:
@@ -132,9 +130,9 @@ class RowSummary:
     def _row(self, name: str, number: int, line: bytes) -> Row | None:
         where = f"line {number} of {name}"
         try:
-            row = parse_row(decode_line(line))
+            row = parse_row(decode_object(line, unique_keys=True))
         except ValueError as reason:
-            self._add_problem(f"{where} {reason}")
+            self._add_problem(f"{where}: {reason}")
             return None
         key = _key(row.custom_id)
         if key in self._seen:
@@ -194,7 +192,7 @@ def check_complete(tally: RowSummary, batch: Batch | None, *, on_missing: str) -
             f"{tally.unexpected_count} rows answer requests that are not in the input: {', '.join(tally.unexpected)}"
         )
     counts = batch.request_counts if batch else None
-    is_partial = batch is not None and batch.status in PARTIAL_STATUSES
+    is_partial = batch is not None and not batch.meaning.is_complete
     if (missing := tally.missing(batch) or 0) > 0:
         text = f"{missing} of {tally.rows + missing} requests have no row{tally.missing_lines()}"
         lost = counts is not None and tally.rows < (counts.completed or 0)

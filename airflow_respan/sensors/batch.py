@@ -7,16 +7,22 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue, conf
 
-from airflow_respan.compat import AirflowRescheduleException, apply_soft_fail, wait_started_at
+from airflow_respan.compat import (
+    AirflowRescheduleException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    apply_soft_fail,
+    conf,
+    first_poke_at,
+)
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.operators.waiting import DEFERRAL_MARGIN, BatchWaitingOperator, to_seconds
 from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
-from airflow_respan.waiting.policy import BatchWait
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_respan.compat import Context
+    from airflow_respan.waiting.policy import BatchWait
 
 __all__ = ["DEFERRAL_MARGIN", "RespanBatchSensor"]
 
@@ -106,7 +112,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
             return super().resume_execution(next_method, next_kwargs, context)
 
     def _started_at(self, context: Context) -> str:
-        return wait_started_at(self, context)
+        return first_poke_at(self, context) if self.reschedule else super()._started_at(context)
 
     def _wait_options(self) -> dict[str, Any]:
         return {

@@ -6,20 +6,20 @@ What was checked is what is uploaded, in one pass, and nothing is in memory but 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 from airflow_respan.exceptions import RespanInputError
+from airflow_respan.jsonl import MAX_LINE_BYTES, decode_object
 
 MAX_REQUESTS = 50_000
-MAX_BYTES = 200 * 2**20
+MAX_BYTES = MAX_LINE_BYTES
 """200 MB as OpenAI counts them: its limit of 25 MB for audio says 26214400 when it is exceeded."""
 
 MAX_PROBLEMS = 10
-LONGEST_QUOTE = 100
+MAX_QUOTE_LENGTH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,47 +37,36 @@ class CheckedInput:
     digest: str
 
 
-def lines_of(file: IO[bytes]) -> Iterator[bytes]:
-    """Give the lines of a JSONL file, never reading far more than an input may have."""
-    # Files in S3, GCS and Azure have a readline of their own, which takes no size.
-    lines = io.BufferedReader(file)  # type: ignore[type-var]
-    try:
-        while line := lines.readline(MAX_BYTES + 2):
-            yield line
-    finally:
-        if not file.closed:
-            lines.detach()  # whoever has opened the file closes it
-
-
-def check_and_copy(requests: Iterable[bytes | Any], target: IO[bytes], *, endpoint: str) -> CheckedInput:
+def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes], *, endpoint: str) -> CheckedInput:
     """Check requests, and write them to a file, one a line.
 
-    Blank lines are left out: a provider would call them invalid JSON, and they ask for nothing. They do count in the
-    line numbers of messages. Lines keep their bytes; requests that are no lines yet become compact JSON.
+    Lines keep their bytes; requests that are not lines yet become compact JSON.
 
-    :param requests: lines of a JSONL file, or what ``json.dumps`` makes lines of
+    :param requests: numbers for messages, with lines from :func:`airflow_respan.jsonl.read_lines` or with what
+        ``json.dumps`` makes lines of
     :param target: where to copy them to, opened for writing
     :param endpoint: what the ``url`` of each must be
     :raises RespanInputError: names the first ten problems with their lines, and never quotes a body
     """
     check = _Check(endpoint)
-    for number, request in enumerate(requests, start=1):
-        if isinstance(request, bytes) and not request.strip():
-            continue
-        if check.is_full(number):
-            break
-        try:
-            line = request if isinstance(request, bytes) else _dumped(request)
-            if check.is_too_large(number, line):
+    try:
+        for number, request in requests:
+            if check.is_full(number):
                 break
-            content = json.loads(line.decode(), parse_constant=_refuse)
-        except (TypeError, ValueError, RecursionError) as error:
-            check.complain(number, _reason(error))
-            continue
-        check.check_request(number, content)
-        if not check.problems:
-            target.write(line)
-            check.digest.update(_canonical(content))
+            try:
+                line = request if isinstance(request, bytes) else _dumped(request)
+                if check.is_too_large(number, line):
+                    break
+                content = decode_object(line)
+            except ValueError as reason:
+                check.add_problem(number, str(reason))
+                continue
+            check.check_request(number, content)
+            if not check.problems:
+                target.write(line + b"\n")
+                check.digest.update(_canonical(content))
+    except ValueError as too_long:
+        check.add_last_problem(str(too_long))
     if not check.count and not check.problems:
         check.problems.append("there is no request in it")
     if check.problems:
@@ -97,46 +86,45 @@ class _Check:
         self.digest = hashlib.sha256()
         self._line_of: dict[str, int] = {}
 
-    def complain(self, number: int, reason: str) -> None:
+    def add_problem(self, number: int, reason: str) -> None:
         self.problem_count += 1
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(f"line {number}: {reason}")
 
-    def stop(self, number: int, reason: str) -> None:
-        """Complain of what makes the rest not worth reading; this problem is always told."""
+    def add_last_problem(self, problem: str) -> None:
+        """Add a problem after which the rest is not read; the message always names it."""
         self.problem_count += 1
-        self.problems.append(f"line {number}: {reason}; the rest was not looked at")
+        self.problems.append(f"{problem}; the rest was not checked")
 
     def is_full(self, number: int) -> bool:
         self.count += 1
         if self.count > MAX_REQUESTS:
-            self.stop(number, f"a batch has at most {MAX_REQUESTS:,} requests, and this is one more")
+            self.add_last_problem(f"line {number}: a batch has at most {MAX_REQUESTS:,} requests, and this is one more")
         return self.count > MAX_REQUESTS
 
     def is_too_large(self, number: int, line: bytes) -> bool:
-        self.size += len(line)
+        self.size += len(line) + 1
         if self.size > MAX_BYTES:
-            self.stop(number, f"here the input exceeds {MAX_BYTES // 2**20} MB ({MAX_BYTES:,} bytes)")
+            self.add_last_problem(
+                f"line {number}: here the input exceeds {MAX_BYTES // 2**20} MB ({MAX_BYTES:,} bytes)"
+            )
         return self.size > MAX_BYTES
 
-    def check_request(self, number: int, request: Any) -> None:
-        """Find what the service would refuse in a request."""
-        if not isinstance(request, Mapping):
-            self.complain(number, "no JSON object")
-            return
+    def check_request(self, number: int, request: Mapping[str, Any]) -> None:
+        """Add what the service would refuse in a request."""
         custom_id = request.get("custom_id")
         if not isinstance(custom_id, str) or not custom_id.strip():
-            self.complain(number, "'custom_id' is missing, or no text")
+            self.add_problem(number, "'custom_id' is missing, or not a text")
         elif (first := self._line_of.setdefault(custom_id, number)) != number:
-            self.complain(number, f"custom_id {custom_id[:LONGEST_QUOTE]!r} is also that of line {first}")
+            self.add_problem(number, f"custom_id {custom_id[:MAX_QUOTE_LENGTH]!r} is also that of line {first}")
         if request.get("method") != "POST":
-            self.complain(number, "'method' is not 'POST'")
+            self.add_problem(number, "'method' is not 'POST'")
         if request.get("url") != self.endpoint:
             url = request.get("url")
-            shown = repr(url[:LONGEST_QUOTE]) if isinstance(url, str) else "no text"
-            self.complain(number, f"'url' is {shown}, the batch's endpoint {self.endpoint!r}")
+            shown = repr(url[:MAX_QUOTE_LENGTH]) if isinstance(url, str) else "not a text"
+            self.add_problem(number, f"'url' is {shown}, the batch's endpoint {self.endpoint!r}")
         if not isinstance(request.get("body"), Mapping):
-            self.complain(number, "'body' is missing, or no JSON object")
+            self.add_problem(number, "'body' is missing, or not a JSON object")
 
     def message(self) -> str:
         more = self.problem_count - len(self.problems)
@@ -148,22 +136,14 @@ class _Check:
 
 
 def _dumped(request: Any) -> bytes:
-    return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    try:
+        return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeError:
+        raise ValueError("half a character, which UTF-8 cannot say") from None
+    except (TypeError, ValueError, RecursionError) as error:  # their words may quote the request
+        raise ValueError(f"not what JSON can say ({type(error).__name__})") from None
 
 
 def _canonical(request: Any) -> bytes:
     # ASCII, as a line may well escape half a character.
     return json.dumps(request, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-
-
-def _reason(error: Exception) -> str:
-    """Say why a line is none, without the words of errors that quote it."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"not JSON ({error.msg}, column {error.colno})"
-    if isinstance(error, UnicodeError):
-        return "not UTF-8, or half a character"
-    return f"not what JSON can say ({type(error).__name__})"
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{constant} is no JSON", "", 0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from airflow_respan.compat import task_state_store
 from airflow_respan.persisted import RENAMED_NOTE_FIELDS, with_todays_names
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,12 @@ def load_note(context: Any) -> Note | None:
 
     Then the service is asked, which knows too: so no trouble of the store is one of the task.
     """
-    try:
-        noted = context["task_state_store"].get(NOTE_KEY)
-        return _read(noted) if noted else None
-    except KeyError:  # Airflow before 3.3
+    store = task_state_store(context)
+    if store is None:
         return None
+    try:
+        noted = store.get(NOTE_KEY)
+        return _read(noted) if noted else None
     except Exception as error:  # noqa: BLE001 (whatever the store's backend raises)
         log.warning("What an earlier attempt has noted cannot be read (%s); asking Respan.", type(error).__name__)
         return None
@@ -57,5 +59,6 @@ def save_note(context: Any, what: Note) -> None:
     :raises Exception: what the store raises. Before a batch is created that has to end the attempt: an older note that
         stays would lead the next attempt to an older batch.
     """
-    if "task_state_store" in context:
-        context["task_state_store"].set(NOTE_KEY, asdict(what))
+    store = task_state_store(context)
+    if store is not None:
+        store.set(NOTE_KEY, asdict(what))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pendulum
 
+from airflow_respan.compat import earliest_start, is_after_clear
 from airflow_respan.exceptions import RespanError, RespanInputChangedError
 from airflow_respan.submission import identity
 from airflow_respan.submission.note import Note, load_note, save_note
@@ -56,8 +57,7 @@ class PreviousAttempts:
         self._operator = operator
         self._context = context
         self._is_first = ti.try_number <= 1
-        # A clear raises max_tries by what had been tried, a retry does not.
-        self._cleared = (ti.max_tries or 0) > (operator.retries or 0)
+        self._cleared = is_after_clear(context, retries=operator.retries)
         self._started = time.time()
 
     def reusable_batch(self, fingerprint: str) -> Batch | None:
@@ -113,7 +113,7 @@ class PreviousAttempts:
         return find_batch(
             self._operator.hook,
             self.key,
-            since=self._earliest() - CLOCK_MARGIN,
+            since=earliest_start(self._context, after_clear=self._cleared) - CLOCK_MARGIN,
             most_pages=self._operator.search_pages,
             provider_id=self._operator.provider_id,
         )
@@ -141,14 +141,14 @@ class PreviousAttempts:
         """Say whether a batch ended, or is about to, in a way that nobody wants."""
         if not batch.is_terminal:
             # What is being cancelled comes to nothing; waiting for that would only cost time.
-            return batch.status == "cancelling"
+            return batch.meaning.is_being_cancelled
         accepted = evaluate_batch(
             batch,
             success_statuses=self._operator.success_statuses,
             max_failed_ratio=self._operator.max_failed_ratio,
         ).accepted
         # One that completed badly was paid for. Only somebody who clears the task asks for another.
-        return not accepted and (batch.status != "completed" or self._cleared)
+        return not accepted and (not batch.meaning.is_complete or self._cleared)
 
     def _cancel_replaced(self, batch: Batch) -> None:
         log.warning("Submitting anew, as the input has changed since batch %s was made of it.", batch.id)
@@ -168,18 +168,6 @@ class PreviousAttempts:
         log.info("Looking again in %.0f seconds, lest a batch be missed that the list does not show yet.", left)
         time.sleep(left)
         return self.find_listed()
-
-    def _earliest(self) -> pendulum.DateTime:
-        """Find a moment before which this task cannot have made a batch."""
-        run = self._context["dag_run"]
-        if self._cleared or getattr(run, "clear_number", 0) or run.start_date is None:
-            # A clear of a run that had ended sets its start anew.
-            moments = [getattr(run, name, None) for name in ("run_after", "logical_date", "data_interval_end")]
-            moments.append(run.start_date)
-        else:
-            moments = [run.start_date]
-        known = [pendulum.instance(moment) for moment in moments if moment is not None]
-        return min(known, default=pendulum.from_timestamp(0))
 
 
 def _what_became_of(batch: Batch) -> str:

@@ -10,12 +10,12 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 import airflow_respan
 from airflow_respan.api.batch import Batch
-from airflow_respan.exceptions import RespanBatchTimeout, RespanError
+from airflow_respan.exceptions import RespanError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.persisted import RENAMED_TRIGGER_ARGUMENTS, with_todays_names
 from airflow_respan.polling.poller import shared_poller
 from airflow_respan.waiting.event import make_event
-from airflow_respan.waiting.policy import BatchWait
+from airflow_respan.waiting.policy import BatchWait, TimedOut
 
 
 class RespanBatchTrigger(BaseTrigger):
@@ -72,7 +72,7 @@ class RespanBatchTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield what ended the wait; see :mod:`airflow_respan.waiting.event`."""
-        end: Batch | Exception
+        end: Batch | TimedOut | RespanError
         try:
             end = await self._end()
         except RespanError as error:
@@ -96,6 +96,6 @@ class RespanBatchTrigger(BaseTrigger):
             except RespanError as error:
                 self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
 
-    async def _end(self) -> Batch | RespanBatchTimeout:
+    async def _end(self) -> Batch | TimedOut:
         async with shared_poller(self.respan_conn_id) as poller:
             return await poller.wait_for(self.wait, provider_id=self.provider_id, respan_params=self.respan_params)

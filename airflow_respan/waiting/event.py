@@ -1,4 +1,4 @@
-"""The one event of a wait: how the trigger says what ended it, and how the sensor reads that. No I/O."""
+"""The one event of a wait: how the trigger writes what ended it, and how the task reads that. No I/O."""
 
 from __future__ import annotations
 
@@ -6,59 +6,57 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.json_safe import sanitize_json
-from airflow_respan.exceptions import (
+from airflow_respan.api.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
-    RespanBatchTimeout,
     RespanConfigurationError,
     RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
 )
+from airflow_respan.api.json_safe import sanitize_json
+from airflow_respan.waiting.policy import TimedOut
 
-_ERRORS: dict[str, type[Exception]] = {
-    error.__name__: error
-    for error in (
-        RespanAPIError,
-        RespanAuthenticationError,
-        RespanBatchTimeout,
-        RespanConfigurationError,
-        RespanError,
-        RespanMissingConnectionError,
-        RespanNotFoundError,
-    )
-}
+_TIMED_OUT = "RespanBatchTimeout"
+_API_ERRORS = {error.__name__: error for error in (RespanAPIError, RespanAuthenticationError, RespanNotFoundError)}
+_ERRORS = {error.__name__: error for error in (RespanConfigurationError, RespanError, RespanMissingConnectionError)}
 
 
-def make_event(end: Batch | Exception) -> dict[str, Any]:
-    """Write what ended a wait as plain JSON.
+def make_event(end: Batch | TimedOut | RespanError) -> dict[str, Any]:
+    """Return what ended a wait as plain JSON.
 
-    :param end: the terminal batch, or the error that the sensor is to raise
+    :param end: the terminal batch, the timeout, or the error that the task is to raise
     """
     if isinstance(end, Batch):
         return {"batch": end.to_dict()}
+    if isinstance(end, TimedOut):
+        return {"error": _TIMED_OUT, "message": sanitize_json(end.message), "status_code": None}
     status_code = end.status_code if isinstance(end, RespanAPIError) else None
     return {"error": type(end).__name__, "message": sanitize_json(str(end)), "status_code": status_code}
 
 
-def read_event(event: object) -> Batch | Exception | None:
-    """Read an event, which may come from another release of this package, or be none at all.
+def read_event(event: object) -> Batch | TimedOut | RespanError | None:
+    """Read an event, which another release of this package may have written.
 
-    :return: the terminal batch, the error to raise, or None for everything that cannot be trusted
+    :return: the terminal batch, the timeout, the error to raise, or None if the event is anything else
     """
     if not isinstance(event, Mapping):
         return None
     if "batch" in event:
-        try:
-            batch = Batch.from_dict(event["batch"])
-        except ValueError:
-            return None
-        return batch if batch.is_terminal else None
-    error, message = _ERRORS.get(str(event.get("error"))), event.get("message")
-    if error is None or not isinstance(message, str):
+        return _terminal_batch(event["batch"])
+    name, message, status_code = str(event.get("error")), event.get("message"), event.get("status_code")
+    if not isinstance(message, str):
         return None
-    if issubclass(error, RespanAPIError):
-        status_code = event.get("status_code")
-        return error(message, status_code=status_code if isinstance(status_code, int) else None)
-    return error(message)
+    if name == _TIMED_OUT:
+        return TimedOut(message)
+    if name in _API_ERRORS:
+        return _API_ERRORS[name](message, status_code=status_code if isinstance(status_code, int) else None)
+    return _ERRORS[name](message) if name in _ERRORS else None
+
+
+def _terminal_batch(data: object) -> Batch | None:
+    try:
+        batch = Batch.from_dict(data)
+    except ValueError:
+        return None
+    return batch if batch.is_terminal else None

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from airflow_respan.api.batch import TERMINAL_STATUSES, Batch
+from airflow_respan.api.statuses import TERMINAL_STATUSES
+
+if TYPE_CHECKING:
+    from airflow_respan.api.batch import Batch
 
 QUEUE_FULL_CODE = "token_limit_exceeded"
 

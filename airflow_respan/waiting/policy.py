@@ -12,13 +12,14 @@ from typing import Any
 
 import pendulum
 
-from airflow_respan.api.batch import ONGOING_STATUSES, Batch
-from airflow_respan.exceptions import (
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.exceptions import (
     RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
     RespanTransientError,
 )
+from airflow_respan.api.statuses import STATUSES
 from airflow_respan.waiting.progress import describe_progress, duration_text
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,16 @@ MISSING_CONNECTION_GRACE_SECONDS = 600.0
 MAX_SECONDS = 100 * 365 * 24 * 3600.0
 DEADLINE_SLACK_SECONDS = 0.1
 """Seconds before the deadline within which a look is put off to it, instead of being followed by another at once."""
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The end of a wait whose deadline passed before the batch had ended.
+
+    :param message: what is known of the batch, and what to do next
+    """
+
+    message: str
 
 
 @dataclass(kw_only=True)
@@ -106,7 +117,7 @@ class BatchWait:
         elif batch is self.batch and not self._heartbeat_is_due():
             return batch.is_terminal  # as most looks bring nothing new, when there are thousands of waits
         self.batch, self.error, self._unavailable_since = batch, None, None
-        if not batch.is_terminal and batch.status not in ONGOING_STATUSES and batch.status not in self._warned:
+        if batch.status not in STATUSES and batch.status not in self._warned:
             self._warned.add(batch.status)
             log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
         if not batch.is_terminal:  # what has become of a terminal one is told with the verdict
@@ -134,15 +145,15 @@ class BatchWait:
             seconds = self._usual_pause()
         return seconds if seconds < left - DEADLINE_SLACK_SECONDS else left
 
-    def timeout_message(self) -> str:
-        """Say that the time is over, and all that is known of the batch and of why."""
+    def timed_out(self) -> TimedOut:
+        """Return the timeout of this wait, with all that is known of the batch."""
         parts = [f"Batch {self.batch_id} has not ended within the timeout of {duration_text(self.timeout)}."]
         if self.batch:
             parts.append(describe_progress(self.batch, now=pendulum.now("UTC")))
         if self.error:
             parts.append(f"The last look failed: {self.error}")
         parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
-        return " ".join(parts)
+        return TimedOut(" ".join(parts))
 
     def _usual_pause(self) -> float:
         seconds = self.poke_interval

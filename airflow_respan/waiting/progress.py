@@ -54,7 +54,7 @@ def _counted(seconds: int) -> str:
 def _expected_end(batch: Batch, *, now: float) -> float | None:
     """Go on at the pace so far; None where there is none yet."""
     counts = batch.request_counts
-    if batch.status != "in_progress" or not batch.in_progress_at or not counts or not counts.total:
+    if not batch.meaning.has_pace or not batch.in_progress_at or not counts or not counts.total:
         return None
     share = counts.done / counts.total
     running = now - batch.in_progress_at.timestamp()

@@ -1,8 +1,8 @@
 """Thousands of waits in one event loop, ours and other providers' side by side: ``make benchmark``.
 
-Prints tables, says which targets are met, and writes both and a plot beside this file, and an excerpt into the README;
-if only a part is measured, into ``.benchmark/runs`` alone. There the figures of each run stay, too, and ``--again``
-reports of them without measuring.
+Prints tables, says which targets are met, writes both and a plot beside this file, and an excerpt into docs/scale.md.
+If only a part is measured, it writes into ``.benchmark/runs`` alone. There the figures of each run stay, too, and
+``--again`` reports of them without measuring.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from dev.benchmark.contenders import Contender
 from dev.benchmark.figures import Figures, figures_of
 from dev.benchmark.plan import PLAN, QUICK, Scenario
 from dev.benchmark.plot import plot
-from dev.benchmark.report import excerpt, report, table
+from dev.benchmark.report import excerpt, report, table, write_excerpt
 from dev.benchmark.service import serving
 from dev.benchmark.watcher import Task
 from dev.local_airflow import CHECKOUT, fresh_home
@@ -77,18 +76,6 @@ def measure(scenario: Scenario, contender: Contender, waits: int, *lists: str) -
     return figures
 
 
-def into_readme(text: str) -> None:
-    """Replace what an earlier benchmark has left between the README's marks."""
-    readme = CHECKOUT / "README.md"
-    marked = re.compile(
-        r"(?<=<!-- benchmark: written by make benchmark -->\n).*(?=<!-- end of benchmark -->)", re.DOTALL
-    )
-    written, marks = marked.subn(lambda _found: f"\n{text}\n\n", readme.read_text())
-    if marks != 1:
-        sys.exit(f"The README has {marks} places for a benchmark, and should have one.")
-    readme.write_text(written)
-
-
 def main() -> int:
     """Measure one after the other, and report."""
     parser = argparse.ArgumentParser(prog="make benchmark", description=__doc__)
@@ -120,7 +107,7 @@ def main() -> int:
     folder = HERE if whole else WORK
     (folder / "results.md").write_text(text)
     if whole:
-        into_readme(excerpt(runs))
+        write_excerpt(excerpt(runs))
     plot(runs, folder / "results.png")
     print(f"\n{text}\nWritten to {folder.relative_to(CHECKOUT)}, {(time.monotonic() - began) / 60:.0f} minutes.")
     return 0

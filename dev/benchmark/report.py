@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import platform
+import re
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pendulum
 import psutil
@@ -16,13 +18,16 @@ from dev.benchmark.plan import BUDGETED, THOUSAND
 
 MEGABYTE = 1_000_000
 HOW = """\
-All waits begin at once, in one event loop. Start-up is over when the service has told of every batch; then batches
-begin to end, and figures are of that time where they do not say otherwise. The service is a process of its own and
-answers each request after 50 to 200 ms, over plain HTTP: TLS would cost those more who connect anew for each request.
-Who makes fewer looks than waits and interval ask for is overrun, and spends less than the work would cost. A look is
-one batch that is waited for in one answer, be that a retrieve or a page of the list. A stall is a turn of the event
-loop: while it lasts, all others wait. At 99 of 100 moments the loop is free again within the p99.\
+All waits begin at once, in one event loop. Start-up is over when the service has reported every batch once. Then
+batches begin to end. Figures are of the time after start-up where they do not say otherwise. The service is a process
+of its own and answers each request after 50 to 200 ms, over plain HTTP. With TLS, the figures of those who open a
+connection for each request would be worse. A provider that makes fewer checks than waits and interval ask for is
+overloaded, and spends less than the work would cost. A check is one batch that is waited for in one response, either
+a retrieve or a page of the list. A stall is one step of the event loop: while it lasts, all others wait. At 99 of 100
+moments the loop is free again within the p99.\
 """
+PAGE = Path(__file__).parent.parent.parent / "docs" / "scale.md"
+"""The page that shows an excerpt, between two comments."""
 
 
 def delay(figures: Figures, share: float) -> str:
@@ -39,10 +44,10 @@ def seen(figures: Figures) -> str:
 ROWS: dict[str, Callable[[Figures], str]] = {
     "CPU per batch and minute, ms": lambda f: f"{f.cpu:.2f}",
     "the same, start-up included": lambda f: f"{f.cpu_in_all:.2f}",
-    "CPU per look at a batch, ms": lambda f: f"{f.cpu_per_look:.3f}",
-    "per look, start-up included": lambda f: f"{f.cpu_per_look_in_all:.3f}",
+    "CPU per check of a batch, ms": lambda f: f"{f.cpu_per_look:.3f}",
+    "per check, start-up included": lambda f: f"{f.cpu_per_look_in_all:.3f}",
     "CPU per wait during start-up, ms": lambda f: f"{f.startup_cpu:.2f}",
-    "every batch looked at after, s": lambda f: f"{f.all_told:.0f}" if math.isfinite(f.all_told) else "not in time",
+    "every batch checked after, s": lambda f: f"{f.all_told:.0f}" if math.isfinite(f.all_told) else "not in time",
     "memory per wait, kB": lambda f: f"{f.memory / 1000:.1f}",
     "memory of all waits, MB": lambda f: f"{f.memory_in_all / MEGABYTE:.1f}",
     "requests a minute": lambda f: f"{f.requests:,.0f}",
@@ -65,7 +70,7 @@ EXCERPTS = {
     THOUSAND: (
         "CPU per batch and minute, ms",
         "the same, start-up included",
-        "CPU per look at a batch, ms",
+        "CPU per check of a batch, ms",
         "memory per wait, kB",
         "requests a minute",
         "connections opened",
@@ -83,7 +88,7 @@ EXCERPTS = {
         "ends seen when the run was over",
     ),
 }
-"""What the README shows."""
+"""What :data:`PAGE` shows."""
 
 
 def table(runs: Iterable[Figures], rows: Iterable[str] = tuple(ROWS)) -> str:
@@ -97,7 +102,7 @@ def table(runs: Iterable[Figures], rows: Iterable[str] = tuple(ROWS)) -> str:
 def targets(runs: list[Figures]) -> Iterator[tuple[str, str, bool]]:
     """Hold the figures against the targets: which, the figures, and whether it is met."""
     ours = {(f.scenario, f.waits): f for f in runs if f.contender == OURS.name}
-    # Who has not even looked at every batch once has done less work for less.
+    # A provider that has not checked every batch once has done less work for less.
     peers = [f for f in runs if f.contender != OURS.name and f.scenario == THOUSAND and math.isfinite(f.all_told)]
     for waits in (1000, 5000, 10_000):
         if f := ours.get((BUDGETED, waits)):
@@ -116,8 +121,8 @@ def targets(runs: list[Figures]) -> Iterator[tuple[str, str, bool]]:
     if (f := ours.get((THOUSAND, 1000))) and peers:
         shares: tuple[tuple[str, int, Callable[[Figures], float]], ...] = (
             ("CPU, start-up included,", 50, lambda f: f.cpu_in_all),
-            ("CPU per look, start-up included,", 50, lambda f: f.cpu_per_look_in_all),
-            ("CPU per look after start-up", 50, lambda f: f.cpu_per_look),
+            ("CPU per check, start-up included,", 50, lambda f: f.cpu_per_look_in_all),
+            ("CPU per check after start-up", 50, lambda f: f.cpu_per_look),
             ("memory per wait", 20, lambda f: f.memory),
         )
         for what, share, figure in shares:
@@ -149,12 +154,27 @@ def report(runs: list[Figures], *, command: str) -> str:
 
 
 def excerpt(runs: list[Figures]) -> str:
-    """Write what the README shows."""
+    """Write what :data:`PAGE` shows."""
     parts = [f"{pendulum.now('UTC').to_date_string()}, {psutil.cpu_count()} cores, {versions()}:"]
     for scenario, rows in EXCERPTS.items():
         if shown := [f for f in runs if f.scenario == scenario]:
             parts += [f"{scenario}:", table(shown, rows)]
     return "\n\n".join(parts)
+
+
+def write_excerpt(text: str, page: Path = PAGE) -> None:
+    """Replace what an earlier benchmark has left between the page's comments.
+
+    :param text: what :func:`excerpt` returns
+    :raises ValueError: if the page does not have exactly one place for it
+    """
+    between = re.compile(
+        r"(?<=<!-- benchmark: written by make benchmark -->\n).*(?=<!-- end of benchmark -->)", re.DOTALL
+    )
+    written, places = between.subn(lambda _found: f"\n{text}\n\n", page.read_text())
+    if places != 1:
+        raise ValueError(f"{page.name} has {places} places for a benchmark, and should have one.")
+    page.write_text(written)
 
 
 def versions() -> str:

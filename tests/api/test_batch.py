@@ -6,7 +6,7 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_respan.api.batch import TERMINAL_STATUSES, Batch, RequestCounts
+from airflow_respan.api.batch import Batch, RequestCounts
 
 
 def test_the_example_of_the_documentation_is_read_whole(seed_batch: dict[str, Any]) -> None:
@@ -64,18 +64,6 @@ def test_what_is_no_batch_is_refused_with_the_key_at_fault(data: object, complai
         Batch.from_dict(data)
 
     assert str(refused.value) == complaint
-
-
-@pytest.mark.parametrize("status", sorted(TERMINAL_STATUSES))
-def test_a_documented_end_is_terminal(status: str) -> None:
-    assert Batch(id="batch_1", status=status).is_terminal
-
-
-@pytest.mark.parametrize(
-    "status", ["validating", "pending", "in_progress", "finalizing", "cancelling", "queued", "Scheduled", "Completed"]
-)
-def test_every_other_status_goes_on(status: str) -> None:
-    assert not Batch(id="batch_1", status=status).is_terminal
 
 
 @pytest.mark.parametrize("nothing", ["", None, 0, [], {}])

@@ -62,7 +62,7 @@ def test_no_odd_field_of_an_answer_breaks_a_wait(answer: str, status: str) -> No
     wait.on_batch(batch)
 
     assert evaluate_batch(batch).message
-    assert wait.timeout_message()
+    assert wait.timed_out().message
     strict = json.dumps(batch.to_dict(), allow_nan=False).encode()
     assert Batch.from_dict(json.loads(strict)) == batch
     assert deserialize(serialize(batch.to_dict())) == batch.to_dict()

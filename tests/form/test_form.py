@@ -17,6 +17,7 @@ from packaging.version import Version
 from playwright.sync_api import Page, Response, expect
 
 from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.connection_fields import CONNECTION_FIELDS, Kind
 from airflow_respan.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 from airflow_respan.sandbox import RespanSandbox
 from tests.form.conftest import Server
@@ -27,16 +28,20 @@ PROXY = "http://me:proxy-secret@proxy:3128"
 TOKEN = "header-secret"
 
 LABELS = {name: conn_field["label"] for name, conn_field in CONN_FIELDS.items()}
+SETTINGS: dict[str, Any] = {
+    **{conn_field.name: conn_field.example for conn_field in CONNECTION_FIELDS},
+    "proxies": {"https": PROXY},
+    "headers": {"X-Team": "data", "X-Secret-Token": TOKEN},
+}
+"""The settings that the form is filled in with."""
+
 TYPED: dict[str, str | bool] = {
-    "provider_id": "openai",
-    "respan_params": '{"customer_identifier": "user123", "tags": ["a", {"b": null}]}',
-    "respan_params_encoding": "base64",
-    "timeout": "20",
-    "requests_per_minute": "30",
-    "verify": "false",
-    "proxies": json.dumps({"https": PROXY}),
-    "headers": json.dumps({"X-Team": "data", "X-Secret-Token": TOKEN}),
-    "allow_http": True,
+    conn_field.name: SETTINGS[conn_field.name]
+    if conn_field.kind in (Kind.FLAG, Kind.TEXT, Kind.CHOICE)
+    else f"{SETTINGS[conn_field.name]:.0f}"
+    if conn_field.kind is Kind.SECONDS
+    else json.dumps(SETTINGS[conn_field.name])
+    for conn_field in CONNECTION_FIELDS
 }
 """What is typed into each extra field."""
 
@@ -85,20 +90,7 @@ def fill_in_everything(connections: ConnectionsPage, conn_id: str, sandbox: Resp
 
 
 def expected_settings(conn_id: str, sandbox: RespanSandbox) -> RespanConnection:
-    return RespanConnection(
-        conn_id=conn_id,
-        api_key=KEY,
-        base_url=sandbox.url,
-        provider_id="openai",
-        respan_params={"customer_identifier": "user123", "tags": ["a", {"b": None}]},
-        respan_params_encoding="base64",
-        timeout=20.0,
-        requests_per_minute=30,
-        verify=False,
-        proxies={"https": PROXY},
-        headers={"X-Team": "data", "X-Secret-Token": TOKEN},
-        allow_http=True,
-    )
+    return RespanConnection(conn_id=conn_id, api_key=KEY, base_url=sandbox.url, **SETTINGS)
 
 
 def store(server: Server, conn_id: str, **fields: Any) -> None:
@@ -106,10 +98,6 @@ def store(server: Server, conn_id: str, **fields: Any) -> None:
     body = {"connection_id": conn_id, "conn_type": "respan", **fields}
     made = requests.post(f"{server.url}/api/v2/connections", json=body, timeout=30)
     assert made.status_code == 201, made.text
-
-
-def test_every_field_of_the_provider_info_is_typed_here() -> None:
-    assert set(TYPED) == set(CONN_FIELDS)
 
 
 def test_the_form_has_our_fields_in_our_order_with_our_words_and_no_other(

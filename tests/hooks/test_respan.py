@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_respan.api.tracking import TRACKING_PARAMETERS
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
@@ -63,14 +64,14 @@ def test_creating_sends_what_the_api_knows_and_nothing_else(
     hook = RespanHook()
     file_id = hook.upload_file(io.BytesIO(jsonl(1))).id
 
-    hook.create_batch(file_id, endpoint="/v1/chat/completions", customer_identifier="me", environment="test")
+    tracking: Any = {name: f"{name} of mine" for name in TRACKING_PARAMETERS}
+    hook.create_batch(file_id, endpoint="/v1/chat/completions", **tracking)
 
     assert json.loads(sandbox.requests[-1].body) == {
         "input_file_id": file_id,
         "endpoint": "/v1/chat/completions",
         "completion_window": "24h",
-        "customer_identifier": "me",
-        "environment": "test",
+        **tracking,
         "provider_id": "openai",
     }
 

@@ -16,6 +16,7 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_respan.api.tracking import TRACKING_PARAMETERS
 from airflow_respan.exceptions import (
     RespanBatchFailed,
     RespanError,
@@ -26,7 +27,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.operators.batch import RespanCreateBatchOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
-from tests.conftest import CHECKOUT, PAGE
+from tests.conftest import PAGE
 from tests.operators.holding import Hold, holding_proxy
 from tests.operators.modes import ENDED, MODES, Outcome, Store, attempt, context_of, create, request
 from tests.sensors.modes import through_the_database
@@ -72,7 +73,10 @@ def ending_next(sandbox: RespanSandbox, **fields: Any) -> None:
 def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, mode: str) -> None:
     ending_next(connected)
 
-    outcome = attempt(lambda: create(mode, metadata={"team": "data"}, customer_identifier="me", provider_id="openai"))
+    tracking = {name: f"{name} of mine" for name in TRACKING_PARAMETERS}
+    assert set(tracking) <= set(RespanCreateBatchOperator.template_fields)
+
+    outcome = attempt(lambda: create(mode, metadata={"team": "data"}, provider_id="openai", **tracking))
 
     [batch] = batches(connected)
     assert outcome.error is None
@@ -86,7 +90,7 @@ def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, 
         "endpoint": "/v1/chat/completions",
         "completion_window": "24h",
         "provider_id": "openai",
-        "customer_identifier": "me",
+        **tracking,
         "metadata": {"team": "data", "airflow_task": '["dag","create","manual__2026-01-01",-1]'},
     }
     assert [seen.path for seen in connected.requests if seen.method == "GET" and seen.path == BATCHES] == []
@@ -105,7 +109,7 @@ def test_a_file_is_uploaded_as_it_is(
 
     uploaded = connected.service.files.get(outcome.ti.xcoms["input_file_id"])
     assert uploaded is not None
-    assert uploaded.path.read_bytes() == f"{json.dumps(request(1))}\r\n  {json.dumps(request(2))}".encode()
+    assert uploaded.path.read_bytes() == f"{json.dumps(request(1))}\r\n  {json.dumps(request(2))}\n".encode()
 
 
 def test_a_file_that_is_not_there_is_named_and_nothing_is_sent(connected: RespanSandbox, tmp_path: Path) -> None:
@@ -623,16 +627,6 @@ def test_no_body_of_a_request_is_logged(connected: RespanSandbox, caplog: pytest
     bad = attempt(lambda: create("plain", requests=[request(1, body=secret, method="PUT"), [secret]]))
 
     assert "of-a-customer" not in f"{caplog.text} {good} {bad}"
-
-
-def test_the_readmes_dag_is_one() -> None:
-    readme = (CHECKOUT / "README.md").read_text()
-    [code] = re.findall(r"^## RespanCreateBatchOperator\n\n```python\n(.*?)```", readme, re.DOTALL | re.MULTILINE)
-    namespace: dict[str, Any] = {"__name__": "pasted"}
-
-    exec(compile(f"{code.rstrip().removesuffix('ask_daily()')}made = ask_daily()", "README.md", "exec"), namespace)
-
-    assert namespace["made"].task_ids == ["create"]
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.exceptions import RespanBatchTimeout, RespanNotFoundError, RespanTransientError
+from airflow_respan.exceptions import RespanNotFoundError, RespanTransientError
 from airflow_respan.polling.subscriber import NEVER, Subscriber
-from airflow_respan.waiting.policy import BatchWait
+from airflow_respan.waiting.policy import BatchWait, TimedOut
 
 ONGOING = Batch(id="batch_1", status="in_progress")
 ENDED = Batch(id="batch_1", status="completed")
@@ -47,7 +47,7 @@ def test_looks_go_on_until_the_batch_has_ended() -> None:
 def test_the_last_look_is_at_the_deadline_and_the_wait_times_out_after_it() -> None:
     plans, over = watched(BatchWait(batch_id="batch_1", timeout=0), ONGOING)
 
-    assert isinstance(over(), RespanBatchTimeout)
+    assert isinstance(over(), TimedOut)
     [plan_check] = plans
     assert plan_check["is_last"]
     assert plan_check["earliest"] == plan_check["due"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from airflow_respan.api.batch import TERMINAL_STATUSES
+from airflow_respan.api.statuses import TERMINAL_STATUSES
 
 KEY = "key/that+nobody_may-see=="
 """An API key with each character beyond letters that services put into theirs."""

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.exceptions import RespanAPIError, RespanBatchTimeout, RespanError
+from airflow_respan.exceptions import RespanAPIError, RespanError
 from airflow_respan.waiting.event import make_event, read_event
-from airflow_respan.waiting.policy import JITTER_RATIO, BatchWait
+from airflow_respan.waiting.policy import JITTER_RATIO, BatchWait, TimedOut
 from tests.properties import strategies
 
-ERRORS = st.sampled_from([RespanError, RespanAPIError, RespanBatchTimeout])
+ERRORS = st.sampled_from([RespanError, RespanAPIError, TimedOut])
 events_of_ours = st.one_of(
     strategies.batch_objects().map(lambda batch: {"batch": batch}),
     st.builds(lambda error, text: make_event(error(text)), ERRORS, strategies.texts),
@@ -35,15 +35,17 @@ def test_only_a_whole_end_is_taken_for_one(event: Any) -> None:
     if isinstance(end, Batch):
         assert end.is_terminal
         assert end == Batch.from_dict(event["batch"])
+    elif isinstance(end, TimedOut):
+        assert (event["error"], event["message"]) == ("RespanBatchTimeout", end.message)
     elif end is not None:
-        assert isinstance(end, RespanError | RespanBatchTimeout)
+        assert isinstance(end, RespanError)
         assert type(end).__name__ == event["error"]
         assert str(end) == event["message"]
 
 
 @given(st.one_of(st.builds(lambda error, text: error(text), ERRORS, st.one_of(st.text(), strategies.texts))))
 @example(RespanError("cut \ud83d and \0"))
-def test_what_a_trigger_says_can_be_kept_by_every_database(error: Exception) -> None:
+def test_what_a_trigger_says_can_be_kept_by_every_database(error: RespanError | TimedOut) -> None:
     event = make_event(error)
 
     assert json.dumps(event, ensure_ascii=False).encode()

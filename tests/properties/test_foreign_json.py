@@ -10,10 +10,11 @@ from airflow.sdk.serde import deserialize, serialize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.api.batch import MAX_ID_LENGTH, TERMINAL_STATUSES, Batch
+from airflow_respan.api.batch import MAX_ID_LENGTH, Batch
 from airflow_respan.api.file import RespanFile
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.page import BatchPage
+from airflow_respan.api.statuses import TERMINAL_STATUSES
 from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
 from airflow_respan.waiting.policy import BatchWait
 from airflow_respan.waiting.progress import describe_progress
@@ -64,7 +65,7 @@ def test_every_batch_is_judged_and_told(data: dict[str, Any], ratio: float, welc
     assert describe_progress(ongoing, now=pendulum.now("UTC")).startswith(f"Batch {batch.id} is in_progress")
     assert wait.on_batch(batch)
     assert not wait.on_batch(ongoing)
-    assert wait.timeout_message()
+    assert wait.timed_out().message
 
 
 @given(strategies.pages)

@@ -18,7 +18,6 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
-    RespanBatchTimeout,
     RespanConfigurationError,
     RespanError,
     RespanMissingConnectionError,
@@ -26,6 +25,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.waiting.event import make_event
+from airflow_respan.waiting.policy import TimedOut
 from tests.operators import modes
 from tests.operators.landings import add_batch, good, jsonl, land
 from tests.sensors.modes import make_sensor
@@ -33,13 +33,13 @@ from tests.task_instance import TaskInstance
 
 FOLDER = Path(__file__).parent
 BATCH_ID = "batch_of_an_earlier_release"
-ENDS: tuple[Batch | Exception, ...] = (
+ENDS: tuple[Batch | TimedOut | RespanError, ...] = (
     Batch(id=BATCH_ID, status="completed", output_file_id="file-out"),
     Batch(id=BATCH_ID, status="expired", error_file_id="file-err"),
     RespanAPIError("no", status_code=422),
     RespanAuthenticationError("no", status_code=401),
     RespanNotFoundError("no", status_code=404),
-    RespanBatchTimeout("late"),
+    TimedOut("late"),
     RespanConfigurationError("no API key"),
     RespanMissingConnectionError("no such connection"),
     RespanError("broken"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
 
-from airflow_respan.results.row import RowError, Usage, lines_of, parse_row
+from airflow_respan.results.row import RowError, Usage, parse_row
 
 
 def row(**fields: Any) -> Any:
@@ -99,15 +98,3 @@ def test_tokens_have_one_name_whatever_the_endpoint_calls_them(usage: Any, read:
 )
 def test_the_text_of_an_answer_is_found_in_every_shape(body: dict[str, Any], content: str | None) -> None:
     assert answered(**body).content == content
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 1000])
-def test_lines_are_the_same_however_they_come(size: int) -> None:
-    file = io.BytesIO(b"\xef\xbb\xbf{1}\r\n\n  \n{2}\n\xef\xbb\xbf\n{3}")
-
-    assert list(lines_of(lambda _most: file.read(size))) == [
-        (1, b"{1}\r"),
-        (4, b"{2}"),
-        (5, b"\xef\xbb\xbf"),
-        (6, b"{3}"),
-    ]

@@ -326,7 +326,7 @@ def test_an_event_that_cannot_be_trusted_defers_a_running_batch_again(connected:
     started_at = pendulum.now("UTC").subtract(seconds=30).isoformat()
 
     with pytest.raises(TaskDeferred) as deferred:
-        sensor.resume_execution("execute_complete", {"event": None, "begun_at": started_at}, {"ti": TaskInstance()})
+        sensor.resume_execution("execute_complete", {"event": None, "started_at": started_at}, {"ti": TaskInstance()})
 
     assert deferred.value.trigger.serialize()[1]["started_at"] == started_at
 

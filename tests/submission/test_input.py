@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
-from fsspec.spec import AbstractBufferedFile
 
 from airflow_respan.exceptions import RespanInputError
-from airflow_respan.submission.input import MAX_BYTES, CheckedInput, check_and_copy, lines_of
+from airflow_respan.jsonl import read_lines
+from airflow_respan.submission.input import MAX_BYTES, CheckedInput, check_and_copy
 from tests.operators.modes import request
 
 ENDPOINT = "/v1/chat/completions"
@@ -28,7 +27,13 @@ def line(number: int, **fields: Any) -> bytes:
 
 def check(requests: Iterable[Any]) -> tuple[CheckedInput, bytes]:
     target = io.BytesIO()
-    return check_and_copy(requests, target, endpoint=ENDPOINT), target.getvalue()
+    numbered = ((number, r.rstrip(b"\n") if isinstance(r, bytes) else r) for number, r in enumerate(requests, start=1))
+    return check_and_copy(numbered, target, endpoint=ENDPOINT), target.getvalue()
+
+
+def check_file(content: bytes) -> tuple[CheckedInput, bytes]:
+    target = io.BytesIO()
+    return check_and_copy(read_lines(io.BytesIO(content).read), target, endpoint=ENDPOINT), target.getvalue()
 
 
 def complaint(requests: Iterable[Any]) -> str:
@@ -37,12 +42,12 @@ def complaint(requests: Iterable[Any]) -> str:
     return str(refused.value).removeprefix(REFUSED).removesuffix(".")
 
 
-def test_lines_are_copied_as_they_are_and_blank_ones_left_out() -> None:
-    lines = [b"\n", line(1), b" \t\r\n", b" " + line(2).rstrip(b"\n")]
+def test_lines_are_copied_as_they_are_without_blank_ones_and_a_byte_order_mark() -> None:
+    content = b"\xef\xbb\xbf" + b"\n".join([b"", line(1).rstrip(b"\n") + b"\r", b" \t\r", b" " + line(2).rstrip()])
 
-    checked, copied = check(lines)
+    checked, copied = check_file(content)
 
-    assert copied == line(1) + b" " + line(2).rstrip(b"\n")
+    assert copied == line(1).rstrip(b"\n") + b"\r\n" + b" " + line(2)
     assert (checked.count, checked.size) == (2, len(copied))
 
 
@@ -64,27 +69,27 @@ def test_another_order_is_another_input() -> None:
     ("wrong", "reason"),
     [
         (b'{"custom_id": "r"', "not JSON (Expecting ',' delimiter, column 18)"),
-        (b'{"price": NaN}', "not JSON (NaN is no JSON, column 1)"),
+        (b'{"price": NaN}', "not JSON (NaN is not JSON)"),
         (b"\xef\xbb\xbf{}", "not JSON (Unexpected UTF-8 BOM (decode using utf-8-sig), column 1)"),
-        (b'{"a": "\xff"}', "not UTF-8, or half a character"),
-        (request(1, body={"a": "\ud800"}), "not UTF-8, or half a character"),
-        (b"[" * 200_000, "not what JSON can say (RecursionError)"),
-        (b"1" * 5000, "not what JSON can say (ValueError)"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (request(1, body={"a": "\ud800"}), "half a character, which UTF-8 cannot say"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b"1" * 5000, "not JSON that can be read (a number with too many digits)"),
         (request(1, body={"a": float("nan")}), "not what JSON can say (ValueError)"),
         (request(1, body={"a": {1, 2}}), "not what JSON can say (TypeError)"),
-        (b"[]", "no JSON object"),
-        (line(1, custom_id=None), "'custom_id' is missing, or no text"),
-        (line(1, custom_id=7), "'custom_id' is missing, or no text"),
-        (line(1, custom_id=" "), "'custom_id' is missing, or no text"),
+        (b"[]", "not a JSON object"),
+        (line(1, custom_id=None), "'custom_id' is missing, or not a text"),
+        (line(1, custom_id=7), "'custom_id' is missing, or not a text"),
+        (line(1, custom_id=" "), "'custom_id' is missing, or not a text"),
         (line(1, method="get"), "'method' is not 'POST'"),
-        (line(1, url=None), "'url' is no text, the batch's endpoint '/v1/chat/completions'"),
+        (line(1, url=None), "'url' is not a text, the batch's endpoint '/v1/chat/completions'"),
         (line(1, url="/v1/x" * 99), f"'url' is '{('/v1/x' * 20)}', the batch's endpoint '/v1/chat/completions'"),
-        (line(1, body="text"), "'body' is missing, or no JSON object"),
-        (line(1, body=[]), "'body' is missing, or no JSON object"),
+        (line(1, body="text"), "'body' is missing, or not a JSON object"),
+        (line(1, body=[]), "'body' is missing, or not a JSON object"),
     ],
 )
 def test_a_line_that_the_service_would_refuse_is_told(wrong: bytes | dict[str, Any], reason: str) -> None:
-    assert complaint([b"\n", line(0), wrong, line(2)]) == f"line 3: {reason}"
+    assert complaint([line(0), line(2), wrong, line(3)]) == f"line 3: {reason}"
 
 
 def test_the_first_ten_problems_are_told_and_how_many_more() -> None:
@@ -94,15 +99,16 @@ def test_the_first_ten_problems_are_told_and_how_many_more() -> None:
     assert told == f"{expected}; and 15 more problems"
 
 
-@pytest.mark.parametrize("nothing", [[], [b"\n", b"  \n"]])
-def test_an_input_without_a_request_is_none(nothing: list[bytes]) -> None:
-    assert complaint(nothing) == "there is no request in it"
+@pytest.mark.parametrize("nothing", [b"", b"\n  \n"])
+def test_an_input_without_a_request_is_refused(nothing: bytes) -> None:
+    with pytest.raises(RespanInputError, match="there is no request in it"):
+        check_file(nothing)
 
 
 def test_fifty_thousand_requests_are_not_too_many_and_one_more_is() -> None:
     assert check(line(number) for number in range(50_000))[0].count == 50_000
     assert complaint(line(number) for number in range(50_002)) == (
-        "line 50001: a batch has at most 50,000 requests, and this is one more; the rest was not looked at"
+        "line 50001: a batch has at most 50,000 requests, and this is one more; the rest was not checked"
     )
 
 
@@ -127,10 +133,11 @@ def test_two_hundred_megabytes_are_not_too_much_and_one_byte_more_is() -> None:
         def write(self, data: Any) -> int:
             return len(data)
 
-    checked = check_and_copy(large(MAX_BYTES, count=1000), Nowhere(), endpoint=ENDPOINT)
+    lines = read_lines(io.BytesIO(b"".join(large(MAX_BYTES, count=1000))).read)
+    checked = check_and_copy(lines, Nowhere(), endpoint=ENDPOINT)
     assert (checked.count, checked.size) == (1000, MAX_BYTES)
     assert complaint(large(MAX_BYTES + 1, count=1000)) == (
-        "line 1000: here the input exceeds 200 MB (209,715,200 bytes); the rest was not looked at"
+        "line 1000: here the input exceeds 200 MB (209,715,200 bytes); the rest was not checked"
     )
 
 
@@ -147,18 +154,8 @@ def test_a_file_without_an_end_of_line_is_not_read_without_an_end() -> None:
             buffer[:] = b"x" * len(buffer)
             return len(buffer)
 
-    assert complaint(lines_of(Endless())).startswith("line 1: here the input exceeds 200 MB")  # type: ignore[arg-type]
-
-
-def test_a_file_of_an_object_store_is_read_though_its_readline_takes_no_size() -> None:
-    content = b"".join(line(number) for number in range(1000))
-
-    class Stored(AbstractBufferedFile):
-        def _fetch_range(self, start: int, end: int) -> bytes:
-            return content[start:end]
-
-    with Stored(MemoryFileSystem(), "in.jsonl", size=len(content), block_size=1000) as file:
-        assert list(lines_of(file)) == content.splitlines(keepends=True)
+    with pytest.raises(RespanInputError, match=r"line 1 is longer than 209715200 bytes; the rest was not checked\.$"):
+        check_and_copy(read_lines(Endless().read), io.BytesIO(), endpoint=ENDPOINT)  # type: ignore[arg-type]
 
 
 MEASURED = """

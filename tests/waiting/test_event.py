@@ -8,13 +8,13 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
-    RespanBatchTimeout,
     RespanConfigurationError,
     RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
 )
 from airflow_respan.waiting.event import make_event, read_event
+from airflow_respan.waiting.policy import TimedOut
 
 
 def test_a_batch_comes_through_whole() -> None:
@@ -29,7 +29,6 @@ def test_a_batch_comes_through_whole() -> None:
         RespanAPIError("no", status_code=422),
         RespanAuthenticationError("no", status_code=401),
         RespanNotFoundError("no", status_code=404),
-        RespanBatchTimeout("late"),
         RespanConfigurationError("no API key"),
         RespanMissingConnectionError("no such connection"),
         RespanError("broken"),
@@ -41,6 +40,13 @@ def test_an_error_comes_through_as_it_was(error: Exception) -> None:
     assert type(end) is type(error)
     assert str(end) == str(error)
     assert getattr(end, "status_code", None) == getattr(error, "status_code", None)
+
+
+def test_a_timeout_comes_through_as_it_was() -> None:
+    event = make_event(TimedOut("late"))
+
+    assert event == {"error": "RespanBatchTimeout", "message": "late", "status_code": None}
+    assert read_event(json.loads(json.dumps(event))) == TimedOut("late")
 
 
 def test_no_word_of_an_error_breaks_the_event() -> None:

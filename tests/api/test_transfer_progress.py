@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from airflow_respan.api.multipart import CHUNK_BYTES
+from airflow_respan.api.transfer_progress import TransferProgress, format_bytes
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
-from airflow_respan.transfer_progress import TransferProgress, format_bytes
 from tests.api.raw_server import raw_server
 
 SIZE = r"(\d+\.\d [kM]B|\d+ bytes)"

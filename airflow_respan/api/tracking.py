@@ -1,0 +1,17 @@
+"""Respan's tracking parameters of a batch: the one list of them."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class TrackingParameters(TypedDict, total=False):
+    """What ``RespanHook.create_batch`` and ``RespanCreateBatchOperator`` take and send in the body of the request."""
+
+    customer_identifier: str | None
+    custom_identifier: str | None
+    thread_identifier: str | None
+    environment: str | None
+
+
+TRACKING_PARAMETERS = tuple(TrackingParameters.__annotations__)

@@ -1,0 +1,82 @@
+"""Each status of the table, one that the table lacks, and one that somebody adds."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pendulum
+import pytest
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.statuses import STATUSES, TERMINAL_STATUSES, status_of
+from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
+from airflow_respan.waiting.policy import BatchWait
+from airflow_respan.waiting.progress import describe_progress
+from airflow_respan.waiting.xcom import batch_xcoms
+from tests.conftest import CHECKOUT
+
+NOW = pendulum.datetime(2026, 1, 1, 12)
+HOUR_AGO, MINUTE_AGO = NOW.int_timestamp - 3600, NOW.int_timestamp - 60
+ADDED = """
+    status.name: status
+    for status in (
+        BatchStatus(name="archived", meaning="The batch was put away.", is_terminal=True),
+"""
+CHECK_ADDED = """
+from airflow_respan.api.batch import Batch
+from airflow_respan.waiting.outcome import evaluate_batch, parse_success_statuses
+from airflow_respan.waiting.policy import BatchWait
+
+data = {"id": "batch_1", "status": "archived", "created_at": 1767225600, "archived_at": 1767229200}
+batch = Batch.from_dict({**data, "output_file_id": "file-out"})
+assert BatchWait(batch_id="batch_1").on_batch(batch)
+assert not evaluate_batch(batch).accepted
+outcome = evaluate_batch(batch, success_statuses=parse_success_statuses(["archived"]))
+assert outcome.accepted, outcome
+assert Batch.from_dict(batch.to_dict()).ended_at == batch.ended_at
+print(outcome.message)
+"""
+
+
+def batch_in(status: str) -> Batch:
+    counts = {"total": 10, "completed": 5, "failed": 0}
+    moments = {"created_at": HOUR_AGO, "in_progress_at": HOUR_AGO, f"{status}_at": MINUTE_AGO}
+    return Batch.from_dict({"id": "batch_1", "status": status, "request_counts": counts, **moments})
+
+
+def test_the_terminal_statuses_are_those_that_respan_documents() -> None:
+    assert {"completed", "failed", "expired", "cancelled"} == TERMINAL_STATUSES
+
+
+@pytest.mark.parametrize("status", [*STATUSES, "queued", "Scheduled", "rescheduled"])
+def test_every_status_has_one_meaning_everywhere(status: str) -> None:
+    batch = batch_in(status)
+    meaning = status_of(status)
+
+    assert batch.is_terminal is meaning.is_terminal is (status in TERMINAL_STATUSES)
+    assert (batch.ended_at and batch.ended_at.int_timestamp) == (MINUTE_AGO if meaning.is_terminal else None)
+    assert BatchWait(batch_id="batch_1").on_batch(batch) is meaning.is_terminal
+    assert evaluate_batch(batch).accepted is meaning.is_complete
+    assert evaluate_batch(batch, success_statuses=[status]).accepted
+    assert describe_batch(batch).startswith(f"Batch batch_1 is {status}")
+    assert ("expected to end" in describe_progress(batch, now=NOW)) is meaning.has_pace
+    assert batch_xcoms(batch)["status"] == status
+    assert Batch.from_dict(batch.to_dict()) == batch
+
+
+def test_a_row_in_the_table_is_all_that_a_new_terminal_status_takes(tmp_path: Path) -> None:
+    shutil.copytree(CHECKOUT / "airflow_respan", tmp_path / "airflow_respan")
+    table = tmp_path / "airflow_respan" / "api" / "statuses.py"
+    head, found, rest = table.read_text().partition(ADDED.splitlines()[1] + "\n" + ADDED.splitlines()[2] + "\n")
+    assert found
+    table.write_text(head + ADDED.lstrip("\n") + rest)
+
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK_ADDED], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Batch batch_1 is archived after 1 hour (no request counts; output file file-out).\n"

@@ -1,0 +1,59 @@
+"""The tables of arguments and fields name every one that there is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from airflow_respan.operators.batch import (
+    RespanBatchResultsOperator,
+    RespanCancelBatchOperator,
+    RespanCreateBatchOperator,
+)
+from airflow_respan.sandbox import Fault, RespanSandbox
+from airflow_respan.sensors.batch import RespanBatchSensor
+from dev.docs_tables import TABLES, with_table
+from tests.docs.pages import DOCS
+
+
+def rows(page: str, heading: str) -> set[str]:
+    """Return the names in code type in the first column of the tables below a heading."""
+    _above, _heading, below = (DOCS / page).read_text().partition(f"\n{heading}\n")
+    section = re.split(r"^#{1,2} ", below, maxsplit=1, flags=re.MULTILINE)[0]
+    first_columns = re.findall(r"^\| ([^|]*) \|", section, re.MULTILINE)
+    return {name for column in first_columns for name in re.findall(r"`(\w+)[^`]*`", column)}
+
+
+def arguments(cls: type) -> set[str]:
+    parameters = inspect.signature(inspect.unwrap(cls.__init__)).parameters
+    return {name for name, parameter in parameters.items() if parameter.kind == parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "cls"),
+    [
+        ("sensor-and-outcomes.md", "## Arguments", RespanBatchSensor),
+        ("operators.md", "## RespanCreateBatchOperator", RespanCreateBatchOperator),
+        ("operators.md", "## RespanBatchResultsOperator", RespanBatchResultsOperator),
+        ("operators.md", "## RespanCancelBatchOperator", RespanCancelBatchOperator),
+        ("sandbox.md", "## Options", RespanSandbox),
+    ],
+)
+def test_a_table_of_arguments_is_complete(page: str, heading: str, cls: type) -> None:
+    assert arguments(cls)
+    assert rows(page, heading) == arguments(cls)
+
+
+def test_the_table_of_faults_is_complete() -> None:
+    assert rows("sandbox.md", "## Faults") == {
+        name for name, member in vars(Fault).items() if isinstance(member, classmethod)
+    }
+
+
+@pytest.mark.parametrize(("page", "name"), TABLES)
+def test_a_table_says_what_the_code_says(page: str, name: str) -> None:
+    text = (DOCS / page).read_text()
+
+    assert text == with_table(text, name, TABLES[page, name]()), "python -m dev.docs_tables"

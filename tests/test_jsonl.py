@@ -1,0 +1,21 @@
+"""Lines are read alike whatever the pieces that they come in."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from airflow_respan.jsonl import read_lines
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_lines_are_the_same_however_they_come(size: int) -> None:
+    file = io.BytesIO(b"\xef\xbb\xbf{1}\r\n\n  \n{2}\n\xef\xbb\xbf\n{3}")
+
+    assert list(read_lines(lambda _most: file.read(size))) == [
+        (1, b"{1}\r"),
+        (4, b"{2}"),
+        (5, b"\xef\xbb\xbf"),
+        (6, b"{3}"),
+    ]
