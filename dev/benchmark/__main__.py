@@ -23,7 +23,8 @@ from dev.benchmark.plot import plot
 from dev.benchmark.report import excerpt, report, table, write_excerpt
 from dev.benchmark.service import serving
 from dev.benchmark.watcher import Task
-from dev.local_airflow import CHECKOUT, fresh_home
+from dev.local_airflow import fresh_home
+from dev.settings import CHECKOUT
 
 HERE = Path(__file__).parent
 WORK = CHECKOUT / ".benchmark" / "runs"

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dev.deployment.servers import postgresql, redis
-from dev.local_airflow import CHECKOUT, environment, whole_airflow
+from dev.local_airflow import environment, whole_airflow
+from dev.settings import CHECKOUT
 
 DAG_FILE = CHECKOUT / "tests" / "dags" / "under_fire.py"
 MEASURED = Path(__file__).parent / "measured"
