@@ -30,8 +30,8 @@ import requests
 from dev.benchmark.contenders import OURS
 from dev.benchmark.figures import WINDOW, most_within, percentile
 from dev.benchmark.service import serving
-from dev.deployment.ledger import blocked, long_steps
-from dev.deployment.surroundings import MEASURED, surroundings
+from dev.deployment.infrastructure import STEP_TIMES, infrastructure
+from dev.deployment.ledger import blocked_seconds, long_step_seconds
 from dev.local_airflow import airflow, free_port, start
 from dev.processes import Processes
 
@@ -112,7 +112,7 @@ def measure(waits: int, *, options: argparse.Namespace) -> dict[str, str]:
     home.chmod(0o755)  # PostgreSQL runs as another user
     print(f"{waits:,} waits; logs in {home}", flush=True)
     first, rest = {0: "other_0"}, {number + 1: f"batch_{number:05d}" for number in range(waits)}
-    with serving(waits) as url, surroundings(home, "LocalExecutor", port=port) as env, Processes(home) as processes:
+    with serving(waits) as url, infrastructure(home, "LocalExecutor", port=port) as env, Processes(home) as processes:
         env["FIRE_WAITS"] = json.dumps(
             {TASK: {"options": {"deferrable": True}, "batch_ids": [*first.values(), *rest.values()]}}
         )
@@ -127,7 +127,7 @@ def measure(waits: int, *, options: argparse.Namespace) -> dict[str, str]:
         airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
         airflow("dags", "reserialize", env=env)
         airflow("dags", "trigger", "under_fire", env=env)
-        start(processes, "triggerer", env={**env, "PYTHONPATH": str(MEASURED)}, port=port)
+        start(processes, "triggerer", env={**env, "PYTHONPATH": str(STEP_TIMES)}, port=port)
         # One whole wait first, so that what is imported and loaded at a first call is there.
         defer(first, 1)
         processes.until(lambda: bool(seen_at(first)), "the triggerer has ended its first wait")
@@ -151,7 +151,7 @@ def measure(waits: int, *, options: argparse.Namespace) -> dict[str, str]:
         seen, service = seen_at(rest), ask("log")
 
     log = processes.log("triggerer")
-    stalls, steps = blocked([log]), long_steps([log])
+    stalls, steps = blocked_seconds([log]), long_step_seconds([log])
     shutil.rmtree(home)
     delays = [at - ends[batch_id] for batch_id, at in seen.items() if batch_id in ends]
     asked = [at for at, *_what in service["requests"]]
