@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_respan.get_provider_info import CONN_FIELDS
-
 DAY_SECONDS = 24 * 3600.0
 
 
@@ -54,9 +52,7 @@ class Provider:
 
 
 def _respan_connection(url: str, budget: int) -> dict[str, Any]:
-    # Releases without this field refuse it.
-    extra = {"requests_per_minute": budget} if "requests_per_minute" in CONN_FIELDS else {}
-    return {"conn_type": "respan", "host": url, "extra": extra}
+    return {"conn_type": "respan", "host": url, "extra": {"requests_per_minute": budget}}
 
 
 def _respan_first_checks() -> dict[str, dict[str, Any]]:
