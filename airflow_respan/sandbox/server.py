@@ -30,7 +30,7 @@ class RespanSandbox:
     :param not_listed_for: seconds during which a new batch is not in the list, because the service's list can be stale
     :param list_lacks: the fields that the batches in a list do not have, such as ``metadata``
     :param api_key: the key to accept
-    :param host: the address to listen on; other machines reach every address but loopback
+    :param host: the address to listen on; with another one than loopback, other machines can reach the sandbox
     :param port: the port; 0 chooses a free one, which stays the same after :meth:`stop` and :meth:`start`
     """
 
@@ -114,7 +114,7 @@ class RespanSandbox:
             self._directory.cleanup()
 
     def start(self) -> None:
-        """Start to listen; after :meth:`stop` on the same port and with the same batches.
+        """Start listening; after :meth:`stop` on the same port and with the same batches.
 
         :raises OSError: if the address is in use or does not exist
         :raises OverflowError: if the port is beyond 65535
@@ -131,7 +131,7 @@ class RespanSandbox:
             raise failure[0]
 
     def stop(self) -> None:
-        """Stop to listen, as during an outage: connections are refused."""
+        """Stop listening, as during an outage: connections are refused."""
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
