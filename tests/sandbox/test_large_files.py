@@ -15,6 +15,7 @@ import requests
 
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.sandbox.input_runner import MAX_INPUT_BYTES, MAX_REQUESTS
+from tests.memory import peak_megabytes
 
 HEADERS = {"Authorization": "Bearer sandbox-key"}
 
@@ -61,12 +62,6 @@ def get_batch(url: str, batch_id: str) -> dict[str, Any]:
     return requests.get(f"{url}/api/v1/batches/{batch_id}/", headers=HEADERS, timeout=10).json()
 
 
-def most_memory(pid: int) -> float:
-    """The most memory that a process has ever had, in MB."""
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
-
-
 @pytest.fixture
 def program() -> Iterator[tuple[str, int]]:
     """A local Respan in a process of its own: its URL, and its process id."""
@@ -87,16 +82,16 @@ def test_a_batch_at_the_limits_takes_constant_memory(tmp_path: Path, program: tu
     warm_up = create(url, upload(url, small))
     while get_batch(url, warm_up)["status"] != "completed":
         pass
-    before = most_memory(pid)
+    before = peak_megabytes(pid)
 
     batch_id = create(url, upload(url, whole))
     checks = 0
     while (batch := get_batch(url, batch_id))["status"] == "validating":
         checks += 1
     content = f"{url}/api/files/{batch['output_file_id']}/content/"
-    with requests.get(content, headers=HEADERS, stream=True, timeout=60) as answer, whole.open("wb") as file:
-        shutil.copyfileobj(answer.raw, file)
-    grown_by = most_memory(pid) - before
+    with requests.get(content, headers=HEADERS, stream=True, timeout=60) as response, whole.open("wb") as file:
+        shutil.copyfileobj(response.raw, file)
+    grown_by = peak_megabytes(pid) - before
     with whole.open() as rows:
         custom_ids = [json.loads(row)["custom_id"] for row in rows]
 
