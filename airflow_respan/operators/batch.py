@@ -1,4 +1,4 @@
-"""The operators of a batch's life, under one name."""
+"""All operators of the provider, in the module that users import them from."""
 
 from __future__ import annotations
 

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 
 class RespanCancelBatchOperator(BatchWaitingOperator):
-    """Cancels a Respan batch, and waits until that is done if asked to.
+    """Cancel a Respan batch, and wait for its end if ``wait_for_completion`` is set.
 
-    A batch that has already ended is no error, nor is one that completes while it is being cancelled: the task
-    succeeds, and returns the status that the batch has then: ``cancelling``, ``cancelled``, ``completed`` ... Pushes
-    ``batch_id``, ``status``, ``output_file_id``, ``error_file_id`` and ``request_counts`` as the sensor does; a batch
-    that was cancelled may have an output, which is billed.
+    The task succeeds also if the batch has already ended, or completes while it is being cancelled. It returns the
+    status that the batch then has: ``cancelling``, ``cancelled``, ``completed`` ... It pushes ``batch_id``, ``status``,
+    ``output_file_id``, ``error_file_id`` and ``request_counts`` as the sensor does. A cancelled batch may have a
+    partial output, which is billed.
 
     :param batch_id: the batch to cancel (templated)
     :param respan_conn_id: the Airflow connection (templated)
-    :param provider_id: the provider that the batch went to, or None for the connection's (templated)
+    :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
     :param wait_for_completion: wait until the batch has ended; ``cancelling`` takes up to ten minutes
     :param deferrable: wait in the triggerer; ``[operators] default_deferrable`` by default
-    :param poke_interval: seconds between two looks
+    :param poke_interval: seconds, or a timedelta, between two checks
     :param timeout: seconds, or a timedelta, that the wait may take
-    :param not_found_grace: seconds from the start during which a 404 may pass while waiting
+    :param not_found_grace: seconds, or a timedelta, from the start, during which a 404 does not end the wait
 
-    :raises RespanBatchTimeout: if ``timeout`` is over; not retried
-    :raises RespanError: if the batch can be neither cancelled nor seen to have ended; retried by Airflow
+    :raises RespanBatchTimeout: if ``timeout`` has passed; not retried
+    :raises RespanError: if the batch cannot be cancelled and has not ended; retried by Airflow
     :raises ValueError: if ``batch_id`` is empty
     """
 
@@ -70,9 +70,9 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
         self._batch_id_template = batch_id
 
     def execute(self, context: Context) -> Any:
-        """Cancel, and perhaps wait."""
+        """Cancel the batch, perhaps wait for its end, and return its status."""
         wait = self._make_wait(self._started_at(context))
-        batch = self._cancelled(wait.batch_id)
+        batch = self._cancel(wait.batch_id)
         if batch.is_terminal:
             return self._finish(context, batch)
         self.log.info("Batch %s is %s.", batch.id, batch.status)
@@ -83,19 +83,20 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
         self._push(context, **batch_xcoms(batch))
         return batch.status
 
-    def _cancelled(self, batch_id: str) -> Batch:
+    def _cancel(self, batch_id: str) -> Batch:
+        """Cancel the batch and return it; also if the service refuses because it has ended or is being cancelled."""
         try:
             return self.hook.cancel_batch(batch_id, provider_id=self.provider_id)
         except RespanError as error:
-            # Services refuse to cancel what has ended, each with a status of its own.
+            # Services refuse to cancel a batch that has ended, with different HTTP statuses.
             batch = self.hook.get_batch(batch_id, provider_id=self.provider_id)
             if batch.is_terminal or batch.meaning.is_being_cancelled:
                 return batch
             raise error from None
 
     def _finish(self, context: Context, batch: Batch) -> Any:
-        """Take every end for what it is: none is an error here."""
+        """Push the XComs and return the status; no outcome fails this task."""
         self._push(context, **batch_xcoms(batch))
-        level = self.log.info if batch.meaning.is_cancelled else self.log.warning
-        level("%s", describe_batch(batch))
+        log = self.log.info if batch.meaning.is_cancelled else self.log.warning
+        log("%s", describe_batch(batch))
         return batch.status

@@ -1,76 +1,80 @@
-"""The operator that creates a batch, once, whatever happens to its attempts."""
+"""The operator that creates a batch: its arguments, its wait, and its kill.
+
+The steps from the input to the batch are in ``airflow_respan.submission``.
+"""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_respan.api.tracking import TRACKING_PARAMETERS, TrackingParameters
 from airflow_respan.compat import AirflowException, conf
-from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanStorageError, RespanTransientError
+from airflow_respan.exceptions import RespanBatchFailed, RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
 from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
-from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
 from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
 
 if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
     from airflow_respan.compat import Context
     from airflow_respan.submission.previous_attempts import PreviousAttempts
+    from airflow_respan.submission.submit import Submission
     from airflow_respan.waiting.policy import BatchWait
 
-POLICIES = ("fail", "resubmit")
+ON_CHANGED_INPUT = ("fail", "resubmit")
 
 
 class RespanCreateBatchOperator(BatchWaitingOperator):
-    """Creates a Respan batch, checks its input before that, and never pays for it twice.
+    """Check an input, and create a Respan batch of it, once: no retry and no clear pays for the same batch twice.
 
-    The batch carries a mark of DAG, task, run and map index in its metadata. Each attempt after the first, be it a
-    retry or after a clear, looks for a batch with this mark before it creates one: the README has the table of what
-    it then does. Pushes ``input_file_id`` and ``batch_id`` the moment it knows each.
+    The metadata of the batch has the identity of the task: DAG, task, run and map index. Each attempt after the first
+    (a retry, or after a clear) searches for a batch with this identity before it creates one.
+    ``docs/never-paid-twice.md`` has the table of what it does then. The task pushes ``input_file_id`` and ``batch_id``
+    as soon as it has each.
 
-    Returns the id of the batch, also with ``wait_for_completion``; what the sensor pushes (``status``,
-    ``output_file_id``, ``error_file_id``, ``request_counts``) is pushed then as well, before a bad end fails the task.
+    It returns the id of the batch, also with ``wait_for_completion``. Then it pushes as well what the sensor pushes
+    (``status``, ``output_file_id``, ``error_file_id``, ``request_counts``), before a bad outcome fails the task.
 
-    Exactly one of the first three says what to ask:
+    Exactly one of the first three arguments must be given:
 
-    :param input_file_id: a file that was uploaded before (templated)
+    :param input_file_id: a file that was uploaded before; it is not checked (templated)
     :param input_path: the URI of a JSONL file for ``ObjectStoragePath``, such as ``s3://conn_id@bucket/in.jsonl``, or
-        the path of a local one (templated). At most 50,000 requests and 200 MB; blank lines are left out
-    :param requests: the requests as a list of dicts (templated); Airflow shows the beginning of it in its UI
+        the path of a local file (templated). At most 50,000 requests and 200 MB; blank lines are left out
+    :param requests: the requests as a list of dicts (templated); Airflow shows the beginning of the list in its UI
     :param endpoint: the endpoint of every request (templated)
     :param completion_window: how long the provider may take (templated)
-    :param metadata: texts to keep with the batch, at most 14 (templated)
-    :param customer_identifier: Respan's tracking parameter of that name, like the next three (templated)
-    :param custom_identifier: see Respan's pages (templated)
-    :param thread_identifier: see Respan's pages (templated)
-    :param environment: see Respan's pages (templated)
+    :param metadata: texts to keep with the batch, at most 14 pairs (templated)
+    :param customer_identifier: Respan's tracking parameter of this name (templated)
+    :param custom_identifier: Respan's tracking parameter of this name (templated)
+    :param thread_identifier: Respan's tracking parameter of this name (templated)
+    :param environment: Respan's tracking parameter of this name (templated)
     :param respan_conn_id: the Airflow connection (templated)
-    :param respan_params: tracking parameters for the header, on top of the connection's (templated)
+    :param respan_params: tracking parameters for the header, added to those of the connection (templated)
     :param provider_id: the provider to send the batch to, instead of the connection's (templated)
-    :param on_changed_input: what to do if an earlier attempt made a batch of another input, which goes on or is
-        complete: ``fail``, or ``resubmit``, which cancels it if it goes on
-    :param search_pages: how many pages of 100 batches to look through for the batch of an earlier attempt
+    :param on_changed_input: what to do if an earlier attempt created a batch of another input, and this batch is
+        running or complete: ``fail``; or ``resubmit``, which cancels it if it is running, and creates a new one
+    :param search_pages: how many pages of 100 batches to search for the batch of an earlier attempt
     :param wait_for_completion: wait for the end of the batch, as the sensor does
     :param deferrable: wait in the triggerer; ``[operators] default_deferrable`` by default
-    :param poke_interval: seconds, or a timedelta, between two looks
+    :param poke_interval: seconds, or a timedelta, between two checks
     :param timeout: seconds, or a timedelta, from the start of the attempt to the end of the wait
     :param success_statuses: terminal statuses that count as success, when waiting
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1), when waiting
-    :param not_found_grace: seconds, or a timedelta, for which the service may not yet show a batch that was just made
-    :param cancel_on_kill: cancel the batch when the task is killed: on a worker, and while deferred from Airflow 3.3
-        on, where clearing counts as killing
+    :param not_found_grace: seconds, or a timedelta, during which the service may not yet show a batch that was just
+        created
+    :param cancel_on_kill: cancel the batch when the task is killed on a worker, and from Airflow 3.3 on also while it
+        is deferred; then clearing the task counts as killing it
 
-    :raises RespanInputError: if no batch can be made of the input; not retried
+    :raises RespanInputError: if the service would refuse the input; not retried
     :raises RespanInputChangedError: see ``on_changed_input``; not retried
-    :raises RespanBatchFailed: if the batch ended and is not accepted; not retried, clear the task to submit anew
-    :raises RespanBatchTimeout: if ``timeout`` is over; not retried, clear the task to wait again
-    :raises RespanStorageError: if ``input_path`` cannot be read; retried by Airflow
-    :raises RespanError: if the service refuses, or cannot be asked; retried by Airflow
-    :raises ValueError: for an argument that cannot be
+    :raises RespanBatchFailed: if the batch ended and is not accepted; not retried. Clear the task to create another
+    :raises RespanBatchTimeout: if ``timeout`` has passed; not retried. Clear the task to wait again
+    :raises RespanStorageError: if ``input_path`` cannot be read, or the worker's disk is full; retried by Airflow
+    :raises RespanError: if the service refuses, or gives no usable response; retried by Airflow
+    :raises ValueError: if an argument is not valid, or its template gave nothing
     """
 
     template_fields: Sequence[str] = (
@@ -129,8 +133,8 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         self.respan_conn_id = respan_conn_id
         self.respan_params = respan_params
         self.provider_id = provider_id
-        if on_changed_input not in POLICIES:
-            raise ValueError(f"on_changed_input is {on_changed_input!r}; choose among {', '.join(POLICIES)}")
+        if on_changed_input not in ON_CHANGED_INPUT:
+            raise ValueError(f"on_changed_input is {on_changed_input!r}; choose among {', '.join(ON_CHANGED_INPUT)}")
         self.on_changed_input = on_changed_input
         if search_pages < 1:
             raise ValueError(f"search_pages is {search_pages!r}; it is a number of pages, 1 or more")
@@ -144,18 +148,13 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         self.not_found_grace = to_seconds(not_found_grace)
         self.cancel_on_kill = cancel_on_kill
         self.batch_id = None
-        self._asking: PreviousAttempts | None = None
+        self._submission: Submission | None = None
         self._is_found = False
-        self._one_input()
+        self._check_one_input()
 
     def execute(self, context: Context) -> Any:
-        """Find the batch of an earlier attempt, or create one; then perhaps wait for it."""
-        earlier = self._previous_attempts(context)
-        self._one_input()
-        if self.input_file_id is not None:
-            batch = self._batch(context, earlier, content=self.input_file_id, file=None, size=0)
-        else:
-            batch = self._batch_of_checked(context, earlier)
+        """Return the id of the batch of an earlier attempt, or of a new one, perhaps after waiting for its end."""
+        batch = self._submit(context)
         if not self.wait_for_completion:
             return batch.id
         wait = self._make_wait(self._started_at(context))
@@ -173,178 +172,116 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         is_found: bool = False,
         **_: Any,
     ) -> Any:
-        """Go on after a deferral: this is another process than the one that created the batch.
+        """Continue after a deferral, in another process than the one that created the batch.
 
-        :param batch_id: the batch that was waited for
-        :param is_found: whether an earlier attempt had made it
+        :param event: what the trigger yielded
+        :param started_at: when the wait began (ISO 8601 with offset)
+        :param batch_id: the batch that the task waits for
+        :param is_found: whether an earlier attempt created it
+        :param _: arguments of another release that deferred the task
+        :return: the id of the batch
         """
         self.batch_id, self._is_found = batch_id, is_found
         return super().execute_complete(context, event, started_at)
 
     def on_kill(self) -> None:
-        """Cancel the batch, if ``cancel_on_kill`` says so, also one whose id is still on its way."""
-        if self.cancel_on_kill and self.batch_id is None and self._asking is not None:
-            self.__dict__.pop("hook", None)  # that one may be in the middle of the call
-            try:
-                found = self._asking.find_listed()
-            except RespanError as error:
-                found = None
-                self.log.warning("Whether the batch was made could not be found out: %s", error)
-            if found is None:
-                self.log.warning("The batch may be made all the same; the next attempt of this task looks for it.")
-            else:
-                self.batch_id = found.id
+        """Cancel the batch if ``cancel_on_kill`` is set, also one whose id is not known yet."""
+        submission = self._submission
+        if submission is not None and self.batch_id is None:
+            self.batch_id = submission.batch_id
+            if self.cancel_on_kill and self.batch_id is None and submission.is_create_sent:
+                self.batch_id = self._find_sent_batch(submission.previous_attempts)
         super().on_kill()
 
+    def _find_sent_batch(self, previous_attempts: PreviousAttempts) -> str | None:
+        """Search the list for the batch whose create has no response yet; None if it is not found."""
+        self.__dict__.pop("hook", None)  # makes a new hook, because the old one may be in the middle of a request
+        try:
+            batch = previous_attempts.find_listed()
+        except RespanError as error:
+            batch = None
+            self.log.warning("Whether the batch was created could not be found out: %s", error)
+        if batch is None:
+            self.log.warning("The batch may still be created; the next attempt of this task searches for it.")
+        return batch.id if batch else None
+
+    def _submit(self, context: Context) -> Batch:
+        # Imported here, because DAG files are parsed far more often than they run.
+        from airflow_respan.submission.submit import BatchOptions, Submission
+
+        previous_attempts = self._previous_attempts(context)
+        self._check_one_input()
+        options = BatchOptions(
+            endpoint=self.endpoint,
+            completion_window=self.completion_window,
+            metadata=self.metadata,
+            tracking=cast("TrackingParameters", {name: getattr(self, name) for name in TRACKING_PARAMETERS}),
+            respan_params=self.respan_params,
+            provider_id=self.provider_id,
+        )
+        submission = self._submission = Submission(
+            options, hook=self.hook, previous_attempts=previous_attempts, push=partial(self._push, context)
+        )
+        if self.input_file_id is not None:
+            batch = submission.submit_file_id(self.input_file_id)
+        else:
+            batch = submission.submit_requests(self._numbered_requests())
+        self.batch_id, self._is_found = batch.id, submission.is_found
+        return batch
+
     def _previous_attempts(self, context: Context) -> PreviousAttempts:
-        # Imported when it is needed: DAG files are parsed far more often than they run.
         from airflow_respan.submission.previous_attempts import PreviousAttempts
 
         return PreviousAttempts(self, context)
 
-    def _one_input(self) -> None:
+    def _check_one_input(self) -> None:
         given = [name for name in ("input_file_id", "input_path", "requests") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"task {self.task_id!r} has to be given exactly one of input_file_id, input_path and requests, "
+                f"task {self.task_id!r} must be given exactly one of input_file_id, input_path and requests, "
                 f"not {' and '.join(given) or 'none'}"
             )
         value = getattr(self, given[0])
         if given != ["requests"] and isinstance(value, str) and value.strip() in ("", "None"):
             raise ValueError(f"{given[0]} of task {self.task_id!r} is {value!r}: its template gave nothing")
 
-    def _batch_of_checked(self, context: Context, earlier: PreviousAttempts) -> Batch:
-        from airflow_respan.submission.input import check_and_copy
-
-        with _temporary_file() as file:
-            try:
-                checked = check_and_copy(self._numbered_requests(), file, endpoint=self.endpoint)
-                file.seek(0)
-            except OSError as error:
-                raise RespanStorageError(
-                    f"The input could not be kept in {tempfile.gettempdir()} until it is uploaded: {error}. Make room "
-                    "for all of it there, or name a larger place by the worker's variable TMPDIR, and clear the task."
-                ) from error
-            self.log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
-            return self._batch(context, earlier, content=checked.digest, file=file, size=checked.size)
-
     def _numbered_requests(self) -> Iterable[tuple[int, Any]]:
-        if self.input_path is None:
-            if self.requests is None or isinstance(self.requests, str | bytes | Mapping):
-                raise ValueError(
-                    f"requests of task {self.task_id!r} is a {type(self.requests).__name__}, not a list: pass the "
-                    "output of the task that makes it, or set render_template_as_native_obj on the DAG"
-                )
-            return enumerate(self.requests, start=1)
-        return _lines_at(self.input_path)
+        if self.input_path is not None:
+            from airflow_respan.submission.input import read_requests
 
-    def _batch(
-        self, context: Context, earlier: PreviousAttempts, *, content: str, file: IO[bytes] | None, size: int
-    ) -> Batch:
-        fingerprint = compute_fingerprint(content=content, endpoint=self.endpoint, provider_id=self.provider_id)
-        metadata = with_identity(self.metadata, key=earlier.key, fingerprint=fingerprint)
-        batch = earlier.reusable_batch(fingerprint)
-        if batch is None:
-            batch = self._created(context, earlier, fingerprint, metadata, file, size)
-        else:
-            self.batch_id, self._is_found = batch.id, True
-            self._push(context, input_file_id=batch.input_file_id)
-        self._push(context, batch_id=batch.id)
-        return batch
-
-    def _created(
-        self,
-        context: Context,
-        earlier: PreviousAttempts,
-        fingerprint: str,
-        metadata: Mapping[str, str],
-        file: IO[bytes] | None,
-        size: int,
-    ) -> Batch:
-        input_file_id = self.input_file_id
-        if file is not None:
-            name = input_file_name(key=earlier.key, fingerprint=fingerprint)
-            input_file_id = earlier.find_uploaded_file(name, size=size)
-            if input_file_id is None:
-                input_file_id = self.hook.upload_file(file, filename=name, provider_id=self.provider_id).id
-                self.log.info("Uploaded the input as %s.", input_file_id)
-        assert input_file_id is not None  # noqa: S101 (for the type checker; it is one or the other)
-        self._push(context, input_file_id=input_file_id)
-        earlier.save_note(fingerprint=fingerprint, input_file_id=input_file_id)
-        self._asking = earlier
-        try:
-            batch = self.hook.create_batch(
-                input_file_id,
-                endpoint=self.endpoint,
-                completion_window=self.completion_window,
-                metadata=metadata,
-                respan_params=self.respan_params,
-                provider_id=self.provider_id,
-                **self._tracking(),
+            return read_requests(self.input_path)
+        if self.requests is None or isinstance(self.requests, str | bytes | Mapping):
+            raise ValueError(
+                f"requests of task {self.task_id!r} is a {type(self.requests).__name__}, not a list: pass the "
+                "output of the task that makes it, or set render_template_as_native_obj on the DAG"
             )
-        except RespanTransientError as error:
-            raise RespanTransientError(
-                f"{error} The next attempt of this task, a retry or after a clear, does look there.",
-                status_code=error.status_code,
-                retry_after=error.retry_after,
-            ) from None
-        # First of all, for whoever kills this task from here on.
-        self.batch_id = batch.id
-        self.log.info("Created batch %s of %s.", batch.id, input_file_id)
-        earlier.save_note(fingerprint=fingerprint, input_file_id=input_file_id, batch_id=batch.id)
-        if batch.metadata is not None and metadata.items() <= batch.metadata.items():
-            return batch
-        self.log.warning(
-            "Respan's answer does not show the metadata of batch %s: if it was not kept, a retry cannot find it.",
-            batch.id,
-        )
-        return batch
-
-    def _tracking(self) -> TrackingParameters:
-        return cast("TrackingParameters", {name: getattr(self, name) for name in TRACKING_PARAMETERS})
+        return enumerate(self.requests, start=1)
 
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
+        # The process that resumes is a new one, and batch_id is not an argument of this operator.
         return {**super()._resume_kwargs(wait), "batch_id": wait.batch_id, "is_found": self._is_found}
 
-    def _after_trigger_failure(self, context: Context, given_up: AirflowException) -> Any:
-        # Airflow forgets what was noted for the resume: the batch has to be found as another attempt would.
+    def _after_trigger_failure(self, context: Context, trigger_error: AirflowException) -> Any:
+        # Airflow drops the arguments of the resume, so this searches for the batch as another attempt would.
         batch = self._previous_attempts(context).newest_batch()
         if batch is None:
             raise RespanError(
-                f"The triggerer gave up the wait ({given_up}), and the batch that it was for cannot be found. Clear "
-                "the task: it looks again before it creates another."
-            ) from given_up
+                f"The triggerer gave up the wait ({trigger_error}), and its batch cannot be found. Clear the task: it "
+                "searches again before it creates another batch."
+            ) from trigger_error
         self.batch_id = batch.id
-        return super()._after_trigger_failure(context, given_up)
+        return super()._after_trigger_failure(context, trigger_error)
 
     def _finish(self, context: Context, batch: Batch) -> Any:
         try:
             super()._finish(context, batch)
         except RespanBatchFailed as failed:
             if self._is_found and batch.meaning.is_cancelled:
-                # Airflow 3.3 tells a trigger that its task was cleared a second or two later: the kill of the earlier
-                # attempt has met the batch that this one had just found.
+                # Airflow 3.3 calls on_kill of a trigger one or two seconds after the task was cleared. So the kill of
+                # the earlier attempt may cancel the batch that this attempt has just found.
                 raise RespanError(
-                    f"{failed} An earlier attempt had made this batch, and it was cancelled since. The next attempt of "
-                    "this task, a retry or after a clear, submits anew."
+                    f"{failed} An earlier attempt created this batch, and it was cancelled since. The next attempt of "
+                    "this task, a retry or after a clear, creates another."
                 ) from failed
             raise
         return batch.id
-
-
-@contextmanager
-def _temporary_file() -> Iterator[IO[bytes]]:
-    file = tempfile.TemporaryFile(prefix="respan-")  # noqa: SIM115 (closed below)
-    try:
-        yield file
-    finally:
-        with suppress(OSError):  # a disk that is full says so once more
-            file.close()
-
-
-def _lines_at(path: str) -> Iterator[tuple[int, bytes]]:
-    from airflow_respan.jsonl import read_lines
-    from airflow_respan.storage import open_for_reading
-
-    with open_for_reading(path) as file:
-        yield from read_lines(file.read)

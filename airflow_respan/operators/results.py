@@ -1,4 +1,7 @@
-"""The operator that lands the results of a batch: whole, checked, and counted."""
+"""The operator that writes the results of a batch into a folder: its arguments and their checks.
+
+The landing itself, which is one run of download, check and write, is in ``airflow_respan.results``.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,32 @@ DELETABLE = ("input", "output", "error")
 
 
 class RespanBatchResultsOperator(BaseOperator):
-    """Lands the output and error file of a batch in a folder, once all of both is there and has been checked.
+    """Write the output and error file of a batch into a folder, after both were downloaded and checked completely.
 
-    Into the folder come ``output.jsonl`` and ``errors.jsonl`` byte for byte, ``results.parquet`` if asked for, and
-    at last ``manifest.json``: a folder that has one is complete. Returns the manifest, and pushes each of its keys
-    to XCom. Memory stays constant; the files pass through the worker's temporary directory.
+    The folder gets ``output.jsonl`` and ``errors.jsonl`` byte for byte, ``results.parquet`` if ``parquet`` is set, and
+    last ``manifest.json``: a folder with a manifest is complete. The task returns the manifest, and pushes each of its
+    keys to XCom. Memory stays constant, because the files go through the worker's temporary directory.
 
-    :param batch_id: the batch, which has ended (templated); or else the ids of its files
-    :param output_file_id: the file of answers; may be empty where the batch has none (templated)
-    :param error_file_id: the file of errors; may be empty where the batch has none (templated)
-    :param path: the folder, as ``ObjectStoragePath`` has it: ``s3://my_conn@bucket/results/{{ run_id }}`` (templated)
-    :param input_path: URI of the JSONL that the batch was made of, to compare ``custom_id`` values with (templated)
-    :param input_file_id: the same, as a file of the service's (templated)
-    :param on_missing: if there are requests without a row: ``fail``, ``warn``, or ``by_status``, which warns only
-        if the batch did not complete, and has a row for each request that it counts as completed
-    :param parquet: land the rows in columns, too; needs the extra ``parquet``
-    :param overwrite: replace the results of another batch that are in the folder
-    :param delete_files: what to delete at the service after all has been landed: any of ``input``, ``output``
-        and ``error``; a deletion that fails is a warning
+    :param batch_id: the batch, which has ended (templated); or give the ids of its files instead
+    :param output_file_id: the file of answers; may be empty if the batch has none (templated)
+    :param error_file_id: the file of errors; may be empty if the batch has none (templated)
+    :param path: URI of the folder for ``ObjectStoragePath``: ``s3://my_conn@bucket/results/{{ run_id }}`` (templated)
+    :param input_path: URI of the JSONL file that the batch was created from, to compare ``custom_id`` values with
+        (templated)
+    :param input_file_id: the same, as a file at the service (templated)
+    :param on_missing: what to do if requests have no row: ``fail``; ``warn``; or ``by_status``, which only warns if the
+        batch did not complete, and there are at least as many rows as completed requests in its counts
+    :param parquet: also write the rows as Parquet; needs the extra ``parquet``
+    :param overwrite: replace the results of another batch in the folder
+    :param delete_files: what to delete at the service after the landing: any of ``input``, ``output`` and ``error``;
+        a deletion that fails is a warning
     :param respan_conn_id: the Airflow connection (templated)
-    :param provider_id: the provider that the batch went to, or None for the connection's (templated)
-    :raises RespanResultsError: if the results are not what the batch should have left, or cannot be written;
-        retried by Airflow, and nothing of them has been landed
-    :raises RespanStorageError: if the store is not known to Airflow, or the input cannot be read; retried by Airflow
-    :raises RespanAPIError: if the service refuses to give them; retried by Airflow
-    :raises ValueError: if the ids are empty
+    :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
+    :raises RespanResultsError: if the batch has no results, or they are incomplete or wrong: then nothing was written;
+        also if the folder has other results, or cannot be written: then it has no new manifest. Retried by Airflow
+    :raises RespanStorageError: if Airflow cannot open the store, or the input cannot be read; retried by Airflow
+    :raises RespanError: if the service refuses, or gives no usable response; retried by Airflow
+    :raises ValueError: if arguments contradict each other, or an id or path is empty
     """
 
     template_fields: Sequence[str] = (
@@ -77,12 +81,12 @@ class RespanBatchResultsOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if (batch_id is None) == (output_file_id is None and error_file_id is None):
-            raise ValueError("Name the results by batch_id, or by output_file_id and error_file_id, and not by both")
+            raise ValueError("Give batch_id, or output_file_id and error_file_id, but not both")
         if input_path is not None and input_file_id is not None:
-            raise ValueError("Name the input by input_path or by input_file_id, and not by both")
+            raise ValueError("Give input_path or input_file_id, but not both")
         if on_missing not in ON_MISSING:
             raise ValueError(f"on_missing is {on_missing!r}; choose among {', '.join(ON_MISSING)}")
-        # An argument that was given and renders to nothing is an error; one that was not given is not wanted.
+        # Noted before templates are rendered: an argument that was given must not render to nothing.
         self._given = {
             name
             for name, value in (("batch_id", batch_id), ("input_path", input_path), ("input_file_id", input_file_id))
@@ -105,13 +109,13 @@ class RespanBatchResultsOperator(BaseOperator):
 
     @cached_property
     def hook(self) -> RespanHook:
-        """The hook that fetches the files."""
+        """The hook that downloads the files."""
         from airflow_respan.hooks.respan import RespanHook
 
         return RespanHook(self.respan_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Land the results, and return the manifest."""
+        """Write the results into the folder, and return the manifest."""
         from airflow_respan.results.landing import Landing
 
         manifest = Landing(self._options(), self.hook).run()
@@ -145,7 +149,7 @@ class RespanBatchResultsOperator(BaseOperator):
 
 
 def _optional_id(file_id: str | None) -> str | None:
-    """Read an id that may be missing; a template makes the text ``None`` of a missing one."""
+    """Return an id without spaces, or None if it is missing; a template renders a missing id as the text ``None``."""
     text = (file_id or "").strip()
     return None if text in ("", "None") else text
 
@@ -154,6 +158,6 @@ def _required(name: str, value: object) -> str:
     text = _optional_id(None if value is None else str(value))
     if text is None:
         raise ValueError(
-            f"{name} is {value!r}. Check the argument, and that the upstream task ran and pushed what is asked of it."
+            f"{name} is {value!r}. Check the argument, and that the upstream task ran and pushed this value."
         )
     return text

@@ -1,4 +1,7 @@
-"""What every task that waits for a batch does, sensor and operators alike: look, pause or defer, conclude."""
+"""The base class of every task that waits for a batch: check, pause or defer, finish.
+
+The sensor, the create operator and the cancel operator share it, so that a wait is the same in each of them.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +33,17 @@ if TYPE_CHECKING:
     from airflow_respan.hooks.respan import RespanHook
     from airflow_respan.waiting.policy import BatchWait
 
-# What only a running task needs is imported where it runs: DAG files are parsed far more often.
+# DAG files are parsed far more often than tasks run, so the methods import what only a running task needs.
+
 DEFERRAL_MARGIN = timedelta(minutes=10)
-"""How much later than the trigger's deadline Airflow itself ends a deferral: a backstop for lost triggers."""
+"""Time from the trigger's deadline to Airflow's own timeout of the deferral, which ends the wait of a lost trigger."""
 
 
 class BatchWaitingOperator(BaseOperator):
-    """The wait of a task. Whoever inherits says which batch, since when, and what its end is worth.
+    """A task that waits for a batch.
 
-    The attributes below are its arguments, as the sensor describes them.
+    A subclass sets the attributes below from its arguments, which the sensor describes. It calls
+    :meth:`_poll_until_done`, and may override :meth:`_finish`, which decides what the outcome does to the task.
     """
 
     batch_id: str | None
@@ -53,21 +58,24 @@ class BatchWaitingOperator(BaseOperator):
     deferrable: bool
     cancel_on_kill: bool
     _batch_id_template: object = None
-    """What ``batch_id`` was before it was rendered, for the complaint that it gave nothing."""
+    """``batch_id`` before it was rendered, for the error that the template gave nothing."""
 
     @cached_property
     def hook(self) -> RespanHook:
-        """The hook that this task calls through."""
+        """The hook that sends the requests of this task."""
         from airflow_respan.hooks.respan import RespanHook
 
         return RespanHook(self.respan_conn_id)
 
     def execute_complete(self, context: Context, event: Any = None, started_at: str | None = None, **_: Any) -> Any:
-        """Go on after a deferral.
+        """Continue after a deferral: finish with the event of the trigger, or poll if there is no usable event.
 
-        :param event: what the trigger yielded; whatever cannot be trusted is looked up again
-        :param started_at: when the wait began
-        :param _: what another release, which deferred the task, may have noted besides
+        :param event: what the trigger yielded
+        :param started_at: when the wait began (ISO 8601 with offset); this attempt's start if it is missing
+        :param _: arguments of another release that deferred the task
+        :return: the XCom value of the task
+        :raises RespanBatchTimeout: if the event is a timeout
+        :raises RespanError: if the event is an error
         """
         wait = self._make_wait(started_at or self._started_at(context))
         from airflow_respan.waiting.event import read_event
@@ -80,21 +88,21 @@ class BatchWaitingOperator(BaseOperator):
             raise end
         if end is not None and end.id == wait.batch_id:
             return self._finish(context, end)
-        self.log.warning("Resumed without a usable event (%.200r); looking at the batch again.", event)
+        self.log.warning("Resumed without a usable event (%.200r); checking the batch again.", event)
         return self._poll_until_done(context, wait)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; past the rules that a sensor's base class has for ``soft_fail``, which differ by version."""
+        """Resume by ``BaseOperator``, because the sensor's base class applies ``soft_fail`` differently by version."""
         try:
             kwargs = with_todays_names(next_kwargs or {}, RENAMED_RESUME_ARGUMENTS)
             return BaseOperator.resume_execution(self, next_method, kwargs, context)
-        except AirflowException as given_up:
+        except AirflowException as error:
             if next_method != TRIGGER_FAILED:
                 raise
-            return self._after_trigger_failure(context, given_up)
+            return self._after_trigger_failure(context, error)
 
     def on_kill(self) -> None:
-        """Cancel the batch when the task is killed on a worker, if ``cancel_on_kill`` says so."""
+        """Cancel the batch if ``cancel_on_kill`` is set; Airflow calls this when the task is killed on a worker."""
         if self.cancel_on_kill and self.batch_id:
             try:
                 self.hook.cancel_batch(self.batch_id.strip(), provider_id=self.provider_id)
@@ -103,7 +111,7 @@ class BatchWaitingOperator(BaseOperator):
                 self.log.warning("Batch %s could not be cancelled: %s", self.batch_id, error)
 
     def _started_at(self, context: Context) -> str:
-        """Return when the wait began, in ISO 8601 with offset: with this attempt."""
+        """Return when the wait began, in ISO 8601 with offset: the start of this attempt."""
         return attempt_started_at(context)
 
     def _make_wait(self, started_at: str) -> BatchWait:
@@ -125,11 +133,11 @@ class BatchWaitingOperator(BaseOperator):
         )
 
     def _wait_options(self) -> dict[str, Any]:
-        """Give the further fields of the wait."""
+        """Return further arguments of ``BatchWait``."""
         return {}
 
     def _check(self, context: Context, wait: BatchWait) -> PokeReturnValue:
-        """Look once; true when the wait is over, with what the task returns as its XCom value."""
+        """Check the batch once; the result is true when the wait is over, and then has the task's XCom value."""
         try:
             batch = self.hook.get_batch(wait.batch_id, respan_params=self.respan_params, provider_id=self.provider_id)
         except RespanError as error:
@@ -140,12 +148,13 @@ class BatchWaitingOperator(BaseOperator):
         return PokeReturnValue(is_done=True, xcom_value=self._finish(context, batch))
 
     def _poll_until_done(self, context: Context, wait: BatchWait) -> Any:
-        while not (looked := self._check(context, wait)):
+        while not (result := self._check(context, wait)):
             self._pause_or_defer(wait)
-        return getattr(looked, "xcom_value", None)
+        # A subclass of the sensor may return a plain True from its poke.
+        return getattr(result, "xcom_value", None)
 
     def _pause_or_defer(self, wait: BatchWait) -> None:
-        """Pause before the next look, wherever that will be."""
+        """Pause before the next check, or defer so that the triggerer makes it."""
         if wait.seconds_left() <= 0:
             raise RespanBatchTimeout(wait.timed_out().message)
         if self.deferrable:
@@ -173,28 +182,31 @@ class BatchWaitingOperator(BaseOperator):
         )
 
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
-        """Give what :meth:`execute_complete` is to be told."""
+        """Return the arguments for :meth:`execute_complete`, as plain JSON."""
         return {"started_at": wait.started_at}
 
-    def _after_trigger_failure(self, context: Context, given_up: AirflowException) -> Any:
-        """Look a last time: the triggerer's end is not the batch's."""
+    def _after_trigger_failure(self, context: Context, trigger_error: AirflowException) -> Any:
+        """Check the batch a last time, because it may have ended although the trigger failed."""
         wait = self._make_wait(self._started_at(context))
-        if looked := self._check(context, wait):
-            return getattr(looked, "xcom_value", None)
-        if is_deferral_timeout(given_up):
-            raise RespanBatchTimeout(wait.timed_out().message) from given_up
+        if result := self._check(context, wait):
+            return getattr(result, "xcom_value", None)
+        if is_deferral_timeout(trigger_error):
+            raise RespanBatchTimeout(wait.timed_out().message) from trigger_error
         raise RespanError(
-            f"The triggerer gave up the wait for batch {wait.batch_id} ({given_up}). The batch itself goes on; "
+            f"The triggerer gave up the wait for batch {wait.batch_id} ({trigger_error}). The batch itself goes on; "
             "the triggerer's log says why."
-        ) from given_up
+        ) from trigger_error
 
     def _finish(self, context: Context, batch: Batch) -> Any:
-        """Push what is known of a terminal batch, then judge it; the result is what the task returns."""
+        """Push the XComs of a terminal batch, evaluate its outcome, and return the XCom value of the task.
+
+        The XComs are pushed first, so that other tasks can read them even if this task fails.
+        """
         self._push(context, **batch_xcoms(batch))
-        verdict = evaluate_batch(batch, success_statuses=self.success_statuses, max_failed_ratio=self.max_failed_ratio)
-        if not verdict.accepted:
-            raise RespanBatchFailed(verdict.message)
-        (self.log.warning if verdict.needs_warning else self.log.info)(verdict.message)
+        outcome = evaluate_batch(batch, success_statuses=self.success_statuses, max_failed_ratio=self.max_failed_ratio)
+        if not outcome.accepted:
+            raise RespanBatchFailed(outcome.message)
+        (self.log.warning if outcome.needs_warning else self.log.info)(outcome.message)
         return batch.to_dict()
 
     def _push(self, context: Context, **xcoms: Any) -> None:
@@ -202,6 +214,9 @@ class BatchWaitingOperator(BaseOperator):
             push_xcoms(context, xcoms)
 
 
-def to_seconds(span: timedelta | float) -> float:
-    """Give a span of time, however it was written, in seconds."""
-    return span.total_seconds() if isinstance(span, timedelta) else span
+def to_seconds(duration: timedelta | float) -> float:
+    """Return a duration in seconds.
+
+    :param duration: a timedelta, or seconds
+    """
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -1,4 +1,7 @@
-"""The sensor: waits for a batch by poking, by rescheduling, or deferred, with one meaning."""
+"""The sensor, which waits for a batch by poking, rescheduled, or deferred.
+
+Every outcome means the same in all three modes, so Airflow's own rules of a sensor are replaced where they differ.
+"""
 
 from __future__ import annotations
 
@@ -28,30 +31,32 @@ __all__ = ["DEFERRAL_MARGIN", "RespanBatchSensor"]
 
 
 class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
-    """Waits for a Respan batch to end, and hands its files and counts to the next task.
+    """Wait until a Respan batch has ended, and push its files and counts for the next task.
 
-    Pushes ``batch_id``, ``status``, ``output_file_id``, ``error_file_id`` and ``request_counts`` to XCom as soon as
-    the batch is terminal, well or badly; returns the whole batch on success. What each end means for the task is
-    the table in the README, and is the same whether it pokes, reschedules or defers.
+    The sensor pushes ``batch_id``, ``status``, ``output_file_id``, ``error_file_id`` and ``request_counts`` to XCom as
+    soon as the batch has ended, also if it then fails. It returns the whole batch on success.
+    ``docs/sensor-and-outcomes.md`` has the table of what each outcome does to the task. It is the same whether the
+    sensor pokes, reschedules or defers.
 
     :param batch_id: the batch to wait for (templated)
     :param respan_conn_id: the Airflow connection (templated)
-    :param respan_params: tracking parameters for each look, on top of the connection's (templated)
-    :param provider_id: the provider that the batch went to, or None for the connection's (templated)
-    :param success_statuses: terminal statuses that count as success; add ``expired`` to take a partial output
+    :param respan_params: tracking parameters for each check, added to those of the connection (templated)
+    :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
+    :param success_statuses: terminal statuses that count as success; add ``expired`` to accept a partial output
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none
-    :param not_found_grace: seconds from the start of the wait, or since the batch was last found, during which a 404
-        may pass; in reschedule mode, where each look is a process, from the start only
-    :param deferrable: wait in the triggerer, with no worker slot; ``[operators] default_deferrable`` by default
-    :param cancel_on_kill: cancel the batch when the task is killed; off, as the sensor did not create the batch.
-        While deferred, from Airflow 3.3 on, and clearing the task counts as killing it.
+    :param not_found_grace: seconds, or a timedelta, from the start of the wait or since the batch was last found,
+        during which a 404 does not end the wait; in reschedule mode from the start only, because each check is a new
+        process
+    :param deferrable: wait in the triggerer, without a worker slot; ``[operators] default_deferrable`` by default
+    :param cancel_on_kill: cancel the batch when the task is killed; off by default, because the sensor did not create
+        the batch. While deferred this works from Airflow 3.3 on, and then clearing the task counts as killing it.
 
-    Also everything of ``BaseSensorOperator``: ``poke_interval``, ``timeout``, ``mode``, ``soft_fail``,
+    The arguments of ``BaseSensorOperator`` work as well: ``poke_interval``, ``timeout``, ``mode``, ``soft_fail``,
     ``never_fail``, ``silent_fail``, ``exponential_backoff``, ``max_wait``.
 
     :raises RespanBatchFailed: if the batch ended and is not accepted; not retried
-    :raises RespanBatchTimeout: if ``timeout`` is over; not retried
-    :raises RespanAPIError: if the service refuses to say; retried by Airflow
+    :raises RespanBatchTimeout: if ``timeout`` has passed; not retried
+    :raises RespanAPIError: if the service refuses the request; retried by Airflow
     :raises RespanConfigurationError: if the connection is missing or cannot work; retried by Airflow
     :raises ValueError: if ``batch_id`` is empty
     """
@@ -87,16 +92,18 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         self._wait: BatchWait | None = None
 
     def execute(self, context: Context) -> Any:
-        """Wait. Airflow calls this at the start of each try, and in reschedule mode at each poke."""
-        # The base class's loop is not used: it applies soft_fail, never_fail and timeout differently by mode
-        # and by version, and forgets them in a deferral.
+        """Wait for the batch, and return it; Airflow calls this for each try, and in reschedule mode for each poke."""
+        # Not by the base class's loop, which applies soft_fail, never_fail and timeout differently by mode and by
+        # version, and does not apply them to a deferral.
         with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
             return self._poll_until_done(context, self._make_wait(self._started_at(context)))
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once.
+        """Check the batch once.
 
         :return: true when the batch has ended and is accepted, with the batch as its XCom value
+        :raises RespanBatchFailed: if the batch has ended and is not accepted
+        :raises RespanError: if the service refuses the request
         """
         if self._wait is None:
             self._wait = self._make_wait(self._started_at(context))
@@ -104,10 +111,10 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
 
     def _check(self, context: Context, wait: BatchWait) -> PokeReturnValue:
         self._wait = wait
-        return self.poke(context)  # and not past it: a subclass may have its own
+        return self.poke(context)  # by poke, because a subclass may override it
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume, with the rules of ``soft_fail`` and ``never_fail`` as they are when poking."""
+        """Resume, and apply ``soft_fail`` and ``never_fail`` as when poking."""
         with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
             return super().resume_execution(next_method, next_kwargs, context)
 

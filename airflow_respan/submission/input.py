@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanInputError
-from airflow_respan.jsonl import MAX_LINE_BYTES, decode_object
+from airflow_respan.jsonl import MAX_LINE_BYTES, decode_object, read_lines
+from airflow_respan.storage import open_for_reading
 
 MAX_REQUESTS = 50_000
 MAX_BYTES = MAX_LINE_BYTES
@@ -35,6 +36,17 @@ class CheckedInput:
     count: int
     size: int
     digest: str
+
+
+def read_requests(uri: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a JSONL file in any store with their numbers, for :func:`check_and_copy`.
+
+    :param uri: the URI or local path of the file
+    :raises RespanStorageError: if it cannot be opened or read
+    :raises ValueError: if a line is too long
+    """
+    with open_for_reading(uri) as file:
+        yield from read_lines(file.read)
 
 
 def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes], *, endpoint: str) -> CheckedInput:

@@ -236,8 +236,8 @@ def test_a_batch_that_an_earlier_attempts_kill_cancels_under_this_one_is_made_an
     assert type(outcome.error) is RespanError  # which Airflow retries
     assert str(outcome.error) == (
         f"Batch {batch_id} is cancelled (0 of 2 requests completed, 0 failed; no files). The wait fails because only "
-        "'completed' counts as success. An earlier attempt had made this batch, and it was cancelled since. The next "
-        "attempt of this task, a retry or after a clear, submits anew."
+        "'completed' counts as success. An earlier attempt created this batch, and it was cancelled since. The next "
+        "attempt of this task, a retry or after a clear, creates another."
     )
     ending_next(connected)
     assert again(mode).value not in (None, batch_id)
@@ -571,22 +571,22 @@ def test_as_much_metadata_as_there_is_room_for_is_kept_beside_a_long_key(connect
 
 
 def test_metadata_that_the_service_dropped_is_warned_of(
-    connected: RespanSandbox, capsys: pytest.CaptureFixture[str]
+    connected: RespanSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = {"id": "batch_1", "object": "batch", "status": "validating"}
     connected.inject(Fault(status=200, body=body), path=f"{BATCHES}$", method="POST")
 
     assert attempt(lambda: create("plain")).value == "batch_1"
-    assert "does not show the metadata of batch batch_1" in capsys.readouterr().out
+    assert "does not show the metadata of batch batch_1" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({}, "task 'create' has to be given exactly one of input_file_id, input_path and requests, not none"),
+        ({}, "task 'create' must be given exactly one of input_file_id, input_path and requests, not none"),
         (
             {"input_file_id": "file-1", "input_path": "in.jsonl"},
-            "task 'create' has to be given exactly one of input_file_id, input_path and requests, not input_file_id "
+            "task 'create' must be given exactly one of input_file_id, input_path and requests, not input_file_id "
             "and input_path",
         ),
         ({"requests": [], "on_changed_input": "ask"}, "on_changed_input is 'ask'; choose among fail, resubmit"),

@@ -94,14 +94,14 @@ def test_a_batch_of_which_every_request_failed_is_landed(connected: RespanSandbo
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({}, "Name the results by batch_id, or by output_file_id and error_file_id, and not by both"),
+        ({}, "Give batch_id, or output_file_id and error_file_id, but not both"),
         (
             {"batch_id": "batch_1", "output_file_id": "file-1"},
-            "Name the results by batch_id, or by output_file_id and error_file_id, and not by both",
+            "Give batch_id, or output_file_id and error_file_id, but not both",
         ),
         (
             {"batch_id": "batch_1", "input_path": "/a", "input_file_id": "file-1"},
-            "Name the input by input_path or by input_file_id, and not by both",
+            "Give input_path or input_file_id, but not both",
         ),
         (
             {"batch_id": "batch_1", "on_missing": "ignore"},
@@ -125,7 +125,7 @@ def test_arguments_that_cannot_work_are_refused_when_the_dag_is_parsed(options: 
     [
         (
             {"batch_id": "None"},
-            "batch_id is 'None'. Check the argument, and that the upstream task ran and pushed what is asked of it.",
+            "batch_id is 'None'. Check the argument, and that the upstream task ran and pushed this value.",
         ),
         (
             {"output_file_id": "", "error_file_id": "None"},
@@ -134,11 +134,11 @@ def test_arguments_that_cannot_work_are_refused_when_the_dag_is_parsed(options: 
         ),
         (
             {"output_file_id": "file-1", "input_path": "None"},
-            "input_path is 'None'. Check the argument, and that the upstream task ran and pushed what is asked of it.",
+            "input_path is 'None'. Check the argument, and that the upstream task ran and pushed this value.",
         ),
         (
             {"output_file_id": "file-1", "path": " "},
-            "path is ' '. Check the argument, and that the upstream task ran and pushed what is asked of it.",
+            "path is ' '. Check the argument, and that the upstream task ran and pushed this value.",
         ),
     ],
 )

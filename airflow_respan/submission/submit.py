@@ -1,0 +1,172 @@
+"""One attempt to turn an input into a batch: check the input, search for an earlier batch, upload, create.
+
+The order of these steps is what keeps a task that is killed anywhere from paying twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.tracking import TrackingParameters
+from airflow_respan.exceptions import RespanStorageError, RespanTransientError
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
+from airflow_respan.submission.input import check_and_copy
+from airflow_respan.submission.previous_attempts import PreviousAttempts
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """What a batch is created with besides its requests: arguments of the operator, with templates rendered.
+
+    :param endpoint: the endpoint of every request
+    :param completion_window: how long the provider may take, such as ``24h``
+    :param metadata: texts of the user to keep with the batch
+    :param tracking: Respan's tracking parameters for the body of the request
+    :param respan_params: tracking parameters for the header, added to those of the connection
+    :param provider_id: the provider to send the batch to, or None for the connection's
+    """
+
+    endpoint: str
+    completion_window: str
+    metadata: Mapping[str, str] | None
+    tracking: TrackingParameters
+    respan_params: Mapping[str, Any] | None
+    provider_id: str | None
+
+
+class Submission:
+    """One attempt to turn an input into a batch.
+
+    The attributes change before anything slow follows, because ``on_kill`` of the operator reads them in between.
+
+    :param options: what the batch is created with
+    :param hook: sends the requests
+    :param previous_attempts: the attempts of the task before this one
+    :param push: pushes its keyword arguments to XCom
+    """
+
+    def __init__(
+        self, options: BatchOptions, *, hook: RespanHook, previous_attempts: PreviousAttempts, push: Callable[..., None]
+    ) -> None:
+        self.previous_attempts = previous_attempts
+        self.batch_id: str | None = None
+        """The batch, as soon as it is known."""
+        self.is_found = False
+        """Whether an earlier attempt created the batch."""
+        self.is_create_sent = False
+        """Whether the service may have created a batch for this attempt, also if its response is not there yet."""
+        self._options = options
+        self._hook = hook
+        self._push = push
+
+    def submit_file_id(self, input_file_id: str) -> Batch:
+        """Return the batch of a file that is at the service, from an earlier attempt or newly created.
+
+        :param input_file_id: the file, which is not checked
+        :raises RespanInputChangedError: if an earlier attempt created a batch of another input
+        :raises RespanError: if the service refuses, or could not be asked about an earlier batch
+        :raises ValueError: if the metadata has no room for the identity
+        """
+        return self._find_or_create(input_file_id, lambda _fingerprint: input_file_id)
+
+    def submit_requests(self, requests: Iterable[tuple[int, Any]]) -> Batch:
+        """Check requests, and return their batch, from an earlier attempt or newly created.
+
+        :param requests: as :func:`airflow_respan.submission.input.check_and_copy` reads them
+        :raises RespanInputError: if the service would refuse the requests
+        :raises RespanStorageError: if they cannot be read, or the worker's disk has no room for them
+        :raises RespanInputChangedError: if an earlier attempt created a batch of another input
+        :raises RespanError: if the service refuses, or could not be asked about an earlier batch
+        :raises ValueError: if the metadata has no room for the identity
+        """
+        with _temporary_file() as file:
+            try:
+                checked = check_and_copy(requests, file, endpoint=self._options.endpoint)
+                file.seek(0)
+            except OSError as error:
+                raise RespanStorageError(
+                    f"The input could not be kept in {tempfile.gettempdir()} until it is uploaded: {error}. Make room "
+                    "for all of it there, or name a larger place by the worker's variable TMPDIR, and clear the task."
+                ) from error
+            log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
+            return self._find_or_create(
+                checked.digest, lambda fingerprint: self._upload_once(file, size=checked.size, fingerprint=fingerprint)
+            )
+
+    def _find_or_create(self, content: str, get_file_id: Callable[[str], str]) -> Batch:
+        """Return the batch, and push its id.
+
+        :param content: identifies the requests in the fingerprint
+        :param get_file_id: returns the id of the input file at the service, given the fingerprint
+        """
+        fingerprint = compute_fingerprint(
+            content=content, endpoint=self._options.endpoint, provider_id=self._options.provider_id
+        )
+        # Before the search, because it refuses metadata that leaves no room.
+        metadata = with_identity(self._options.metadata, key=self.previous_attempts.key, fingerprint=fingerprint)
+        batch = self.previous_attempts.reusable_batch(fingerprint)
+        if batch is None:
+            batch = self._create(get_file_id(fingerprint), fingerprint=fingerprint, metadata=metadata)
+        else:
+            self.batch_id, self.is_found = batch.id, True
+            self._push(input_file_id=batch.input_file_id)
+        self._push(batch_id=batch.id)
+        return batch
+
+    def _upload_once(self, file: IO[bytes], *, size: int, fingerprint: str) -> str:
+        name = input_file_name(key=self.previous_attempts.key, fingerprint=fingerprint)
+        file_id = self.previous_attempts.find_uploaded_file(name, size=size)
+        if file_id is None:
+            file_id = self._hook.upload_file(file, filename=name, provider_id=self._options.provider_id).id
+            log.info("Uploaded the input as %s.", file_id)
+        return file_id
+
+    def _create(self, input_file_id: str, *, fingerprint: str, metadata: Mapping[str, str]) -> Batch:
+        self._push(input_file_id=input_file_id)
+        self.previous_attempts.save_note(fingerprint=fingerprint, input_file_id=input_file_id)
+        self.is_create_sent = True
+        try:
+            batch = self._hook.create_batch(
+                input_file_id,
+                endpoint=self._options.endpoint,
+                completion_window=self._options.completion_window,
+                metadata=metadata,
+                respan_params=self._options.respan_params,
+                provider_id=self._options.provider_id,
+                **self._options.tracking,
+            )
+        except RespanTransientError as error:
+            raise RespanTransientError(
+                f"{error} The next attempt of this task, a retry or after a clear, does look there.",
+                status_code=error.status_code,
+                retry_after=error.retry_after,
+            ) from None
+        # First of all, because the task may be killed from here on.
+        self.batch_id = batch.id
+        log.info("Created batch %s of %s.", batch.id, input_file_id)
+        self.previous_attempts.save_note(fingerprint=fingerprint, input_file_id=input_file_id, batch_id=batch.id)
+        if batch.metadata is None or not metadata.items() <= batch.metadata.items():
+            log.warning(
+                "Respan's answer does not show the metadata of batch %s: if it was not kept, a retry cannot find it.",
+                batch.id,
+            )
+        return batch
+
+
+@contextmanager
+def _temporary_file() -> Iterator[IO[bytes]]:
+    file = tempfile.TemporaryFile(prefix="respan-")  # noqa: SIM115 (closed below)
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # the error of a full disk comes once more at the close
+            file.close()
