@@ -145,7 +145,7 @@ def get_batch_once(request: pytest.FixtureRequest) -> Callable[[RespanConnection
 @pytest.fixture(scope="session")
 def airflow_db(request: pytest.FixtureRequest) -> None:
     """A migrated metadata database: a copy of one that is kept in pytest's cache, as a migration takes 10 seconds."""
-    versions = f"{version('apache-airflow-core')}-python-{platform.python_version()}"
+    versions = f"{version('apache-airflow')}-python-{platform.python_version()}"
     kept = request.config.cache.mkdir("airflow-db") / f"{versions}.db"
     database = Path(HOME.name) / "airflow.db"
     with kept.with_suffix(".lock").open("w") as lock:
