@@ -50,10 +50,12 @@ class BatchPage:
 
     :param items: up to 100 items, as they came
     :param next_after: what to pass as ``after`` for the next page, or None on the last
+    :param has_more: whether the service says that more follows, or None if it does not say
     """
 
     items: tuple[PageItem, ...]
     next_after: str | None
+    has_more: bool | None = None
 
     @classmethod
     def from_dict(cls, data: Any, *, sanitize: Callable[[Any], Any] = sanitize_json) -> BatchPage:
@@ -66,9 +68,18 @@ class BatchPage:
         last = sanitize(items[-1].get("id")) if items and isinstance(items[-1], Mapping) else None
         # Going on after an id that is none would begin anew, and never end.
         more = data.get("has_more") is True and isinstance(last, str) and last.strip()
+        has_more = data.get("has_more")
         return cls(
-            items=tuple(PageItem(data=item, sanitize=sanitize) for item in items), next_after=last if more else None
+            items=tuple(PageItem(data=item, sanitize=sanitize) for item in items),
+            next_after=last if more else None,
+            has_more=has_more if isinstance(has_more, bool) else None,
         )
+
+    @property
+    def last_id(self) -> str | None:
+        """The id of the last item that has one, to continue after, whatever ``has_more`` says."""
+        ids = [item.id for item in self.items if item.id and item.id.strip()]
+        return ids[-1] if ids else None
 
     @property
     def batches(self) -> tuple[Batch, ...]:

@@ -263,9 +263,9 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     ) -> Batch:
         input_file_id = self.input_file_id
         if file is not None:
-            name = input_file_name(key=earlier.key, fingerprint=fingerprint)
-            input_file_id = earlier.find_uploaded_file(name, size=size)
+            input_file_id = earlier.find_uploaded_file(fingerprint, size=size)
             if input_file_id is None:
+                name = input_file_name(key=earlier.key, fingerprint=fingerprint)
                 input_file_id = self.hook.upload_file(file, filename=name, provider_id=self.provider_id).id
                 self.log.info("Uploaded the input as %s.", input_file_id)
         assert input_file_id is not None  # noqa: S101 (for the type checker; it is one or the other)
