@@ -27,15 +27,16 @@ VERSION = airflow_respan.__version__
 DIST_INFO = f"airflow_provider_respan-{VERSION}.dist-info"
 SOURCES = ("airflow_respan", "dev", "docs", "example_dags", "tests")
 FAST_TESTS = (
+    "api/test_clients.py",
+    "api/test_connection.py",
+    "api/test_download.py",
     "hooks",
     "operators/test_results.py",
+    "polling",
     "sandbox/test_sandbox.py",
     "sensors/test_batch.py",
-    "test_clients.py",
-    "test_connection.py",
-    "test_download.py",
-    "test_wait.py",
     "triggers",
+    "waiting",
 )
 
 
@@ -140,4 +141,4 @@ def test_the_lowest_versions_that_are_allowed_do(wheel: Path, tmp_path: Path) ->
         (plain.work / name).symlink_to(CHECKOUT / name)
 
     assert {name: Version(versions[name]) for name in lowest} == lowest
-    plain.run_python("fast-tests", "-m", "pytest", "-q", *(f"tests/{name}" for name in FAST_TESTS))
+    plain.run_python("fast-tests", "-m", "pytest", "-q", "-n3", *(f"tests/{name}" for name in FAST_TESTS))

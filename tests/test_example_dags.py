@@ -58,7 +58,7 @@ def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[s
 
 def test_a_large_input_is_split_into_batches(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("".join(questions("m", "m", "m", FAILING_MODEL, "m")))
-    with RespanSandbox(pace=0.3) as sandbox:
+    with RespanSandbox(pace=0.01) as sandbox:
         done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,7 +83,7 @@ def test_a_part_that_fails_does_not_hold_up_the_others(
     lines = questions("m", "m", "m", "m", "m")
     lines[3] = "no JSON\n"
     (tmp_path / "in.jsonl").write_text("".join(lines))
-    with RespanSandbox(pace=0.3) as sandbox:
+    with RespanSandbox(pace=0.01) as sandbox:
         done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
 
     assert done.returncode == 1

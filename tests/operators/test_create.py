@@ -519,7 +519,7 @@ def test_an_outage_while_waiting_cancels_nothing(connected: RespanSandbox) -> No
 
     outcome = attempt(lambda: create("waiting", timeout=0.5), ti)
 
-    assert "The last look failed" in str(outcome.error)
+    assert "The last check failed" in str(outcome.error)
     assert [batch["status"] for batch in batches(connected)] == ["validating"]
 
 
@@ -592,7 +592,7 @@ def test_metadata_that_the_service_dropped_is_warned_of(
         ),
         ({"requests": [], "on_changed_input": "ask"}, "on_changed_input is 'ask'; choose among fail, resubmit"),
         ({"requests": [], "search_pages": 0}, "search_pages is 0; it is a number of pages, 1 or more"),
-        ({"requests": [], "max_failed_ratio": 2}, "max_failed_ratio is 2; it is a ratio from 0 to 1"),
+        ({"requests": [], "max_failed_ratio": 2}, "max_failed_ratio is 2; it must be a ratio from 0 to 1"),
     ],
 )
 def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[str, Any], complaint: str) -> None:

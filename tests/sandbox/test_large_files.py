@@ -15,6 +15,7 @@ import requests
 
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.sandbox.work import LARGEST_INPUT, MOST_REQUESTS
+from tests.memory import peak_megabytes
 
 HEADERS = {"Authorization": "Bearer sandbox-key"}
 
@@ -61,12 +62,6 @@ def look(url: str, batch_id: str) -> dict[str, Any]:
     return requests.get(f"{url}/api/v1/batches/{batch_id}/", headers=HEADERS, timeout=10).json()
 
 
-def most_memory(pid: int) -> float:
-    """The most memory that a process has ever had, in MB."""
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
-
-
 @pytest.fixture
 def program() -> Iterator[tuple[str, int]]:
     """A local Respan that is a process of its own: its address, and its process id."""
@@ -87,7 +82,7 @@ def test_a_batch_of_full_size_passes_through_in_constant_memory(tmp_path: Path, 
     warm_up = create(url, upload(url, small))
     while look(url, warm_up)["status"] != "completed":
         pass
-    before = most_memory(pid)
+    before = peak_megabytes(pid)
 
     batch_id = create(url, upload(url, whole))
     looks = 0
@@ -96,7 +91,7 @@ def test_a_batch_of_full_size_passes_through_in_constant_memory(tmp_path: Path, 
     content = f"{url}/api/files/{batch['output_file_id']}/content/"
     with requests.get(content, headers=HEADERS, stream=True, timeout=60) as answer, whole.open("wb") as file:
         shutil.copyfileobj(answer.raw, file)
-    grown_by = most_memory(pid) - before
+    grown_by = peak_megabytes(pid) - before
     with whole.open() as rows:
         answered = [json.loads(row)["custom_id"] for row in rows]
 
