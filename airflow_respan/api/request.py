@@ -43,6 +43,7 @@ class Request(Generic[T]):
     :param json: the body, or None
     :param upload: the file that is the body, or None
     :param idempotent: whether sending it twice is the same as sending it once
+    :param min_timeout: seconds that the response may take at least, even if the connection's timeout is shorter
     """
 
     connection: RespanConnection
@@ -54,6 +55,7 @@ class Request(Generic[T]):
     json: Mapping[str, Any] | None = None
     upload: Upload | None = None
     idempotent: bool = True
+    min_timeout: float = 0.0
 
 
 def make_request(
@@ -68,6 +70,7 @@ def make_request(
     upload: Upload | None = None,
     respan_params: Mapping[str, Any] | None = None,
     idempotent: bool = True,
+    min_timeout: float = 0.0,
 ) -> Request[T]:
     """Make a request: address, headers and tracking parameters, the same for every endpoint.
 
@@ -102,6 +105,7 @@ def make_request(
         json=json_body,
         upload=upload,
         idempotent=idempotent,
+        min_timeout=min_timeout,
     )
 
 
