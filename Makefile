@@ -1,9 +1,11 @@
-# Everything happens in .venv, .airflow, .matrix, .benchmark, .hypothesis and docs/_build inside the checkout;
+# Everything happens in .venv, .airflow, .matrix, .benchmark, .hypothesis, .pytest_cache and docs/_build inside the checkout;
 # `make clean` removes them.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of `make test`, for two cores, as many tests wait; with more cores: make test PROCESSES=auto
+PROCESSES ?= 4
 
 .PHONY: help demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
   benchmark-triggerer docs clean
@@ -36,7 +38,7 @@ package: $(VENV)/build ## build it, look into what was built, and try the lowest
 
 test: $(VENV)/tests ## run the whole test suite, and see that it reaches the code
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m 'not built and not store'
+	$(BIN)/python -m coverage run -m pytest -m 'not built and not store' -n $(PROCESSES) --durations=15
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
@@ -65,7 +67,7 @@ docs: $(VENV)/docs ## build the documentation into docs/_build; warnings and bro
 	@echo "The documentation is in docs/_build/index.html"
 
 clean: ## remove everything that the targets above have made
-	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis docs/_build
+	rm -rf $(VENV) .airflow .matrix .benchmark .hypothesis .pytest_cache docs/_build
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

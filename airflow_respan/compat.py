@@ -1,9 +1,10 @@
-"""Everything about Airflow's versions: names whose home moved, and behaviour that differs between 2.11 and 3.3.
+"""Everything that depends on Airflow's version: names that moved, and behaviour that differs between 2.11 and 3.3.
 
-The other modules import Airflow's names from here, so this is the file to change when Airflow moves or drops one.
-Two things stand elsewhere, as they would cost time at each parse of a DAG file: the trigger's base class
-(``triggers/batch.py``; its home is the same in all versions) and the form of older versions
-(``hooks/connection_form.py``). Each version and behaviour named here was seen by running that version.
+The other modules import Airflow's names from here, so only this file changes when Airflow moves or removes a name. Two
+things are elsewhere, because importing them takes time each time a DAG file is parsed: the trigger's base class
+(``triggers/batch.py``; its module is the same in all versions), and the form of older versions
+(``hooks/connection_form.py``). Every behaviour named here was observed on the versions named with it; see
+``docs/airflow-behaviour.md``.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from airflow.providers.common.compat.sdk import (
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
-except ImportError:  # its home before Airflow 3.2; common-compat does not offer it
+except ImportError:  # its module before Airflow 3.2; common-compat does not have it
     from airflow.exceptions import AirflowRescheduleException
 
 if TYPE_CHECKING:
-    # The alias exports the name to type checkers alone: to import these costs time, and nothing but types needs them.
+    # Only type checkers need these, and importing them takes time. The alias ("as") marks them as exported.
     from airflow.providers.common.compat.sdk import Connection as Connection  # noqa: PLC0414
     from airflow.providers.common.compat.sdk import Context as Context  # noqa: PLC0414
 
@@ -55,13 +56,13 @@ __all__ = [
 ]
 
 TRIGGER_FAILED = "__fail__"
-"""Airflow's ``next_method`` for "resume this task only to fail it" (``TRIGGER_FAIL_REPR``; its home differs)."""
+"""Airflow's ``next_method`` for "resume this task only to fail it" (``TRIGGER_FAIL_REPR``; its module differs)."""
 
 
 def is_deferral_timeout(error: AirflowException) -> bool:
     """Return whether Airflow resumed a task because the timeout of its deferral passed.
 
-    Only the text of the error says so (2.11-3.3).
+    Only the text of the error shows this (2.11-3.3).
 
     :param error: what ``resume_execution`` raised for :data:`TRIGGER_FAILED`
     """
@@ -70,22 +71,22 @@ def is_deferral_timeout(error: AirflowException) -> bool:
 
 @contextmanager
 def apply_soft_fail(*, soft_fail: bool, never_fail: bool) -> Iterator[None]:
-    """Skip the task instead of failing it where the options say so, with the reason in the message.
+    """Skip the task instead of failing it, if the options say so. The message keeps the reason.
 
-    Airflow's own base class decides differently by mode and by version (2.11-3.3), and not at all before a task defers.
+    Airflow's own base class decides differently by mode and version (2.11-3.3), and not at all before a task defers.
 
-    :param soft_fail: skip when the wait has failed: the batch ended badly, or the timeout passed
+    :param soft_fail: skip if the wait failed: the batch was not successful, or the timeout has passed
     :param never_fail: skip on every error
-    :raises AirflowSkipException: instead of what the block raised
+    :raises AirflowSkipException: instead of the error of the block
     """
     try:
         yield
     except (AirflowSkipException, AirflowRescheduleException):
         raise
-    except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as end:
+    except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
         if soft_fail or never_fail:
             option = "soft_fail" if soft_fail else "never_fail"
-            raise AirflowSkipException(f"Skipped instead of failed ({option}=True): {end}") from end
+            raise AirflowSkipException(f"Skipped instead of failed ({option}=True): {error}") from error
         raise
     except Exception as error:
         if never_fail:
@@ -100,19 +101,19 @@ def attempt_started_at(context: Context) -> str:
 
 
 def first_poke_at(sensor: BaseSensorOperator, context: Context) -> str:
-    """Return when a sensor in reschedule mode poked first, in ISO 8601 with offset.
+    """Return when a sensor in reschedule mode poked for the first time, in ISO 8601 with offset.
 
-    :param sensor: the sensor, whose ``retries`` tell which tries belong to this run of it
+    :param sensor: the sensor; its ``retries`` are needed to find the first try since the last clear
     """
     ti: Any = context["ti"]
     if hasattr(ti, "get_first_reschedule_date"):
         start = ti.get_first_reschedule_date(context)
-    else:  # Airflow 2.11, whose own loop asks the same function
+    else:  # Airflow 2.11, whose BaseSensorOperator calls the same function
         from airflow.sensors.base import _orig_start_date  # type: ignore[import-not-found]  # types are Airflow 3's
 
         first_try = (ti.max_tries or 0) - (sensor.retries or 0) + 1
         start = _orig_start_date(ti.dag_id, ti.task_id, ti.run_id, ti.map_index, first_try)
-    if isinstance(start, str):  # Airflow 3.0, within dag.test()
+    if isinstance(start, str):  # Airflow 3.0, in dag.test()
         return start
     return start.isoformat() if isinstance(start, datetime) else attempt_started_at(context)
 
@@ -129,26 +130,27 @@ def is_after_clear(context: Context, *, retries: int | None) -> bool:
 
 
 def earliest_start(context: Context, *, after_clear: bool) -> pendulum.DateTime:
-    """Return a moment before which no attempt of this task can have run.
+    """Return a time before which no attempt of this task can have run.
 
-    :param after_clear: whether the task was cleared: a clear of a run that had ended sets the run's ``start_date`` anew
+    :param after_clear: whether the task was cleared. If a run that had ended is cleared, Airflow sets its
+        ``start_date`` to now, so earlier dates of the run are used then
     """
     run: Any = context["dag_run"]
-    moments: list[Any] = [run.start_date]
+    candidates: list[Any] = [run.start_date]
     if after_clear or getattr(run, "clear_number", None) or run.start_date is None:
-        # ``run_after`` is there from Airflow 3.0 on.
-        moments += [getattr(run, name, None) for name in ("run_after", "logical_date", "data_interval_end")]
-    known = [pendulum.instance(moment) for moment in moments if moment is not None]
-    return min(known, default=pendulum.from_timestamp(0))
+        # ``run_after`` exists from Airflow 3.0 on.
+        candidates += [getattr(run, name, None) for name in ("run_after", "logical_date", "data_interval_end")]
+    dates = [pendulum.instance(candidate) for candidate in candidates if candidate is not None]
+    return min(dates, default=pendulum.from_timestamp(0))
 
 
 def task_state_store(context: Context) -> Any | None:
-    """Return the store that survives retries and clears of a task; None before Airflow 3.3, which brought it."""
+    """Return the store that survives retries and clears of a task, or None: it exists from Airflow 3.3 on."""
     return context.get("task_state_store")
 
 
 def push_xcoms(context: Context, values: Mapping[str, Any]) -> None:
-    """Push values to XCom, each by its key; a value that is None is left out, as Airflow 3.0 refuses it."""
+    """Push values to XCom, each under its key. None is not pushed, because Airflow 3.0 raises an error for it."""
     for key, value in values.items():
         if value is not None:
             context["ti"].xcom_push(key=key, value=value)
@@ -157,11 +159,13 @@ def push_xcoms(context: Context, values: Mapping[str, Any]) -> None:
 def find_store(uri: str) -> tuple[Any, str]:
     """Return the fsspec file system of a URI, and the path within it.
 
-    The methods of ``ObjectStoragePath`` itself are not used: before Airflow 3.3 some of them forget the connection.
+    The methods of ``ObjectStoragePath`` are not used, because before Airflow 3.3 some of them lose the connection.
 
-    :raises ValueError: if Airflow knows no such store; or ImportError, if a package for it is missing
+    :param uri: the URI of a file or folder, with the Airflow connection in it if the store needs one
+    :raises ValueError: if Airflow does not know the store
+    :raises ImportError: if a package for the store is missing
     """
-    # Not at the top: in older versions it imports fsspec.
+    # Imported here, because in older versions this also imports fsspec, which takes time.
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     path = ObjectStoragePath(uri)

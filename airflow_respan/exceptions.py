@@ -1,27 +1,27 @@
-"""What can go wrong, and what Airflow then does with the task.
+"""All errors of this package, and what Airflow does with a task that raises them.
 
 ::
 
     Exception
     ├── RespanError                          fails the task, retried by Airflow
     │   ├── RespanConfigurationError         the Airflow connection cannot work
-    │   │   └── RespanMissingConnectionError it is not there; or Airflow could not find out
-    │   ├── RespanAPIError                   the service said no: asking again gives the same
+    │   │   └── RespanMissingConnectionError it does not exist, or Airflow could not find out
+    │   ├── RespanAPIError                   Respan refused the request, and would refuse it again
     │   │   ├── RespanAuthenticationError    401 and 403
     │   │   └── RespanNotFoundError          404
-    │   ├── RespanTransientError             no usable answer this time: a wait goes on
-    │   ├── RespanStorageError               a file of the user's cannot be read where it is
-    │   └── RespanResultsError               results are not whole, or cannot be landed
+    │   ├── RespanTransientError             no usable response, which may be temporary: a wait continues
+    │   ├── RespanStorageError               a file in object storage cannot be read
+    │   └── RespanResultsError               results are incomplete, or cannot be landed
     └── airflow AirflowException
         ├── AirflowFailException
-        │   ├── RespanBatchFailed            the batch ended badly: not retried, skipped with soft_fail
-        │   ├── RespanInputError             no batch can be made of this input: not retried
-        │   └── RespanInputChangedError      an earlier attempt made a batch of another input: not retried
+        │   ├── RespanBatchFailed            the batch was not successful: not retried, skipped with soft_fail
+        │   ├── RespanInputError             the input is invalid: not retried
+        │   └── RespanInputChangedError      an earlier attempt created a batch from another input: not retried
         └── AirflowSensorTimeout
-            └── RespanBatchTimeout           the wait's time is over: not retried, skipped with soft_fail
+            └── RespanBatchTimeout           the timeout of the wait has passed: not retried, skipped with soft_fail
 
-The base classes are the point. With ``soft_fail`` a plain ``AirflowException`` fails a sensor that pokes and
-skips one that resumes (Airflow 2.11-3.3), so no ``RespanError`` is one.
+Airflow decides by the base class. With ``soft_fail`` a plain ``AirflowException`` fails a sensor that pokes but skips
+one that resumes (Airflow 2.11-3.3). Therefore ``RespanError`` is not an ``AirflowException``.
 """
 
 from __future__ import annotations
@@ -55,24 +55,24 @@ __all__ = [
 
 
 class RespanStorageError(RespanError):
-    """A store is not known to Airflow, or a file in it cannot be read."""
+    """Airflow does not know the store of a URI, or a file in a store cannot be read."""
 
 
 class RespanResultsError(RespanError):
-    """The results of a batch are not what it should have left, or they could not be landed."""
+    """The results of a batch are incomplete or inconsistent, or they could not be landed."""
 
 
 class RespanBatchFailed(AirflowFailException):
-    """The batch has ended and the verdict does not accept it; waiting again would change nothing."""
+    """The batch has ended and its outcome is not accepted. Waiting again would not help."""
 
 
 class RespanInputError(AirflowFailException):
-    """The input is not what a batch can be made of; nothing was uploaded or created."""
+    """The input is not valid for a batch. Nothing was uploaded or created."""
 
 
 class RespanInputChangedError(AirflowFailException):
-    """An earlier attempt of this task made a batch of another input, and that batch goes on or is complete."""
+    """An earlier attempt of this task created a batch from another input, and that batch is running or completed."""
 
 
 class RespanBatchTimeout(AirflowSensorTimeout):
-    """The batch had not ended when the sensor's ``timeout`` was over; the batch itself goes on."""
+    """The batch did not end within the ``timeout`` of the wait. The batch itself is still running."""

@@ -1,8 +1,8 @@
-"""What this provider tells Airflow about itself, the connection form included.
+"""The description of this provider for Airflow, the connection form included.
 
-Airflow reads it at its start (the entry point ``apache_airflow_provider``), so it imports nothing heavy. Airflow 3.2
-and later build the form from ``conn-fields`` and ``ui-field-behaviour``; ``hooks/connection_form.py`` turns the same
-data into the form of earlier versions.
+Airflow reads it when it starts (entry point ``apache_airflow_provider``), so this module imports nothing slow. Airflow
+3.2 and later build the form from ``conn-fields`` and ``ui-field-behaviour``. For earlier versions,
+``hooks/connection_form.py`` builds the form from the same data.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
 }
 
 
-# Airflow 3.3 shows an object as JSON, and saves what can be read as one; earlier versions know the text alone.
-# An object and nothing else would get an editor in which typing goes wrong: it formats its text after each key (3.3.2).
+# From Airflow 3.3 on, an object is shown and saved as JSON; in earlier versions only text works. A field with the type
+# object alone gets an editor that formats the text after each key, so typing goes wrong (3.3.2).
 _OBJECT = {"type": ["string", "object", "null"]}
 _TEXT = {"type": ["string", "null"]}
 _SCHEMAS: dict[Kind, dict[str, Any]] = {
@@ -58,7 +58,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Describe the provider in the form of Airflow's ``provider_info.schema.json``."""
+    """Return the description of the provider, valid by Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-provider-respan",
         "name": "Respan",

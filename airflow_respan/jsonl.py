@@ -1,4 +1,7 @@
-"""JSONL by one set of rules, for the input of a batch and for its results: what create takes, landing takes."""
+"""One set of rules for JSONL, for the input of a batch and for its results.
+
+So a line that the create operator accepts is not refused when its results are landed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 MAX_LINE_BYTES = 200 * 2**20
-"""A file of requests may have so many bytes, so no line of it, nor of its results, is refused for its length alone."""
+"""Maximum length of a line: the maximum size of a whole input file, so no valid line is refused for its length."""
 
 _READ_BYTES = 2**18
 _BOM = b"\xef\xbb\xbf"
@@ -18,7 +21,7 @@ def read_lines(read: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
 
     Lines are numbered from 1. Blank lines are left out but counted. A byte order mark at the start is removed.
 
-    :param read: returns the next bytes, at most as many as its argument says; ``b""`` at the end
+    :param read: returns the next bytes, at most as many as its argument, or ``b""`` at the end; such as ``file.read``
     :raises ValueError: if a line is longer than :data:`MAX_LINE_BYTES`
     """
     for number, line in enumerate(_split(read), start=1):
@@ -30,26 +33,28 @@ def read_lines(read: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _split(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    rest: list[bytes] = []
-    size = 0
-    while piece := read(_READ_BYTES):
-        first, *others = piece.split(b"\n")
-        rest.append(first)
-        size += len(first)
+    line_parts: list[bytes] = []
+    line_bytes = 0
+    while chunk := read(_READ_BYTES):
+        first, *others = chunk.split(b"\n")
+        line_parts.append(first)
+        line_bytes += len(first)
         if others:
-            yield b"".join(rest)
+            yield b"".join(line_parts)
             yield from others[:-1]
-            rest, size = [others[-1]], len(others[-1])
-        if size > MAX_LINE_BYTES:
+            line_parts, line_bytes = [others[-1]], len(others[-1])
+        if line_bytes > MAX_LINE_BYTES:
             break
-    yield b"".join(rest)
+    yield b"".join(line_parts)
 
 
 def decode_object(line: bytes, *, unique_keys: bool = False) -> dict[str, Any]:
-    """Decode a line, which has to be a JSON object without NaN and infinity.
+    """Return the JSON object in a line.
 
-    :param unique_keys: also refuse an object with a key twice, which readers understand differently
-    :raises ValueError: if the line is anything else; the reason completes "line 3: ..." and quotes nothing of the line
+    :param line: the line
+    :param unique_keys: whether to refuse objects in which a key occurs twice, because programs read these differently
+    :raises ValueError: if the line is not a JSON object, or contains NaN or infinity. The message completes
+        "line 3: ..." and quotes nothing of the line, which may be confidential
     """
     try:
         data = json.loads(
@@ -65,7 +70,7 @@ def decode_object(line: bytes, *, unique_keys: bool = False) -> dict[str, Any]:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
     except _RejectedError as error:
         raise ValueError(f"not JSON ({error})") from None
-    except ValueError:  # Python reads no more than 4,300 digits; its own words are about Python
+    except ValueError:  # Python refuses integers of more than 4,300 digits, and its message is about Python settings
         raise ValueError("not JSON that can be read (a number with too many digits)") from None
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
@@ -73,9 +78,9 @@ def decode_object(line: bytes, *, unique_keys: bool = False) -> dict[str, Any]:
 
 
 def get_custom_id(data: Mapping[str, Any]) -> str:
-    """Return the id of a request or of a row.
+    """Return the ``custom_id`` of a request or of a result row.
 
-    :raises ValueError: if it has none
+    :raises ValueError: if it is missing, blank, or not a text
     """
     custom_id = data.get("custom_id")
     if not isinstance(custom_id, str) or not custom_id.strip():
@@ -84,13 +89,13 @@ def get_custom_id(data: Mapping[str, Any]) -> str:
 
 
 class _RejectedError(ValueError):
-    """What the standard decoder would take."""
+    """A line has something that is not JSON but that Python's decoder accepts."""
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) != len(pairs):
-        raise _RejectedError("a key is there twice")
+        raise _RejectedError("a key occurs twice")
     return data
 
 

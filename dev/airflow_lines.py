@@ -1,4 +1,4 @@
-"""The lines of Airflow that the package supports, and how each is tried: one table, for the matrix and the README."""
+"""The supported lines of Airflow, and how each is tested: one table for the matrix, the build tests and the README."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 class Line:
     """A line of Airflow.
 
-    :param version: what is installed; ``3.3.*`` is the newest of its line
-    :param pythons: the Python that the line is tried on; the further ones stand in where that is missing
-    :param packages_of: no package that came later is installed (ISO 8601 date), as Airflow's own constraints have it:
-        the older lines install with today's packages, and then fail their tasks. None: the newest ones
-    :param form_needs: a package without which this Airflow shows no provider's connection form
-    :param tells_callbacks_the_error: whether callbacks are given the exception within ``dag.test()``
+    :param version: the version that is installed; ``3.3.*`` is the newest of its line
+    :param pythons: the Python that the line is tested on; the others replace it on a machine without it
+    :param packages_of: no package that was released later is installed (ISO 8601 date). Older lines can be installed
+        with today's packages, but then their tasks fail. None: the newest packages
+    :param form_needs: the package without which this Airflow shows no connection form of any provider
+    :param callbacks_get_error: whether callbacks get the exception within ``dag.test()``
     """
 
     name: str
@@ -22,14 +22,17 @@ class Line:
     pythons: tuple[str, ...]
     packages_of: str | None = None
     form_needs: str | None = None
-    tells_callbacks_the_error: bool = True
+    callbacks_get_error: bool = True
 
     def packages(self) -> list[str]:
-        """Give the options of ``uv pip install`` for it; our own dependency has to be newer than some lines are."""
+        """Return the options of ``uv pip install`` for this line.
+
+        Our own dependency is exempt from the date, because it must be newer than some of the lines.
+        """
         if self.packages_of is None:
             return []
-        ours = "apache-airflow-providers-common-compat=false"
-        return [f"--exclude-newer={self.packages_of}", f"--exclude-newer-package={ours}"]
+        exempt = "apache-airflow-providers-common-compat=false"
+        return [f"--exclude-newer={self.packages_of}", f"--exclude-newer-package={exempt}"]
 
 
 LINES = (
@@ -40,21 +43,21 @@ LINES = (
         pythons=("3.12", "3.11"),
         packages_of="2025-09-15",
         form_needs="wtforms",
-        tells_callbacks_the_error=False,
+        callbacks_get_error=False,
     ),
     Line(
         name="3.1",
         version="3.1.8",
         pythons=("3.13", "3.12", "3.11"),
         packages_of="2026-04-01",
-        tells_callbacks_the_error=False,
+        callbacks_get_error=False,
     ),
     Line(
         name="3.2",
         version="3.2.2",
         pythons=("3.12", "3.13", "3.11"),
         packages_of="2026-06-15",
-        tells_callbacks_the_error=False,
+        callbacks_get_error=False,
     ),
     Line(name="3.3", version="3.3.*", pythons=("3.13", "3.12", "3.11")),
 )

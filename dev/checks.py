@@ -1,4 +1,4 @@
-"""What must be true of the wheel in a plain environment, whichever the Airflow."""
+"""The checks that the wheel must pass in a plain environment, with every version of Airflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dev.plain_environment import PlainEnvironment
 
 PACKAGE = "airflow-provider-respan"
 INSIDE = str(Path(__file__).parent / "inside.py")
-IMPORTED_OF_AIRFLOW = (
+AIRFLOW_MODULES = (
     "airflow.triggers.base",
     "airflow.providers.common.compat.sdk",
     "airflow.providers.common.compat.connection",
@@ -38,34 +38,39 @@ NO_FORM: dict[str, Any] = {"hook": WHOLE_FORM["hook"], "hidden": [], "relabeling
 
 
 class CheckError(Exception):
-    """Something is not as it should be: what, and how it is instead."""
+    """A check failed. The message has the expected and the actual value."""
 
 
 def check_origin(plain: PlainEnvironment, wheel: Path) -> list[str]:
-    """Check that the package is the wheel's.
+    """Check that the installed package is the one from the wheel.
 
     :return: its modules
     """
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("airflow_respan/")}
+    in_wheel = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("airflow_respan/")}
     origin = ask(plain, "origin", "-P", INSIDE, "origin")
     if not Path(origin["file"]).is_relative_to(plain.venv):
         raise CheckError(f"airflow_respan was imported from {origin['file']}, not from {plain.venv}")
-    compare("installed files", {name for name in origin["files"] if name in held}, held)
-    modules = {name.removesuffix(".py").removesuffix("/__init__") for name in held if name.endswith(".py")}
+    compare("installed files", {name for name in origin["files"] if name in in_wheel}, in_wheel)
+    modules = {name.removesuffix(".py").removesuffix("/__init__") for name in in_wheel if name.endswith(".py")}
     return sorted(module.replace("/", ".") for module in modules)
 
 
 def check_imports(plain: PlainEnvironment, modules: list[str]) -> list[str]:
-    """Check that importing our modules makes no warning; where Airflow alone makes one, that ours make none more."""
-    ours = ask(plain, "imports", "-P", "-W", "error", INSIDE, "imports", *modules)
-    if ours is None:
+    """Check that importing our modules causes no warning.
+
+    If importing Airflow alone causes one, check that our modules cause no other.
+
+    :return: notes for the report
+    """
+    warning = ask(plain, "imports", "-P", "-W", "error", INSIDE, "imports", *modules)
+    if warning is None:
         return []
-    airflows = ask(plain, "imports-airflow", "-P", "-W", "error", INSIDE, "imports", *IMPORTED_OF_AIRFLOW)
-    if airflows is None:
-        raise CheckError(f"python -W error, importing our modules: {ours}")
+    airflow_warning = ask(plain, "imports-airflow", "-P", "-W", "error", INSIDE, "imports", *AIRFLOW_MODULES)
+    if airflow_warning is None:
+        raise CheckError(f"python -W error, importing our modules: {warning}")
     again = ask(plain, "imports-again", "-P", INSIDE, "imports_again", *modules)
-    compare("our modules imported again under -W error", again, None)
-    return [f"cannot be imported under -W error itself ({airflows}); ours were, after it"]
+    compare("warnings of our modules, imported again with -W error", again, None)
+    return [f"Airflow itself cannot be imported with -W error ({airflow_warning}); our modules can, after it"]
 
 
 def check_provider(plain: PlainEnvironment) -> None:
@@ -78,9 +83,8 @@ def check_provider(plain: PlainEnvironment) -> None:
     for command, rows in expected.items():
         which = [PACKAGE] if command == "get" else []
         listed = ask(plain, f"providers-{command}", "-m", "airflow", "providers", command, *which, "-o", "json")
-        ours = [row for row in listed if PACKAGE in row.values()]
-        shown = [{key: row.get(key) for key in rows[0]} for row in ours]
-        compare(f"airflow providers {command}", shown, rows)
+        actual = [{key: row.get(key) for key in rows[0]} for row in listed if PACKAGE in row.values()]
+        compare(f"airflow providers {command}", actual, rows)
 
 
 def check_form(plain: PlainEnvironment, form: dict[str, Any]) -> None:
@@ -89,15 +93,22 @@ def check_form(plain: PlainEnvironment, form: dict[str, Any]) -> None:
 
 
 def ask(plain: PlainEnvironment, what: str, *arguments: str, **settings: str) -> Any:
-    """Run the environment's Python, and read the JSON in the last line: Airflow may log before it."""
-    said = plain.run_python(what, *arguments, **settings).strip().splitlines()
+    """Run the environment's Python, and return the JSON in its last line of output; Airflow may log before it.
+
+    :param what: the name of its log
+    :raises CheckError: if the last line is not JSON
+    """
+    lines = plain.run_python(what, *arguments, **settings).strip().splitlines()
     try:
-        return json.loads(said[-1])
+        return json.loads(lines[-1])
     except (ValueError, IndexError):
-        raise CheckError(f"{what}: its last line is no JSON: {said[-1:]}") from None
+        raise CheckError(f"{what}: its last line is not JSON: {lines[-1:]}") from None
 
 
-def compare(what: str, seen: object, expected: object) -> None:
-    """Insist that they are the same."""
-    if seen != expected:
-        raise CheckError(f"{what}:\n  seen      {seen}\n  expected  {expected}")
+def compare(what: str, actual: object, expected: object) -> None:
+    """Check that two values are equal.
+
+    :raises CheckError: if they differ
+    """
+    if actual != expected:
+        raise CheckError(f"{what}:\n  actual    {actual}\n  expected  {expected}")

@@ -1,6 +1,6 @@
-"""Run the example ``batch_lifecycle`` in a throw-away Airflow, and say what came of it: ``make demo``.
+"""Run the example ``batch_lifecycle`` in a temporary Airflow, and print its results: ``make demo``.
 
-Against a local Respan; with ``RESPAN_API_KEY`` in the environment against the service, where it costs money.
+It uses a local Respan. With ``RESPAN_API_KEY`` in the environment it uses the service, where it costs money.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from airflow_respan.sandbox import RespanSandbox
-from dev.local_airflow import CHECKOUT, HOME, airflow, environment, fresh_home
+from dev.local_airflow import HOME, airflow, environment, fresh_home
+from dev.settings import CHECKOUT, connection_to
 
 EXAMPLES = CHECKOUT / "example_dags"
 RESULTS = HOME / "results"
 
-# Airflow's own log is left out but for its warnings.
-QUIET = {
+# Only warnings of Airflow itself, and the log of the tasks.
+LOG_LEVELS = {
     "AIRFLOW__LOGGING__NAMESPACE_LEVELS": (
         "airflow=WARNING, airflow.task=INFO, alembic=WARNING, httpx=WARNING, task=WARNING, py.warnings=ERROR"
     ),
@@ -30,20 +31,22 @@ QUIET = {
 
 @contextmanager
 def respan_connection() -> Iterator[dict[str, object]]:
-    """Choose whom to talk to."""
+    """Yield the Airflow connection: to the service if there is a key, else to a local Respan."""
     if key := os.environ.get("RESPAN_API_KEY"):
         extra = {"provider_id": os.environ.get("RESPAN_PROVIDER_ID")}
         host = os.environ.get("RESPAN_BASE_URL")
-        print("Talking to the Respan service: a batch of five is made and paid for, and may take a day.", flush=True)
+        print(
+            "Using the Respan service: it creates and bills a batch of five requests, which may take a day.", flush=True
+        )
         yield {"conn_type": "respan", "host": host, "password": key, "extra": extra}
     else:
         with RespanSandbox(pace=2) as sandbox:
-            print(f"Talking to a local Respan on {sandbox.url}.", flush=True)
-            yield {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+            print(f"Using a local Respan on {sandbox.url}.", flush=True)
+            yield connection_to(sandbox)
 
 
 def show(path: Path) -> None:
-    """Print what was landed, by its manifest."""
+    """Print the results that a manifest describes."""
     folder = path.parent
     manifest: dict[str, Any] = json.loads(path.read_text())
     counts, usage = manifest["counts"], manifest["usage"]
@@ -62,9 +65,12 @@ landed    in {folder.relative_to(CHECKOUT)}/""")
 
 
 def main() -> int:
-    """Set up, run, show."""
+    """Run the example.
+
+    :return: its exit status
+    """
     with respan_connection() as connection:
-        env = {**environment(HOME, connection=connection), **QUIET}
+        env = {**environment(HOME, connection=connection), **LOG_LEVELS}
         print("Setting up an Airflow in .airflow ...", flush=True)
         fresh_home(HOME)
         airflow("db", "migrate", env=env)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from textwrap import indent
 
 from airflow_respan.api.connection_fields import CONNECTION_FIELDS
 from airflow_respan.api.response import TRANSIENT_STATUSES
 from airflow_respan.api.statuses import STATUSES
+from dev.settings import CHECKOUT
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = CHECKOUT / "docs"
 
 
 def connection_fields() -> str:
@@ -29,7 +29,7 @@ def statuses() -> str:
 
 
 def transient_statuses() -> str:
-    """Return the HTTP statuses that may pass."""
+    """Return the transient HTTP statuses: a wait goes on after them."""
     return f"{', '.join(map(str, sorted(TRANSIENT_STATUSES)))} and every status from 500 on"
 
 
@@ -43,7 +43,7 @@ TABLES = {
 def with_table(text: str, name: str, table: str) -> str:
     """Return the text of a page with a table between its two comments.
 
-    :raises ValueError: if the page has not these comments, once each
+    :raises ValueError: if the page does not have these two comments exactly once
     """
     begin, end = f"<!-- {name}: python -m dev.docs_tables -->", f"<!-- end of {name} -->"
     changed, count = re.subn(
@@ -53,7 +53,7 @@ def with_table(text: str, name: str, table: str) -> str:
         flags=re.DOTALL,
     )
     if count != 1:
-        raise ValueError(f"the comments of {name!r} are there {count} times")
+        raise ValueError(f"the page has the comments of {name!r} {count} times, and should have them once")
     return changed
 
 

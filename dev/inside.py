@@ -1,4 +1,6 @@
-"""What a plain Airflow says of the installed package; run by its own Python, it prints JSON as its last line.
+"""Questions about the installed package, answered inside a plain environment.
+
+Its own Python runs this file, which prints the answer as JSON in the last line:
 
 python -P inside.py imports MODULE ...
 python -P inside.py imports_again MODULE ...
@@ -18,9 +20,9 @@ from typing import Any
 
 
 def imports(*modules: str) -> str | None:
-    """Import them; with ``python -W error`` the first warning is the end.
+    """Import modules; with ``python -W error`` the first warning ends this.
 
-    :return: the warning, if there was one
+    :return: the warning, or None
     """
     try:
         for module in modules:
@@ -31,7 +33,12 @@ def imports(*modules: str) -> str | None:
 
 
 def imports_again(*modules: str) -> str | None:
-    """Import them, and once more with warnings as errors, so that what others warn of at their own import is past."""
+    """Import modules, and import our modules once more with warnings as errors.
+
+    Other packages may warn when they are imported; at the second time they are there already.
+
+    :return: the warning of our modules, or None
+    """
     imports(*modules)
     for name in [name for name in sys.modules if name.partition(".")[0] == "airflow_respan"]:
         del sys.modules[name]
@@ -40,13 +47,13 @@ def imports_again(*modules: str) -> str | None:
 
 
 def origin() -> dict[str, Any]:
-    """Say where the package lies, and of which files it is."""
+    """Return the file of the package, and all files that were installed with it."""
     files = distribution("airflow-provider-respan").files or []
     return {"file": importlib.import_module("airflow_respan").__file__, "files": [str(file) for file in files]}
 
 
 def form() -> dict[str, Any]:
-    """Say what this Airflow makes of the connection form, in one shape for all lines."""
+    """Return the connection form as this Airflow shows it, in the same shape for all lines."""
     if importlib.import_module("airflow").__version__.startswith("2."):
         return _form_of_widgets()
     service = importlib.import_module("airflow.api_fastapi.core_api.services.ui.connections").HookMetaService
@@ -81,7 +88,7 @@ def _form_of_widgets() -> dict[str, Any]:
     fields = []
     for key, widget in manager.connection_form_widgets.items():
         if key.startswith("extra__respan__"):
-            field = widget.field  # WTForms keeps what a field will be made of
+            field = widget.field  # WTForms stores the arguments from which it will create the field
             allowed = [list(v.values) for v in field.kwargs["validators"] if hasattr(v, "values")]
             kind = field.field_class.__name__.removesuffix("Field").lower()
             fields.append(

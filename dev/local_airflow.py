@@ -1,7 +1,7 @@
-"""A throw-away Airflow inside the checkout, beside a local Respan: ``make airflow``.
+"""A temporary Airflow inside the checkout, with a local Respan: ``make airflow``.
 
-Each component is a session of its own: a signal to ``airflow standalone`` would leave its scheduler and API
-server behind.
+Each component is a session of its own, because ``airflow standalone`` leaves its scheduler and API server running when
+it gets a signal.
 """
 
 from __future__ import annotations
@@ -22,26 +22,24 @@ from pathlib import Path
 
 from airflow_respan.sandbox import RespanSandbox
 from dev.processes import Processes
+from dev.settings import CHECKOUT, NO_PROXY_FOR_LOOPBACK, connection_to
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 HOME = CHECKOUT / ".airflow"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 
 def environment(home: Path, *, connection: Mapping[str, object] | None = None) -> dict[str, str]:
-    """Give the environment of an Airflow that lives in ``home`` and sees the example DAGs.
+    """Return the environment of an Airflow with its files in ``home``, which loads the example DAGs.
 
-    :param connection: the Respan connection, or None if it is to be looked up in the database
+    :param connection: the Respan connection, or None if Airflow has it in its database
     """
-    loopback = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
     settings = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "example_dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "false",
         "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "true",
-        "NO_PROXY": loopback,
-        "no_proxy": loopback,
+        **NO_PROXY_FOR_LOOPBACK,
     }
     if connection is not None:
         settings["AIRFLOW_CONN_RESPAN_DEFAULT"] = json.dumps(connection)
@@ -49,7 +47,7 @@ def environment(home: Path, *, connection: Mapping[str, object] | None = None) -
 
 
 def airflow(*arguments: str, env: Mapping[str, str]) -> None:
-    """Run an Airflow command, and show what it printed only if it fails."""
+    """Run an Airflow command; if it fails, exit with its output."""
     done = subprocess.run(
         [sys.executable, "-m", "airflow", *arguments], env=env, capture_output=True, text=True, check=False
     )
@@ -58,13 +56,13 @@ def airflow(*arguments: str, env: Mapping[str, str]) -> None:
 
 
 def fresh_home(home: Path) -> None:
-    """Begin with nothing."""
+    """Create an empty folder for an Airflow; an existing one is deleted."""
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -74,7 +72,7 @@ def free_port() -> int:
 def running(
     env: Mapping[str, str], home: Path, *, port: int, components: Iterable[str] = COMPONENTS
 ) -> Iterator[Processes]:
-    """Run components; end them all at the end."""
+    """Run components of Airflow until the end of the block."""
     with Processes(home) as processes:
         for component in components:
             start(processes, component, env=env, port=port)
@@ -84,7 +82,7 @@ def running(
 def start(processes: Processes, component: str, *options: str, env: Mapping[str, str], port: int) -> None:
     """Start one component of Airflow.
 
-    :param component: its command; what follows a ``#`` tells several of a kind apart
+    :param component: its command; ``#`` and a number distinguish several of the same kind
     :param options: further options of the command
     :param port: where the API server listens
     """
@@ -95,7 +93,7 @@ def start(processes: Processes, component: str, *options: str, env: Mapping[str,
 
 
 def whole_airflow(env: Mapping[str, str], *, port: int) -> dict[str, str]:
-    """Add what several processes of one Airflow must agree on, and no login page."""
+    """Return the environment with what all processes of one Airflow must share, and without a login page."""
     return {
         **env,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
@@ -109,7 +107,7 @@ def whole_airflow(env: Mapping[str, str], *, port: int) -> dict[str, str]:
 
 
 def answers(url: str) -> bool:
-    """Say whether somebody answers there."""
+    """Return whether a GET of the URL returns 200."""
     try:
         with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 (our own server on loopback)
             return bool(response.status == 200)
@@ -118,11 +116,14 @@ def answers(url: str) -> bool:
 
 
 def main() -> int:
-    """Run until Ctrl-C, or until a component ends by itself."""
-    for ending in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs ignore it
-        signal.signal(ending, signal.default_int_handler)
+    """Run until Ctrl-C, or until a component ends by itself.
+
+    :return: the exit status: 1 if a component has ended
+    """
+    for signal_number in (signal.SIGINT, signal.SIGTERM):  # in the background of a shell SIGINT is ignored
+        signal.signal(signal_number, signal.default_int_handler)
     port = free_port()
-    temporary = HOME / "tmp"  # where the examples land what they were not told to land elsewhere
+    temporary = HOME / "tmp"  # the examples write their results there by default
     env = {**whole_airflow(environment(HOME), port=port), "TMPDIR": str(temporary)}
     try:
         with RespanSandbox(pace=5) as sandbox:
@@ -130,8 +131,7 @@ def main() -> int:
             fresh_home(HOME)
             temporary.mkdir()
             airflow("db", "migrate", env=env)
-            connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
-            airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
+            airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection_to(sandbox)), env=env)
             with running(env, HOME, port=port) as processes:
                 url = f"http://127.0.0.1:{port}"
                 while not answers(f"{url}/api/v2/version") and not processes.ended():

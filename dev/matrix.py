@@ -1,6 +1,6 @@
-"""Try the built wheel on every supported line of Airflow, each in a plain environment: ``make test-matrix``.
+"""Test the built wheel on every supported line of Airflow, each in a plain environment: ``make test-matrix``.
 
-With names of lines as arguments: those only. Each line's logs stay in ``.matrix/<line>``.
+With names of lines as arguments it tests only these. The logs of a line are kept in ``.matrix/<line>``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from airflow_respan.sandbox import RespanSandbox
 from dev.airflow_lines import LINES, Line
 from dev.checks import NO_FORM, WHOLE_FORM, CheckError, check_form, check_imports, check_origin, check_provider, compare
-from dev.interpreters import find_python
-from dev.plain_environment import CHECKOUT, PlainEnvironment, ProgramError, build
+from dev.plain_environment import PlainEnvironment, ProgramError, build, find_python
+from dev.settings import CHECKOUT, connection_to
 from tests.sensors.outcome_run import DAG_FILE, mapped, prepare, read_seen, table
 
 FOLDER = CHECKOUT / ".matrix"
-AT_A_TIME = 2
-SHOWN = (
+MAX_CONCURRENT_LINES = 2
+REPORTED_PACKAGES = (
     "apache-airflow-providers-common-compat",
     "apache-airflow-task-sdk",
     "sqlalchemy",
@@ -33,8 +33,8 @@ SHOWN = (
     "aiohttp",
 )
 
-# Few: dag.test() of Airflow 3.1 and 3.2 takes some seconds for each start of a task, each look of a rescheduled one
-# and each return from a deferral among them.
+# Only a few rows: dag.test() of Airflow 3.1 and 3.2 takes some seconds for each start of a task. Each check of a
+# rescheduled task and each resume after a deferral is such a start.
 CASES = [
     *table(rows=["cancelling_first", "timeout", "answer_401"], options=["plain"]),
     *table(rows=["expired_later"], options=["soft"]),
@@ -44,10 +44,10 @@ CASES = [
 
 @dataclass(kw_only=True)
 class Result:
-    """What came of a line.
+    """The result for a line.
 
     :param outcome: ``ok``, ``skipped`` or ``FAILED``
-    :param notes: what is worth knowing besides
+    :param notes: further lines for the report
     """
 
     line: Line
@@ -58,10 +58,10 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
 
-def try_line(line: Line, wheel: Path) -> Result:
-    """Try one line, and say what came of it."""
+def test_line(line: Line, wheel: Path) -> Result:
+    """Test one line."""
     result = Result(line=line)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         found = ((version, python) for version in line.pythons if (python := find_python(version)))
         result.python, python = next(found, ("-", None))
@@ -70,23 +70,23 @@ def try_line(line: Line, wheel: Path) -> Result:
             result.notes.append(f"none of Python {', '.join(line.pythons)} is on this machine")
             return result
         if result.python != line.pythons[0]:
-            result.notes.append(f"Python {line.pythons[0]} is not on this machine: {result.python} stood in")
-        _try_on(line, PlainEnvironment(FOLDER / line.name, python=python), wheel, result)
-    except (CheckError, ProgramError) as trouble:
+            result.notes.append(f"Python {line.pythons[0]} is not on this machine: {result.python} is used")
+        _test_on(line, PlainEnvironment(FOLDER / line.name, python=python), wheel, result)
+    except (CheckError, ProgramError) as error:
         result.outcome = "FAILED"
-        result.notes.append(str(trouble))
+        result.notes.append(str(error))
     finally:
-        result.seconds = time.monotonic() - began
+        result.seconds = time.monotonic() - started
         print(f"Airflow {line.name}: {result.outcome} after {result.seconds:.0f} s", flush=True)
     return result
 
 
-def _try_on(line: Line, plain: PlainEnvironment, wheel: Path, result: Result) -> None:
+def _test_on(line: Line, plain: PlainEnvironment, wheel: Path, result: Result) -> None:
     plain.install(*line.packages(), f"apache-airflow=={line.version}", str(wheel))
     versions = plain.versions()
     result.airflow = versions["apache-airflow"]
     result.notes.append(
-        ", ".join(f"{name.removeprefix('apache-airflow-')} {versions.get(name, '-')}" for name in SHOWN)
+        ", ".join(f"{name.removeprefix('apache-airflow-')} {versions.get(name, '-')}" for name in REPORTED_PACKAGES)
     )
 
     modules = check_origin(plain, wheel)
@@ -104,27 +104,26 @@ def _try_on(line: Line, plain: PlainEnvironment, wheel: Path, result: Result) ->
 
 
 def _check_outcomes(line: Line, plain: PlainEnvironment) -> None:
-    """Check what becomes of waits, in every mode, by a DAG run."""
+    """Check the outcomes of waits in every mode, by a DAG run."""
     dags = plain.folder / "dags"
     dags.mkdir()
     shutil.copy(DAG_FILE, dags)
-    found = plain.folder / "seen.jsonl"
+    seen_file = plain.folder / "seen.jsonl"
     with RespanSandbox(pace=None) as sandbox:
-        connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
         plain.run_python(
             "dag",
             str(dags / DAG_FILE.name),
             AIRFLOW__CORE__DAGS_FOLDER=str(dags),
             OUTCOME_CASES=prepare(sandbox, CASES),
-            OUTCOME_SEEN=str(found),
-            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
+            OUTCOME_SEEN=str(seen_file),
+            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection_to(sandbox)),
         )
-    seen = read_seen(found)
+    seen = read_seen(seen_file)
     for case in CASES:
         expected = case.expected_end()
         end = case.end(seen)
-        if not line.tells_callbacks_the_error:
-            compare(f"error told for {case.name}", end.pop("error"), None)
+        if not line.callbacks_get_error:
+            compare(f"error that callbacks got for {case.name}", end.pop("error"), None)
             del expected["error"]
         compare(case.name, end, expected)
         compare(f"XComs of {case.name}", case.xcoms(seen), case.expected_xcoms())
@@ -136,20 +135,19 @@ def _check_outcomes(line: Line, plain: PlainEnvironment) -> None:
 
 
 def _check_examples(plain: PlainEnvironment) -> None:
-    """Check that the examples land what their batches give."""
+    """Check that the examples write the results of their batches."""
     examples = plain.folder / "example_dags"
     shutil.copytree(CHECKOUT / "example_dags", examples)
     for name, batches in (("batch_lifecycle", 1), ("large_input", 3)):
         results = plain.folder / name
         with RespanSandbox(pace=0.3) as sandbox:
-            connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
             plain.run_python(
                 name,
                 str(examples / f"{name}.py"),
                 f"file://{examples}/questions.jsonl",
                 f"file://{results}",
                 AIRFLOW__CORE__DAGS_FOLDER=str(examples),
-                AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
+                AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection_to(sandbox)),
             )
         manifests = [json.loads(path.read_text()) for path in results.rglob("manifest.json")]
         compare(f"batches of {name}", (len(sandbox.batches), len(manifests)), (batches, batches))
@@ -157,9 +155,9 @@ def _check_examples(plain: PlainEnvironment) -> None:
 
 
 def main(names: list[str]) -> int:
-    """Try the lines, and print what came of them.
+    """Test the lines, and print the results.
 
-    :return: 0 if no line failed and at least one was tried
+    :return: 0 if no line failed and at least one was tested
     """
     if unknown := set(names) - {line.name for line in LINES}:
         sys.exit(
@@ -169,10 +167,11 @@ def main(names: list[str]) -> int:
     shutil.rmtree(FOLDER / "dist", ignore_errors=True)
     wheel = build("wheel", FOLDER / "dist")
     print(
-        f"Trying {wheel.name} on Airflow {', '.join(line.name for line in chosen)}, {AT_A_TIME} at a time.", flush=True
+        f"Testing {wheel.name} on Airflow {', '.join(line.name for line in chosen)}, {MAX_CONCURRENT_LINES} at a time.",
+        flush=True,
     )
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = list(pool.map(lambda line: try_line(line, wheel), chosen))
+    with ThreadPoolExecutor(MAX_CONCURRENT_LINES) as pool:
+        results = list(pool.map(lambda line: test_line(line, wheel), chosen))
 
     print(f"\n{'line':<6}{'Airflow':<10}{'Python':<8}{'seconds':>7}  result")
     for result in results:
@@ -182,7 +181,7 @@ def main(names: list[str]) -> int:
         )
     outcomes = [result.outcome for result in results]
     if set(outcomes) == {"skipped"}:
-        print("\nNothing was tried: no Python that is needed is on this machine.")
+        print("\nNothing was tested: this machine has none of the Pythons that are needed.")
         return 1
     print(f"\n{outcomes.count('ok')} ok, {outcomes.count('FAILED')} failed, {outcomes.count('skipped')} skipped")
     return int("FAILED" in outcomes)

@@ -1,7 +1,7 @@
-"""The whole life of a batch: create it of a file of requests, wait, land its results beside a manifest, use them.
+"""The whole life of a batch: create it from a file of requests, wait, write the results with a manifest, read that.
 
-Also ``python example_dags/batch_lifecycle.py [INPUT_PATH [RESULTS_PATH]]``, which ends with a status other than 0 if
-the run fails.
+To run it without a scheduler: ``python example_dags/batch_lifecycle.py [INPUT_PATH [RESULTS_PATH]]``. The exit status
+is not 0 if the run fails.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ RESULTS_PATH = f"file://{tempfile.gettempdir()}/batch_lifecycle"
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1),
     params={
-        "input_path": Param(INPUT_PATH, type="string", description="A JSONL, also s3://my_aws_conn@bucket/in.jsonl"),
-        "results_path": Param(RESULTS_PATH, type="string", description="Where the folder of each run goes"),
+        "input_path": Param(
+            INPUT_PATH, type="string", description="A JSONL file, such as s3://my_aws_conn@bucket/in.jsonl"
+        ),
+        "results_path": Param(RESULTS_PATH, type="string", description="The folder for the folders of all runs"),
     },
     tags=["respan"],
 )
 def batch_lifecycle() -> None:
-    """Create a batch of the requests at `input_path`, wait for it, and land its results."""
+    """Create a batch of the requests at `input_path`, wait for it, and write its results."""
     create = RespanCreateBatchOperator(task_id="create", input_path="{{ params.input_path }}", retries=3)
 
     wait = RespanBatchSensor(
@@ -59,6 +61,6 @@ batch_lifecycle_dag = batch_lifecycle()
 
 if __name__ == "__main__":
     for each in batch_lifecycle_dag.tasks:
-        each.retries = 0  # five minutes apart, while somebody looks on
+        each.retries = 0  # the first retry would come after five minutes
     run = batch_lifecycle_dag.test(run_conf=dict(zip(("input_path", "results_path"), sys.argv[1:], strict=False)))
     raise SystemExit(run.state != "success")

@@ -1,7 +1,7 @@
-"""An input that is too large for one batch: split it, and let each part live its own life beside the others.
+"""An input that is too large for one batch: split it; each part is created, awaited and written by itself.
 
-Also ``python example_dags/large_input.py [INPUT_PATH [RESULTS_PATH]]``, which ends with a status other than 0 if the
-run fails.
+To run it without a scheduler: ``python example_dags/large_input.py [INPUT_PATH [RESULTS_PATH]]``. The exit status is
+not 0 if the run fails.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ FOLDER = "{{ params.results_path }}/{{ run_id }}"
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1),
     params={
-        "input_path": Param(INPUT_PATH, type="string", description="A JSONL, also s3://my_aws_conn@bucket/in.jsonl"),
-        "results_path": Param(RESULTS_PATH, type="string", description="Where the folder of each run goes"),
-        "requests_each": Param(2, type="integer", minimum=1, description="Requests a batch; 50,000 and 200 MB at most"),
+        "input_path": Param(
+            INPUT_PATH, type="string", description="A JSONL file, such as s3://my_aws_conn@bucket/in.jsonl"
+        ),
+        "results_path": Param(RESULTS_PATH, type="string", description="The folder for the folders of all runs"),
+        "requests_each": Param(2, type="integer", minimum=1, description="Requests a batch; at most 50,000 and 200 MB"),
     },
     tags=["respan"],
 )
 def large_input() -> None:
-    """Split the requests at `input_path`, make a batch of each part, and land the results of each in its own folder."""
+    """Split the requests at `input_path`, create a batch of each part, and write its results into its own folder."""
 
     @task
     def split(input_path: str, folder: str, requests_each: str) -> list[str]:
         ObjectStoragePath(folder).mkdir(parents=True, exist_ok=True)
         parts: list[str] = []
         with ObjectStoragePath(input_path).open("rb") as file:
-            requests = iter(file.readline, b"")  # not iter(file), which Airflow 3.0 cannot do
+            requests = iter(file.readline, b"")  # iter(file) does not work in Airflow 3.0
             for first in requests:
                 parts.append(f"{folder}/part-{len(parts)}.jsonl")
                 with ObjectStoragePath(parts[-1]).open("wb") as part:
@@ -51,7 +53,7 @@ def large_input() -> None:
                     part.writelines(islice(requests, int(requests_each) - 1))
         return parts
 
-    # A mapped group, not mapped operators: no part waits for another one, nor fails with it.
+    # In a mapped group no part waits for another, or fails because of it. Mapped operators would wait for each other.
     @task_group
     def batch(input_path: str) -> Any:
         create = RespanCreateBatchOperator(task_id="create", input_path=input_path, retries=3)
@@ -82,6 +84,6 @@ large_input_dag = large_input()
 
 if __name__ == "__main__":
     for each in large_input_dag.tasks:
-        each.retries = 0  # five minutes apart, while somebody looks on
+        each.retries = 0  # the first retry would come after five minutes
     run = large_input_dag.test(run_conf=dict(zip(("input_path", "results_path"), sys.argv[1:], strict=False)))
     raise SystemExit(run.state != "success")

@@ -1,6 +1,7 @@
-"""Wait for a batch that was made elsewhere, then read what it left: trigger it with ``{"batch_id": "batch_..."}``.
+"""Wait for a batch that was created elsewhere, then report: trigger the DAG with ``{"batch_id": "batch_..."}``.
 
-Also ``python example_dags/wait_for_batch.py batch_...``, which ends with a status other than 0 if the run fails.
+To run it without a scheduler: ``python example_dags/wait_for_batch.py batch_...``. The exit status is not 0 if the run
+fails.
 """
 
 from __future__ import annotations

@@ -60,6 +60,19 @@ PAGE = 4096
 MAX_DAG_RUN_SECONDS = 300.0
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each test to a process that is free, but all that share one DAG run to the same process."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class LoadTestScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _separator, _test = nodeid.partition("::")
+            return file if file.endswith("test_outcomes.py") else nodeid
+
+    return LoadTestScheduling(config, log)
+
+
 @pytest.fixture
 def seed_batch() -> dict[str, Any]:
     """The example of the document that the project was ordered with."""
@@ -132,7 +145,7 @@ def get_batch_once(request: pytest.FixtureRequest) -> Callable[[RespanConnection
 @pytest.fixture(scope="session")
 def airflow_db(request: pytest.FixtureRequest) -> None:
     """A migrated metadata database: a copy of one that is kept in pytest's cache, as a migration takes 10 seconds."""
-    versions = f"{version('apache-airflow-core')}-python-{platform.python_version()}"
+    versions = f"{version('apache-airflow')}-python-{platform.python_version()}"
     kept = request.config.cache.mkdir("airflow-db") / f"{versions}.db"
     database = Path(HOME.name) / "airflow.db"
     with kept.with_suffix(".lock").open("w") as lock:

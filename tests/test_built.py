@@ -1,4 +1,4 @@
-"""What is built: the sdist and the wheel, what they hold, and what the wheel does in environments of its own."""
+"""The sdist and the wheel: their content, and the wheel in environments of its own."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ VERSION = airflow_respan.__version__
 DIST_INFO = f"airflow_provider_respan-{VERSION}.dist-info"
 SOURCES = ("airflow_respan", "dev", "docs", "example_dags", "tests")
 FAST_TESTS = (
+    "api/test_clients.py",
+    "api/test_connection.py",
+    "api/test_download.py",
     "hooks",
     "operators/test_results.py",
+    "polling",
     "sandbox/test_sandbox.py",
     "sensors/test_batch.py",
-    "test_clients.py",
-    "test_connection.py",
-    "test_download.py",
-    "test_wait.py",
     "triggers",
+    "waiting",
 )
 
 
 def files_of(folder: str) -> set[str]:
-    """The files of the checkout that are not made by running it."""
+    """Return the files in a folder of the checkout, without those that programs create."""
     found = (CHECKOUT / folder).rglob("*")
     return {
         path.relative_to(CHECKOUT).as_posix()
@@ -59,14 +60,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("wheel", tmp_path_factory.mktemp("wheel"))
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    about = {f"{DIST_INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
+def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
+    extra = {f"{DIST_INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
 
-    assert set(zipfile.ZipFile(wheel).namelist()) == files_of("airflow_respan") | about
+    assert set(zipfile.ZipFile(wheel).namelist()) == files_of("airflow_respan") | extra
     assert "airflow_respan/py.typed" in files_of("airflow_respan")
 
 
-def test_the_wheel_says_what_it_is(wheel: Path) -> None:
+def test_the_wheel_has_the_metadata_of_the_project(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         metadata = Parser().parsestr(opened.read(f"{DIST_INFO}/METADATA").decode())
         entry_points = opened.read(f"{DIST_INFO}/entry_points.txt").decode().split()
@@ -83,12 +84,12 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     ]
 
 
-def test_the_sdist_holds_what_builds_and_tests_the_package(sdist: Path) -> None:
+def test_the_sdist_has_all_files_to_build_and_test_the_package(sdist: Path) -> None:
     with tarfile.open(sdist) as opened:
-        held = {name.partition("/")[2] for name in opened.getnames()}
+        in_sdist = {name.partition("/")[2] for name in opened.getnames()}
     files = set().union(*map(files_of, SOURCES))
 
-    assert held == files | {
+    assert in_sdist == files | {
         ".gitignore",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
@@ -105,18 +106,18 @@ def test_the_wheel_of_the_sdist_is_the_wheel_of_the_checkout(wheel: Path, sdist:
     assert build("wheel", tmp_path, source=sdist).read_bytes() == wheel.read_bytes()
 
 
-def test_pypi_would_take_both_as_they_are(wheel: Path, sdist: Path) -> None:
-    said = subprocess.run(
+def test_twine_accepts_both(wheel: Path, sdist: Path) -> None:
+    done = subprocess.run(
         [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist)],
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert said.returncode == 0, said.stdout + said.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_wheel_needs_nothing_but_its_own_dependencies(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_works_with_its_own_dependencies_only(wheel: Path, tmp_path: Path) -> None:
     plain = PlainEnvironment(tmp_path, python=Path(sys.executable))
     plain.install(str(wheel))
 
@@ -125,7 +126,7 @@ def test_the_wheel_needs_nothing_but_its_own_dependencies(wheel: Path, tmp_path:
     check_form(plain, WHOLE_FORM)
 
 
-def test_the_lowest_versions_that_are_allowed_do(wheel: Path, tmp_path: Path) -> None:
+def test_the_lowest_versions_that_are_allowed_work(wheel: Path, tmp_path: Path) -> None:
     dependencies = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
     lowest = {}
     for requirement in map(Requirement, dependencies):
@@ -135,9 +136,9 @@ def test_the_lowest_versions_that_are_allowed_do(wheel: Path, tmp_path: Path) ->
     plain.install("--resolution", "lowest-direct", *LINES[0].packages(), str(wheel), *dependencies)
     plain.install("--group", f"{CHECKOUT / 'pyproject.toml'}:test")
     versions = plain.versions()
-    # The wheel's code, as the checkout is nowhere near.
+    # Only the tests: the code must come from the wheel.
     for name in ("pyproject.toml", "tests", "dev"):
         (plain.work / name).symlink_to(CHECKOUT / name)
 
     assert {name: Version(versions[name]) for name in lowest} == lowest
-    plain.run_python("fast-tests", "-m", "pytest", "-q", *(f"tests/{name}" for name in FAST_TESTS))
+    plain.run_python("fast-tests", "-m", "pytest", "-q", "-n3", *(f"tests/{name}" for name in FAST_TESTS))

@@ -1,4 +1,4 @@
-"""Every example is run as the quick start says, in a process of its own, against a local Respan."""
+"""Every example runs as the quick start shows, in a process of its own, with a local Respan."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[s
 
 def test_a_large_input_is_split_into_batches(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("".join(questions("m", "m", "m", FAILING_MODEL, "m")))
-    with RespanSandbox(pace=0.3) as sandbox:
+    with RespanSandbox(pace=0.01) as sandbox:
         done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -77,13 +77,13 @@ def test_a_large_input_is_split_into_batches(run_example: Callable[..., Complete
     assert "4 of 5 answers from 3 batches" in done.stdout
 
 
-def test_a_part_that_fails_does_not_hold_up_the_others(
+def test_the_other_parts_are_written_if_one_part_fails(
     run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
 ) -> None:
     lines = questions("m", "m", "m", "m", "m")
     lines[3] = "no JSON\n"
     (tmp_path / "in.jsonl").write_text("".join(lines))
-    with RespanSandbox(pace=0.3) as sandbox:
+    with RespanSandbox(pace=0.01) as sandbox:
         done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
 
     assert done.returncode == 1
@@ -96,7 +96,7 @@ def test_a_part_that_fails_does_not_hold_up_the_others(
 ENDED: dict[str, Any] = {"output_file_id": "file-out", "request_counts": {"total": 3, "completed": 2, "failed": 1}}
 
 
-def test_waiting_for_a_batch_that_was_made_elsewhere(run_example: Callable[..., CompletedProcess[str]]) -> None:
+def test_waiting_for_a_batch_that_was_created_elsewhere(run_example: Callable[..., CompletedProcess[str]]) -> None:
     with RespanSandbox(pace=None) as sandbox:
         batch_id = sandbox.add_batch(status="completed", **ENDED)
         done = run_example("wait_for_batch.py", batch_id, sandbox=sandbox)
@@ -105,7 +105,7 @@ def test_waiting_for_a_batch_that_was_made_elsewhere(run_example: Callable[..., 
     assert "2 of 3 answers are in file-out" in done.stdout
 
 
-def test_an_example_whose_run_fails_says_so_with_its_status(run_example: Callable[..., CompletedProcess[str]]) -> None:
+def test_an_example_whose_run_fails_has_another_exit_status(run_example: Callable[..., CompletedProcess[str]]) -> None:
     with RespanSandbox(pace=None) as sandbox:
         done = run_example("wait_for_batch.py", sandbox.add_batch(status="failed"), sandbox=sandbox)
 
@@ -113,7 +113,7 @@ def test_an_example_whose_run_fails_says_so_with_its_status(run_example: Callabl
     assert "The wait fails because only 'completed' counts as success." in done.stdout + done.stderr
 
 
-def test_an_example_that_is_refused_does_not_wait_for_a_retry(
+def test_a_refused_example_does_not_wait_for_a_retry(
     run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
 ) -> None:
     with RespanSandbox(pace=None) as sandbox:

@@ -1,9 +1,10 @@
-"""What is published: imports, their cost, the provider info, the version."""
+"""The published package: what its modules import and how long that takes, the provider info, the version."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,9 +25,9 @@ PACKAGE = Path(airflow_respan.__file__).parent
 
 
 def run_python(code: str, **variables: str) -> str:
-    # Coverage would be part of what an import costs, and so would a compiler: an installed package is compiled.
-    left_out = ("COVERAGE", "PYTHONDONTWRITEBYTECODE")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)} | variables
+    # The measured time must include neither coverage nor compiling, because an installed package is compiled.
+    removed = ("COVERAGE", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(removed)} | variables
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]
 
@@ -34,16 +35,15 @@ def run_python(code: str, **variables: str) -> str:
 @pytest.mark.parametrize(
     "module", ["airflow_respan.sensors.batch", "airflow_respan.operators.batch", "airflow_respan.hooks.respan"]
 )
-def test_parsing_a_dag_loads_no_http_library_of_ours(module: str) -> None:
+def test_parsing_a_dag_imports_no_slow_library(module: str) -> None:
     code = f"""
 import sys
-before = set()
 import airflow.sdk
 from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator, BaseHook
 before = set(sys.modules)
 import {module}
-foreign = {{'aiohttp', 'yarl', 'certifi', 'pyarrow', 'fsspec', 'upath'}}
-print(sorted({{name.split('.')[0] for name in set(sys.modules) - before}} & foreign))
+slow = {{'aiohttp', 'yarl', 'certifi', 'pyarrow', 'fsspec', 'upath'}}
+print(sorted({{name.split('.')[0] for name in set(sys.modules) - before}} & slow))
 """
     assert run_python(code) == "[]"
 
@@ -77,14 +77,18 @@ def test_importing_tasks_costs_less_than_a_quarter_of_importing_requests(module:
     ours = "import airflow.sdk, time" + timed.format(module)
     theirs = "import time" + timed.format("requests")
 
-    # The best of several, and of processor time: the machine may be busy with something else.
-    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path)}
-    best = {code: min(float(run_python(code, **compiled)) for _ in range(3)) for code in (ours, theirs)}
+    # The smallest of several processor times, because the machine may be busy; if three are not enough, of up to ten.
+    variables = {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+    best = dict.fromkeys((ours, theirs), math.inf)
+    for attempt in range(10):
+        best = {code: min(seconds, float(run_python(code, **variables))) for code, seconds in best.items()}
+        if attempt >= 2 and best[ours] < best[theirs] / 4:
+            break
 
     assert best[ours] < best[theirs] / 4
 
 
-def test_the_provider_info_is_what_airflow_wants() -> None:
+def test_the_provider_info_is_valid_by_airflows_schema() -> None:
     import airflow
 
     schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
@@ -95,7 +99,7 @@ def test_the_provider_info_is_what_airflow_wants() -> None:
     assert info["versions"] == [airflow_respan.__version__] == [version("airflow-provider-respan")]
 
 
-def test_everything_that_the_provider_info_names_is_there() -> None:
+def test_everything_that_the_provider_info_names_exists() -> None:
     info = get_provider_info()
 
     for kind in ("hooks", "operators", "sensors", "triggers"):
@@ -129,7 +133,7 @@ def test_the_form_shows_every_field_that_the_hook_reads() -> None:
     assert all(conn_field.example != conn_field.default for conn_field in CONNECTION_FIELDS)
 
 
-def test_older_airflows_get_the_same_form_from_the_hook() -> None:
+def test_older_airflow_versions_get_the_same_form_from_the_hook() -> None:
     widgets: dict[str, Any] = RespanHook.get_connection_form_widgets()
 
     assert {name: widget.args[0] for name, widget in widgets.items()} == {
@@ -137,14 +141,14 @@ def test_older_airflows_get_the_same_form_from_the_hook() -> None:
     }
 
 
-def test_older_airflows_get_the_same_labels_from_the_hook() -> None:
+def test_older_airflow_versions_get_the_same_labels_from_the_hook() -> None:
     behaviour = RespanHook.get_ui_field_behaviour()
 
     assert behaviour["hidden_fields"] == ["schema", "login"]
     assert behaviour["relabeling"] == {"password": "API key", "host": "Base URL"}
 
 
-def test_older_airflows_show_objects_as_json_and_lose_nothing_when_the_form_is_saved() -> None:
+def test_older_airflow_versions_show_objects_as_json_and_keep_all_values() -> None:
     from wtforms import Form, PasswordField
 
     widgets: dict[str, Any] = RespanHook.get_connection_form_widgets()
@@ -155,5 +159,5 @@ def test_older_airflows_show_objects_as_json_and_lose_nothing_when_the_form_is_s
         '<input class="form-control" id="timeout" name="timeout" type="text" value="5">',
         '<input class="form-control" id="provider_id" name="provider_id" type="text" value="">',
     )
-    # Airflow 2 shows them empty, and deletes what is empty when it saves.
-    assert not any(isinstance(shown, PasswordField) for shown in form)
+    # Airflow 2 shows a PasswordField empty, and deletes its value when it saves.
+    assert not any(isinstance(form_field, PasswordField) for form_field in form)

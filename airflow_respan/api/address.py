@@ -1,4 +1,7 @@
-"""What a URL leads to, as both HTTP libraries see it."""
+"""The host and port that a URL leads to.
+
+requests and aiohttp read unusual URLs differently. Such URLs are refused here, so that both connect to the same host.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,23 @@ _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 
 
 def host_and_port(url: str) -> tuple[str, int | None]:
-    """Find what the HTTP libraries will connect to; they disagree about whatever is not plain ASCII.
+    """Return the host name or IP address of a URL, and its port.
 
-    :raises ValueError: if there is no such thing in the URL
+    :param url: an absolute URL; the scheme may be missing (``//host:port``)
+    :return: the host in lower case, without brackets, and the port or None
+    :raises ValueError: if host or port is invalid, or if a character of the URL is not printable ASCII
     """
     parts = urlsplit(url)
-    name = parts.hostname or ""
+    host = parts.hostname or ""
     if not re.fullmatch(r"[\x21-\x7e]+", url) or "\\" in url:
         raise ValueError("not plain ASCII")
-    if not _HOST_NAME.fullmatch(name):
-        ipaddress.ip_address(name)
-    return name, parts.port
+    if not _HOST_NAME.fullmatch(host):
+        ipaddress.ip_address(host)
+    return host, parts.port
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host name or address is this machine itself."""
+    """Return whether a host name or IP address is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,6 +1,6 @@
-"""Carries requests over ``aiohttp``: for triggerers, and never blocks their event loop.
+"""A client over ``aiohttp``, for triggerers: it never blocks their event loop.
 
-``aiohttp`` is imported when a client is opened, never before: DAG files are parsed again and again.
+``aiohttp`` is imported when a client is opened and not before, because Airflow parses DAG files again and again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,17 +26,17 @@ T = TypeVar("T")
 Acquire = Callable[[RespanConnection], Awaitable[None]]
 
 MAX_HEADER_BYTES = 2**16
-"""Bytes of a header line: what requests allows, and eight times aiohttp's own limit."""
+"""Maximum length of a header line: the same as in the client for workers, and eight times aiohttp's default."""
 
 
 class AsyncRespanClient:
-    """Carries requests for triggerers; made by :meth:`open`, inside the event loop that it is used in.
+    """Sends requests from a triggerer. Create it by :meth:`open`, inside the event loop in which it is used.
 
-    :param connection: whom to talk to
-    :param session: the session that carries, closed by :meth:`aclose`
-    :param tls: what the session trusts
-    :param proxy: the proxy to go through, or None
-    :param acquire: awaited before each request that goes out, retries and redirects included; None for no such thing
+    :param connection: the settings of the Airflow connection
+    :param session: the aiohttp session; :meth:`aclose` closes it
+    :param tls: aiohttp's argument ``ssl``: the certificates to trust, or whether to check certificates at all
+    :param proxy: the URL of the proxy, or None
+    :param acquire: awaited before each HTTP request, retries and redirects included; applies a rate limit
     """
 
     def __init__(
@@ -55,7 +56,12 @@ class AsyncRespanClient:
 
     @classmethod
     async def open(cls, connection: RespanConnection, *, acquire: Acquire | None = None) -> AsyncRespanClient:
-        """Make a client without blocking the event loop for the time that imports and certificates take."""
+        """Create a client. Imports and certificates are loaded in a thread, so the event loop is not blocked.
+
+        :param connection: the settings of the Airflow connection
+        :param acquire: see the class
+        :raises RespanConfigurationError: if the CA bundle or the proxy cannot be used
+        """
         aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
         tls, proxy = await asyncio.to_thread(_tls_and_proxy, connection)
         timeout = aiohttp.ClientTimeout(
@@ -67,16 +73,16 @@ class AsyncRespanClient:
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
         )
-        # Else aiohttp sends a request a second time on its own, beside our one retry.
+        # aiohttp would retry some requests by itself, in addition to our one retry.
         session._retry_connection = False
         return cls(connection, session, tls, proxy, acquire)
 
     async def aclose(self) -> None:
-        """Close the connections for good."""
+        """Close the session and its connections. The client cannot be used afterwards."""
         await self._session.close()
 
     async def send(self, request: Request[T]) -> T:
-        """Carry a request and give its result; the same as :meth:`RespanClient.send`."""
+        """Send a request and return its result; the same as :meth:`RespanClient.send`."""
         try:
             return await self._send_once(request)
         except RespanTransientError as error:
@@ -99,29 +105,29 @@ class AsyncRespanClient:
                     proxy=self._proxy,
                     ssl=self._tls,
                     allow_redirects=False,
-                ) as response:
-                    following = redirect_request(request, transport.make_response(response.status, response.headers))
-                    if following is None:
+                ) as received:
+                    head = transport.make_response(received.status, received.headers)
+                    redirected = redirect_request(request, head)
+                    if redirected is None:
                         body = bytearray()
-                        async for piece in response.content.iter_any():
-                            transport.append_limited(body, piece, request)
-                        answer = transport.make_response(response.status, response.headers, bytes(body))
-                        return parse_response(request, answer)
-            except (aiohttp.InvalidURL, UnicodeError) as error:  # the latter for a proxy's name that can be none
+                        async for chunk in received.content.iter_any():
+                            transport.append_limited(body, chunk, request)
+                        return parse_response(request, replace(head, body=bytes(body)))
+            except (aiohttp.InvalidURL, UnicodeError) as error:  # UnicodeError: a proxy with an invalid host name
                 raise failures.cannot_send(request, error) from None
             except (aiohttp.ClientError, OSError) as error:
                 raise failures.no_response(request, error) from None
-            request = following
+            request = redirected
         raise failures.too_many_redirects(request)
 
 
 def _tls_and_proxy(connection: RespanConnection) -> tuple[ssl.SSLContext | bool, str | None]:
-    """Find what to trust and which proxy to take: slow, with imports and certificates to load."""
+    """Return the certificates to trust and the proxy to use. Slow: it imports modules and loads certificates."""
     proxy = transport.proxy_for(connection)
     if proxy and urlsplit(proxy).scheme not in ("http", "https"):
         raise RespanConfigurationError(
             f"Airflow connection {connection.conn_id!r} has a {urlsplit(proxy).scheme} proxy, which triggerers cannot "
-            "use. Name an HTTP proxy in its extra field 'proxies', or wait in another mode than deferrable."
+            "use. Name an HTTP proxy in its extra field 'proxies', or do not use deferrable mode."
         )
     trusted = transport.ca_bundle(connection)
     if trusted is False or connection.base_url.startswith("http:"):

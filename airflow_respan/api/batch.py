@@ -1,4 +1,7 @@
-"""What a batch is: no I/O, no clock, no Airflow. What a status means stands in ``statuses.py``."""
+"""A batch as Respan describes it: read, checked, and written as JSON. No I/O.
+
+The meaning of each status is in ``statuses.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.statuses import BatchStatus, status_of
 
 MAX_ID_LENGTH = 200
-"""Characters of an id or a status; both go into each log line."""
+"""Maximum characters of an id or a status, because both are part of each log line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RequestCounts:
-    """How many requests of a batch are done: the service's hint, not a proof.
+    """How many requests of a batch succeeded and failed. A hint only: the counts can be missing, partial or wrong.
 
-    :param total: requests in the batch, or None if the service did not say
-    :param completed: requests that succeeded, or None if the service did not say
-    :param failed: requests that failed, or None if the service did not say
+    :param total: requests in the batch, or None if unknown
+    :param completed: requests that succeeded, or None if unknown
+    :param failed: requests that failed, or None if unknown
     """
 
     total: int | None = None
@@ -31,10 +34,10 @@ class RequestCounts:
 
     @classmethod
     def from_dict(cls, data: object) -> RequestCounts | None:
-        """Read the ``request_counts`` of an answer.
+        """Return the counts from the field ``request_counts`` of a batch.
 
-        :param data: a mapping, perhaps partial, or anything else that an answer may hold there
-        :return: the counts, or None where the answer holds none; a count that is no number is None, never 0
+        :param data: the decoded JSON of the field, of any type
+        :return: the counts, or None if there are none; a count that is missing or not a number is None, never 0
         """
         if not isinstance(data, Mapping):
             return None
@@ -44,19 +47,19 @@ class RequestCounts:
         return cls(total=total, completed=completed, failed=failed)
 
     def to_dict(self) -> dict[str, int]:
-        """Give the known counts as plain JSON."""
+        """Return the known counts as JSON."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
     @property
     def done(self) -> int:
-        """Requests that have an outcome, good or bad."""
+        """Requests that succeeded or failed."""
         return (self.completed or 0) + (self.failed or 0)
 
     @property
     def failed_ratio(self) -> float | None:
-        """The failed share of all requests (ratio 0-1), or None if it cannot be told."""
-        whole = self.total or self.done
-        return None if self.failed is None or not whole else self.failed / whole
+        """The failed share of all requests (ratio 0-1), or None if the counts are not sufficient to compute it."""
+        total = self.total or self.done
+        return None if self.failed is None or not total else self.failed / total
 
     def __str__(self) -> str:
         if self.completed is None and self.failed is None:
@@ -67,13 +70,13 @@ class RequestCounts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """One batch as Respan describes it (``seed-retrieve-batch.txt`` has an example of the JSON).
+    """One batch as Respan describes it; ``docs/respan-api.md`` has an example of the JSON.
 
-    Timestamps are in UTC, or None. Ids that the service leaves out or sends as ``""`` are None.
+    Timestamps are in UTC, or None. Ids that Respan leaves out or sends as ``""`` are None.
 
     :param id: ``batch_...``
-    :param status: the service's word; see :attr:`is_terminal`
-    :param unknown_fields: keys of the answer that this class has no name for, kept for :meth:`to_dict`
+    :param status: the status as Respan sends it; see :attr:`is_terminal` and :attr:`meaning`
+    :param unknown_fields: all other keys of the response, kept for :meth:`to_dict`
     """
 
     id: str
@@ -99,21 +102,21 @@ class Batch:
 
     @classmethod
     def from_dict(cls, data: object) -> Batch:
-        """Read a batch from an API answer, an item of a list, or the event of a trigger.
+        """Return a batch from an API response, from an item of a list, or from the event of a trigger.
 
-        Only ``id`` and ``status`` are required: a field that merely informs is None when it is not
-        what it should be, because a malformed timestamp is no reason to lose a finished batch.
+        Only ``id`` and ``status`` are required. Every other field that is malformed becomes None, because a wrong
+        timestamp must not make a finished batch unreadable.
 
         :param data: the decoded JSON
-        :raises ValueError: if it is no batch; names the key at fault
+        :raises ValueError: if it is not a batch; the message names the wrong key
         """
         return cls.from_sanitized(sanitize_json(data))
 
     @classmethod
     def from_sanitized(cls, data: object) -> Batch:
-        """Read a batch from JSON that :func:`~airflow_respan.api.json_safe.sanitize_json` has been over already.
+        """Return a batch from JSON to which :func:`~airflow_respan.api.json_safe.sanitize_json` was already applied.
 
-        :raises ValueError: if it is no batch; names the key at fault
+        :raises ValueError: if it is not a batch; the message names the wrong key
         """
         if not isinstance(data, dict):
             raise ValueError(f"a batch is a JSON object, not {type(data).__name__}")
@@ -123,9 +126,9 @@ class Batch:
             if not isinstance(data.get(key), str) or not data[key].strip():
                 raise ValueError(f"{key!r} is {data.get(key)!r}, not a text")
             if len(data[key]) > MAX_ID_LENGTH or not data[key].isprintable():
-                raise ValueError(f"{key!r} is {data[key]!r}, which no {key} is")
+                raise ValueError(f"{key!r} is {data[key]!r}, which is not a valid {key}")
         metadata = data.get("metadata")
-        moments: dict[str, Any] = {name: _timestamp(data.get(name)) for name in _TIMESTAMP_FIELDS}
+        timestamps: dict[str, Any] = {name: _timestamp(data.get(name)) for name in _TIMESTAMP_FIELDS}
         texts: dict[str, Any] = {name: _text(data.get(name)) for name in _TEXT_FIELDS}
         return cls(
             id=data["id"],
@@ -133,14 +136,14 @@ class Batch:
             errors=data.get("errors"),
             request_counts=RequestCounts.from_dict(data.get("request_counts")),
             metadata=metadata if isinstance(metadata, Mapping) else None,
-            unknown_fields={key: value for key, value in data.items() if key not in _NAMES},
+            unknown_fields={key: value for key, value in data.items() if key not in _FIELD_NAMES},
             **texts,
-            **moments,
+            **timestamps,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain JSON back, unknown keys included: what goes to XCom and through a trigger's event."""
-        known: dict[str, Any] = {name: getattr(self, name) for name in _NAMES}
+        """Return the batch as JSON for XCom and for a trigger's event, unknown keys included."""
+        known: dict[str, Any] = {name: getattr(self, name) for name in _FIELD_NAMES}
         for name in _TIMESTAMP_FIELDS:
             known[name] = None if known[name] is None else known[name].int_timestamp
         known["request_counts"] = self.request_counts.to_dict() if self.request_counts else None
@@ -149,7 +152,7 @@ class Batch:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the batch has ended, well or badly."""
+        """Whether the batch has ended, successfully or not."""
         return self.meaning.is_terminal
 
     @property
@@ -159,32 +162,30 @@ class Batch:
 
     @property
     def ended_at(self) -> pendulum.DateTime | None:
-        """When the batch ended, if it has ended and the service said when."""
-        return self._at(self.status) if self.is_terminal else None
-
-    def _at(self, status: str) -> pendulum.DateTime | None:
-        """Return when the batch entered a status, if the service said when."""
-        name = f"{status}_at"
-        known = getattr(self, name) if name in _TIMESTAMP_FIELDS else _timestamp(self.unknown_fields.get(name))
-        return known if isinstance(known, pendulum.DateTime) else None
+        """When the batch ended, or None if it has not ended or Respan did not send the time."""
+        if not self.is_terminal:
+            return None
+        name = f"{self.status}_at"
+        value = getattr(self, name) if name in _TIMESTAMP_FIELDS else _timestamp(self.unknown_fields.get(name))
+        return value if isinstance(value, pendulum.DateTime) else None
 
     def error_lines(self) -> Iterator[str]:
-        """Give what ``errors`` says, a line an error, whichever of its shapes the service chose."""
-        found = self.errors
-        if isinstance(found, Mapping):
-            found = found.get("data", [found])
-        for error in [found] if isinstance(found, str | Mapping) else found if isinstance(found, list) else []:
+        """Yield the batch's ``errors``, one line for each, in whichever form Respan sends them."""
+        errors = self.errors
+        if isinstance(errors, Mapping):
+            errors = errors.get("data", [errors])
+        for error in [errors] if isinstance(errors, str | Mapping) else errors if isinstance(errors, list) else []:
             if isinstance(error, Mapping):
-                where = "" if error.get("line") is None else f" (line {error['line']})"
-                what = str(error.get("message") or "no message")
-                yield f"{error['code']}{where}: {what}" if error.get("code") else f"{what}{where}"
+                line = "" if error.get("line") is None else f" (line {error['line']})"
+                message = str(error.get("message") or "no message")
+                yield f"{error['code']}{line}: {message}" if error.get("code") else f"{message}{line}"
             elif error:
                 yield str(error)
 
 
 _TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
 _TEXT_FIELDS = ("endpoint", "input_file_id", "completion_window", "output_file_id", "error_file_id")
-_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown_fields")  # in order, and quick to look up in
+_FIELD_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown_fields")  # ordered, with fast look-ups
 
 
 def _text(value: object) -> str | None:
@@ -196,11 +197,11 @@ def _whole_number(value: object) -> int | None:
 
 
 def _timestamp(value: object) -> pendulum.DateTime | None:
-    # Whole seconds, else a batch would not be the same after its way through XCom or an event.
+    # Whole seconds only, because to_dict() writes whole seconds, and a batch read from its output must be the same.
     if not isinstance(value, int | float) or isinstance(value, bool) or (value := int(value)) <= 0:
         return None
     try:
-        # Several times as quick as pendulum.from_timestamp, which was the slowest part of reading a batch.
+        # pendulum.from_timestamp takes several times as long, and was the slowest part of reading a batch.
         return pendulum.DateTime(*time.gmtime(value)[:6], tzinfo=pendulum.UTC)
     except (ValueError, OverflowError, OSError):
         return None

@@ -1,6 +1,6 @@
-"""Carries requests over ``requests``: for workers, every endpoint.
+"""A client over ``requests``, for workers: every endpoint, uploads and downloads.
 
-``requests`` is imported when a client is made, never before: DAG files are parsed again and again.
+``requests`` is imported when a client is created and not before, because Airflow parses DAG files again and again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.download import ResumableDownload, says_its_length
+from airflow_respan.api.download import ResumableDownload, has_explicit_end
 from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.multipart import CHUNK_BYTES, MultipartBody
 from airflow_respan.api.request import Request
@@ -37,9 +37,10 @@ MAX_DOWNLOAD_PAUSE_SECONDS = 2.0
 
 
 class RespanClient:
-    """Carries requests for workers.
+    """Sends requests from a worker.
 
-    :param connection: whom to talk to
+    :param connection: the settings of the Airflow connection
+    :raises RespanConfigurationError: if the CA bundle cannot be used
     """
 
     def __init__(self, connection: RespanConnection) -> None:
@@ -52,25 +53,25 @@ class RespanClient:
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, TimeLimitedAdapter())
-        # Nothing that the service sets ties one call to another.
+        # No cookies: a request must not depend on the responses before it.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        # Hooks are seldom closed by those who use them.
+        # Few users close a hook, so the session is closed when the client is garbage-collected.
         weakref.finalize(self, self._session.close)
-        # Without an auth of its own, requests takes one from ~/.netrc and overwrites our Authorization.
+        # If the session has no auth, requests reads ~/.netrc and overwrites our header Authorization.
         self._session.auth = lambda prepared: prepared
-        # Redirects are ours to judge; requests chokes on a malformed one even when told not to follow.
+        # requests raises an error for a malformed redirect even with allow_redirects=False, so it must not read any.
         self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # noqa: ARG005 (as requests has it)
 
     def close(self) -> None:
-        """Close the connections; the client can still be used and opens new ones."""
+        """Close the open connections. The client can still be used; it then opens new ones."""
         self._session.close()
 
     def send(self, request: Request[T]) -> T:
-        """Carry a request and give its result, trying a transient failure once more if that is harmless.
+        """Send a request and return its result. After a transient error, retry once if sending twice does no harm.
 
-        :raises RespanAPIError: if the service said no
-        :raises RespanTransientError: if there was no usable answer, twice
-        :raises RespanConfigurationError: if the connection cannot work
+        :raises RespanAPIError: if Respan refused the request
+        :raises RespanTransientError: if there was no usable response, not even to the retry
+        :raises RespanConfigurationError: if the request cannot be sent with the settings of the connection
         """
         try:
             return self._send_once(request)
@@ -79,52 +80,60 @@ class RespanClient:
         return self._send_once(request)
 
     def download(self, request: Request[Any], target: Path, *, size: GetSize = lambda: None) -> Path:
-        """Carry a request and write the answer's body to a file, whole or not at all; else :meth:`download_into`."""
+        """Send a request and write the body of its response to a file, which is written completely or not at all.
+
+        :param target: the file to write or replace
+        :param size: see :meth:`download_into`
+        :return: the target
+        :raises RespanTransientError: and other errors; see :meth:`download_into`
+        """
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
         try:
             with part.open("xb") as file:
                 self.download_into(request, file, size=size)
             return part.replace(target)
         except OSError as error:
-            # A disk that is full does not say where.
+            # The error of a full disk names no file.
             error.filename = error.filename or str(target)
             raise
         finally:
             part.unlink(missing_ok=True)
 
     def download_into(self, request: Request[Any], file: IO[bytes], *, size: GetSize = lambda: None) -> None:
-        """Carry a request and write the answer's body into a file, going on where it was cut off.
+        """Send a request and write the body of its response to an open file. After a cut, resume where it was cut.
 
-        :param file: open for writing, able to seek; what is in it is lost
-        :param size: gives the length of the content; called only if the answer does not say where its body ends
-        :raises RespanTransientError: if it stays cut off; the file then holds a part. Else as :meth:`send`
+        :param file: open for writing, and seekable; its old content is overwritten
+        :param size: returns the length of the content (bytes); called only if the response does not say where its body
+            ends
+        :raises RespanTransientError: if the content stays incomplete after several retries; the file then has a part of
+            it. Other errors as in :meth:`send`
         """
         from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
         download = ResumableDownload(request)
         progress = TransferProgress(what=request.action, now=time.monotonic())
-        trying = Retrying(
+        retrying = Retrying(
             retry=retry_if_exception(lambda error: transport.should_retry(request, error)),
             stop=lambda _state: download.should_give_up,
             wait=wait_random_exponential(multiplier=0.5, max=MAX_DOWNLOAD_PAUSE_SECONDS),
             reraise=True,
         )
-        trying(self._continue_download, download, file, size, progress)
+        retrying(self._continue_download, download, file, size, progress)
         _log_line(progress.final_line(download.received, now=time.monotonic()))
 
     @contextmanager
     def stream(self, request: Request[Any]) -> Iterator[Iterator[bytes]]:
-        """Carry a request and give the answer's body in pieces, in constant memory.
+        """Send a request and yield the body of its response in chunks, in constant memory.
 
         :raises RespanTransientError: also while reading, if the body is cut off
         """
-        with self._content(request) as (head, pieces):
+        with self._open_content(request) as (head, chunks):
             ResumableDownload(request).begin(head)
-            yield pieces
+            yield chunks
 
     @contextmanager
-    def _content(self, request: Request[Any]) -> Iterator[tuple[Response, Iterator[bytes]]]:
-        """Carry a request and hand over the head of its answer, and the body as it comes."""
+    def _open_content(self, request: Request[Any]) -> Iterator[tuple[Response, Iterator[bytes]]]:
+        """Send a request and yield its response without the body, and the chunks of the body as they arrive."""
         from airflow_respan.api.requests_adapter import read_with_idle_limit
 
         timeout = request.connection.timeout
@@ -138,15 +147,15 @@ class RespanClient:
         self, download: ResumableDownload, file: IO[bytes], size: GetSize, progress: TransferProgress
     ) -> None:
         try:
-            with self._content(download.next_request()) as (head, pieces):
+            with self._open_content(download.next_request()) as (head, chunks):
                 download.begin(head)
-                if download.total is None and not says_its_length(head):
+                if download.total is None and not has_explicit_end(head):
                     download.total = size() or None
                 file.seek(download.received)
                 file.truncate()
-                for piece in pieces:
-                    file.write(piece)
-                    download.received += len(piece)
+                for chunk in chunks:
+                    file.write(chunk)
+                    download.received += len(chunk)
                     _log_line(progress.line(download.received, download.total, now=time.monotonic()))
             download.check_complete()
         except RespanTransientError:
@@ -162,7 +171,7 @@ class RespanClient:
         body = MultipartBody(
             request.upload, on_progress=lambda sent: _log_line(progress.line(sent, len(body), now=time.monotonic()))
         )
-        # The service passes the file on to the provider before it
+        # Respan sends the file to the provider before it responds.
         timeout = max(timeout, UPLOAD_TIMEOUT_SECONDS)
         try:
             with self._open_response(request, timeout=timeout, data=body, headers=body.headers) as response:
@@ -181,7 +190,7 @@ class RespanClient:
         headers: Mapping[str, str] | None = None,
         **body: Any,
     ) -> Iterator[requests.Response]:
-        """Send, follow redirects that stay at home, and hand over the open response."""
+        """Send a request, follow redirects within the same origin, and yield the open response."""
         connection = request.connection
         for _hop in range(MAX_REDIRECTS + 1):
             with _translated_errors(request):
@@ -201,22 +210,22 @@ class RespanClient:
                     **body,
                 )
             with closing(response):
-                following = redirect_request(request, transport.make_response(response.status_code, response.headers))
-                if following is None:
+                redirected = redirect_request(request, transport.make_response(response.status_code, response.headers))
+                if redirected is None:
                     yield response
                     return
-                request = following
+                request = redirected
         raise failures.too_many_redirects(request)
 
 
 def _read_body(request: Request[Any], response: requests.Response, timeout: float) -> Response:
-    """Read a body that may come in drips (each of which starts the socket's own time-out anew)."""
+    """Read a body within a time limit (the socket's own timeout starts again with each byte that arrives)."""
     from airflow_respan.api.requests_adapter import read_with_time_limit
 
     body = bytearray()
     with _translated_errors(request):
-        for piece in read_with_time_limit(response.raw, timeout, CHUNK_BYTES):
-            transport.append_limited(body, piece, request)
+        for chunk in read_with_time_limit(response.raw, timeout, CHUNK_BYTES):
+            transport.append_limited(body, chunk, request)
     return transport.make_response(response.status_code, response.headers, bytes(body))
 
 
@@ -225,21 +234,21 @@ def _log_line(line: str | None) -> None:
         log.info(line)
 
 
-def _with_translated_errors(request: Request[Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+def _with_translated_errors(request: Request[Any], chunks: Iterator[bytes]) -> Iterator[bytes]:
     with _translated_errors(request):
-        yield from pieces
+        yield from chunks
 
 
 @contextmanager
 def _translated_errors(request: Request[Any]) -> Iterator[None]:
-    """Turn what requests and urllib3 raise into our errors.
+    """Replace errors of requests and urllib3 by ours.
 
-    Without a cause: theirs holds the request, and with it the key.
+    The original error is not kept as the cause, because it holds the request and so the API key.
     """
     import requests
     import urllib3
 
-    unusable = (
+    cannot_send_errors = (
         requests.exceptions.InvalidURL,
         requests.exceptions.InvalidSchema,
         requests.exceptions.MissingSchema,
@@ -247,7 +256,7 @@ def _translated_errors(request: Request[Any]) -> Iterator[None]:
     )
     try:
         yield
-    except unusable as error:
+    except cannot_send_errors as error:
         raise failures.cannot_send(request, error) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
         raise failures.no_response(request, error) from None

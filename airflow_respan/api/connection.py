@@ -1,4 +1,4 @@
-"""How an Airflow connection becomes the settings of a client: once, for workers and triggerers alike. No I/O."""
+"""The settings of a client, read from an Airflow connection in the same way on workers and triggerers. No I/O."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ DEFAULT_REQUESTS_PER_MINUTE: int = DEFAULTS["requests_per_minute"]
 KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 
 _URL_CREDENTIALS = re.compile(r"//[^/@\s'\"]+@")
-_SHORTEST_SECRET = 6
+_MIN_SECRET_LENGTH = 6  # a shorter header value, such as "data", would be replaced in ordinary words
 
 
 @dataclass(frozen=True, kw_only=True)
 class RespanConnection:
-    """What is needed to talk to Respan; its secrets stay out of its ``repr``.
+    """Address, credentials and options for calls to Respan. Its ``repr`` contains no secrets.
 
-    :param conn_id: the Airflow connection that it came from, for error messages
+    :param conn_id: the id of the Airflow connection, for error messages
     :param api_key: the Respan API key (the connection's password)
     :param base_url: scheme, host, port and path prefix, without ``/api`` and without a trailing slash
-    :param provider_id: sent with every call unless the call names another; None sends none
+    :param provider_id: the provider to name in every call that does not name another; None to name none
     :param respan_params: default tracking parameters, for the header ``X-Data-Respan-Params``
-    :param respan_params_encoding: ``json`` (as ``seed-retrieve-batch.txt`` has it) or ``base64``
-    :param timeout: seconds after which a call without a whole answer is given up; for the content of a file,
-        seconds without a byte
+    :param respan_params_encoding: ``json`` or ``base64``; ``docs/respan-api.md`` has the source of both
+    :param timeout: seconds within which a response must be complete; for the content of a file, seconds within which
+        the next bytes must arrive
     :param verify: whether to check the server's certificate, or the path of a CA bundle or directory
-    :param proxies: scheme -> proxy URL; empty leaves it to the environment (``HTTPS_PROXY``, ``NO_PROXY``)
+    :param proxies: scheme -> proxy URL; if empty, the environment decides (``HTTPS_PROXY``, ``NO_PROXY``)
     :param headers: further headers for every call
-    :param allow_http: whether the key may travel unencrypted to a host that is not this machine
-    :param requests_per_minute: how many requests all waits of one triggerer may share; 0 for as many as they like
+    :param allow_http: whether the API key may be sent unencrypted to a host that is not this machine
+    :param requests_per_minute: the rate limit that all waits of one triggerer share; 0 for no limit
     """
 
     conn_id: str
@@ -65,36 +65,45 @@ class RespanConnection:
         port: int | None,
         extra: object,
     ) -> RespanConnection:
-        """Read the fields of an Airflow connection; an empty field means its default.
+        """Return the settings from the fields of an Airflow connection; an empty field means its default.
 
-        :raises RespanConfigurationError: names the connection, the field and what to write there
+        :param conn_id: the id of the connection
+        :param password: the API key
+        :param host: the base URL
+        :param schema: the scheme, if the host has none
+        :param port: the port, if the host has none
+        :param extra: the decoded extra
+        :raises RespanConfigurationError: if a field is invalid; the message names connection and field, and says what
+            to write there
         """
-        read = ExtraReader(conn_id, extra)
+        reader = ExtraReader(conn_id, extra)
         key = (password or "").strip()
         if not key:
-            raise read.error("has no API key", f"Put one in its password field; keys are made at {KEYS_PAGE}")
+            raise reader.error("has no API key", f"Put one in its password field; create keys at {KEYS_PAGE}")
         if not HEADER_VALUE.fullmatch(key):
-            raise read.error("has a password that no API key can be", "Paste the key anew, without line breaks")
-        settings = {conn_field.name: read.read(conn_field) for conn_field in CONNECTION_FIELDS}
-        base_url = _base_url(read, host=host, schema=schema, port=port, allow_http=settings["allow_http"])
+            raise reader.error("has a password that cannot be an API key", "Paste the key again, without line breaks")
+        settings = {conn_field.name: reader.read(conn_field) for conn_field in CONNECTION_FIELDS}
+        base_url = _base_url(reader, host=host, schema=schema, port=port, allow_http=settings["allow_http"])
         return cls(conn_id=conn_id, api_key=key, base_url=base_url, **settings)
 
     def redact(self, text: str) -> str:
-        """Blot the connection's secrets out of a text that came from outside, such as an echoing error body."""
+        """Return a text from outside with the connection's secrets replaced by ``***``."""
         for secret in (self.api_key, *self.headers.values()):
-            if len(secret) >= _SHORTEST_SECRET:
+            if len(secret) >= _MIN_SECRET_LENGTH:
                 text = text.replace(secret, "***")
-        # Proxies have passwords too, those that only the environment knows among them.
+        # URLs of proxies have passwords too, also those that come from the environment.
         return _URL_CREDENTIALS.sub("//***@", text) if "@" in text else text
 
     def sanitize(self, data: Any) -> Any:
-        """Take out of decoded JSON what Airflow cannot keep (see :mod:`airflow_respan.api.json_safe`), and the secrets.
+        """Return decoded JSON without secrets, and without what Airflow cannot store.
 
-        A service that echoes the key must not get it into a batch's errors, and so into XCom and logs. Not before
-        it is decoded: JSON has many spellings of one text.
+        If a response repeats the API key, the key must not get into a batch's errors, and so into XCom and logs. It is
+        removed after decoding, because JSON can write the same text in many ways. See also
+        :mod:`airflow_respan.api.json_safe`.
         """
         data = sanitize_json(data)
-        # Most hold none, and looking for secrets in one text is quicker than in many. A backslash may disguise one.
+        # Most responses hold no secret, and one search in one text is faster than a search in each. If a character is
+        # escaped by a backslash, that search could miss a secret.
         text = json.dumps(data)
         return self._redacted(data) if "\\" in text or self.redact(text) != text else data
 
@@ -106,31 +115,31 @@ class RespanConnection:
         return [self._redacted(item) for item in value] if isinstance(value, list) else value
 
 
-def _base_url(read: ExtraReader, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
-    """Make one URL of all the spellings: with ``/api`` or without, with a scheme or without, port apart or not."""
+def _base_url(reader: ExtraReader, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:
+    """Return the base URL in one form. It may be written with or without ``/api``, a scheme, and a port."""
     text = (host or "").strip() or DEFAULT_BASE_URL
     advice = f"Write it like {DEFAULT_BASE_URL}"
     if "://" not in text:
         text = f"//[{text}]" if text.count(":") > 1 and "[" not in text else f"//{text}"
     try:
         parts = urlsplit(text)
-        name, own_port = host_and_port(text)
+        name, port_in_host = host_and_port(text)
     except ValueError:
-        raise read.error("has a host that is no URL", advice) from None
+        raise reader.error("has a host that is not a URL", advice) from None
     if port and not 0 < port < 2**16:
-        raise read.error(f"has the port {port}", "Write one from 1 to 65535, or leave it out")
-    port = own_port or port
+        raise reader.error(f"has the port {port}", "Write one from 1 to 65535, or leave it out")
+    port = port_in_host or port
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise read.error("has a host with more than scheme, name, port and path", advice)
+        raise reader.error("has a host with more than scheme, name, port and path", advice)
     scheme = parts.scheme or schema or ("http" if is_loopback(name) else "https")
     if scheme not in ("http", "https"):
-        raise read.error("has a scheme that is neither http nor https", advice)
+        raise reader.error("has a scheme that is neither http nor https", advice)
     if scheme == "http" and not (allow_http or is_loopback(name)):
-        raise read.error(
+        raise reader.error(
             f"would send the API key unencrypted to {name!r}",
-            "Use https, or set the extra field 'allow_http' to true if the network in between is yours",
+            "Use https, or set the extra field 'allow_http' to true if you control the network in between",
         )
     path = parts.path.rstrip("/")
     path = path.removesuffix("/api/v1") if path.endswith("/api/v1") else path.removesuffix("/api")
-    shown_name = f"[{name}]" if ":" in name else name
-    return f"{scheme}://{shown_name}{f':{port}' if port else ''}{path.rstrip('/')}"
+    url_host = f"[{name}]" if ":" in name else name
+    return f"{scheme}://{url_host}{f':{port}' if port else ''}{path.rstrip('/')}"

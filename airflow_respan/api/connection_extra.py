@@ -1,4 +1,7 @@
-"""How the fields of an Airflow connection's extra are read: the form of older Airflows saves everything as text."""
+"""Reads the fields in the extra of an Airflow connection.
+
+The form of older Airflow versions saves every value as text, so each kind of field is also read from text.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from airflow_respan.api.address import host_and_port
 from airflow_respan.api.connection_fields import CONNECTION_FIELDS, ConnectionField, Kind
 from airflow_respan.api.exceptions import RespanConfigurationError
 
-_OUR_HEADERS = {"authorization", "host", "content-length", "content-type"} | {
+_RESERVED_HEADERS = {"authorization", "host", "content-length", "content-type"} | {
     conn_field.header.lower() for conn_field in CONNECTION_FIELDS if conn_field.header
 }
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -20,11 +23,12 @@ HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 
 class ExtraReader:
-    """Reads one field after the other; an empty one counts as none.
+    """Reads and checks single fields; an empty field is treated as missing.
 
-    :param conn_id: the connection, for error messages
-    :param extra: the extra, decoded
-    :raises RespanConfigurationError: for what cannot be, as every method does: names the connection and the field
+    :param conn_id: the id of the connection, for error messages
+    :param extra: the decoded extra
+    :raises RespanConfigurationError: if the extra is not a JSON object. Every method that reads a field raises it for
+        an invalid value; the message names the connection and the field
     """
 
     def __init__(self, conn_id: str, extra: object) -> None:
@@ -34,16 +38,16 @@ class ExtraReader:
         self.extra = {name: value for name, value in extra.items() if value not in (None, "")}
 
     def error(self, what: str, advice: str) -> RespanConfigurationError:
-        """Make the error that names the connection, what is wrong with it, and what to do."""
+        """Return an error that names the connection, what is wrong with it, and what to do."""
         return RespanConfigurationError(f"Airflow connection {self.conn_id!r} {what}. {advice}.")
 
-    def field_error(self, name: str, wanted: str) -> RespanConfigurationError:
-        """Make the error for a field that is not what it should be."""
-        # Not the value itself: whoever mixes up two fields would find the secret one in the log.
-        return self.error(f"has an extra field {name!r} that is not {wanted}", "Correct the field or leave it out")
+    def field_error(self, name: str, expected: str) -> RespanConfigurationError:
+        """Return an error for a field with an invalid value."""
+        # Without the value: if somebody puts a secret into the wrong field, it must not get into the log.
+        return self.error(f"has an extra field {name!r} that is not {expected}", "Correct the field or leave it out")
 
     def read(self, conn_field: ConnectionField) -> Any:
-        """Return the value of a field, or its default if it is left out."""
+        """Return the value of a field, or its default if it is missing."""
         if conn_field.name not in self.extra:
             return conn_field.default
         readers: dict[Kind, Callable[[str], Any]] = {
@@ -61,14 +65,14 @@ class ExtraReader:
         return conn_field.default if value is None else value
 
     def text(self, name: str) -> str | None:
-        """Return a text; None if it is blank."""
+        """Return a text, or None if it is blank."""
         value = self.extra[name]
         if not (isinstance(value, str) and value.strip().isprintable()):
             raise self.field_error(name, "a text")
         return value.strip() or None
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        """Return one of some texts, the first if it is blank."""
+        """Return one of several texts, or the first if it is blank."""
         value = self.text(name) or choices[0]
         if value not in choices:
             raise self.field_error(name, " or ".join(repr(choice) for choice in choices))
@@ -103,13 +107,13 @@ class ExtraReader:
     def count(self, name: str) -> int:
         """Return a whole number, 0 or more."""
         value = str(self.extra[name]).strip()
-        # Older Airflows save a number as text.
+        # Older Airflow versions save a number as text.
         if not re.fullmatch(r"[0-9]{1,9}", value):
             raise self.field_error(name, "a whole number, 0 or more")
         return int(value)
 
     def mapping(self, name: str) -> dict[str, Any]:
-        """Return a JSON object, be it written as text."""
+        """Return a JSON object; it may be written as text."""
         value = self.extra[name]
         try:
             value = json.loads(value) if isinstance(value, str) else value
@@ -134,17 +138,17 @@ class ExtraReader:
             for proxy in value.values():
                 host_and_port(proxy)
         except ValueError:
-            wanted = 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}'
-            raise self.field_error(name, wanted) from None
+            expected = 'a JSON object of schemes and proxy URLs, like {"https": "http://proxy:3128"}'
+            raise self.field_error(name, expected) from None
         return value
 
     def headers(self, name: str) -> dict[str, str]:
-        """Return further HTTP headers: none that would break a request, none of our own."""
+        """Return further HTTP headers. Invalid headers, and those that the provider sets itself, are an error."""
         value = {header: text.strip() for header, text in self.texts(name).items()}
         for header, text in value.items():
             if not _HEADER_NAME.fullmatch(header) or not HEADER_VALUE.fullmatch(text):
                 raise self.field_error(name, "a JSON object of HTTP headers (ASCII, no line breaks)")
-            if header.lower() in _OUR_HEADERS:
+            if header.lower() in _RESERVED_HEADERS:
                 raise self.error(
                     f"sets the header {header!r} in its extra field {name!r}, which the provider sets itself",
                     "Use the password for the key and respan_params for tracking parameters",

@@ -1,7 +1,7 @@
-"""The fields in the extra of a Respan connection, as data.
+"""The list of the fields in the extra of a Respan connection.
 
-The connection form, the settings of a client, the table in ``docs/connection.md`` and the tests come from this list.
-A field that is added here needs an attribute of its name in :class:`~airflow_respan.api.connection.RespanConnection`.
+The connection form, the settings of a client, the table in ``docs/connection.md`` and the tests use this list. Each
+field needs an attribute with its name in :class:`~airflow_respan.api.connection.RespanConnection`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ PARAMS_HEADER = "X-Data-Respan-Params"
 
 
 class Kind(Enum):
-    """What a field holds; :class:`~airflow_respan.api.connection_extra.ExtraReader` reads each kind."""
+    """The type of a field; :class:`~airflow_respan.api.connection_extra.ExtraReader` has a method for each."""
 
-    TEXT = "text"
-    CHOICE = "one of some texts"
+    TEXT = "a text"
+    CHOICE = "one of several texts"
     SECONDS = "a number of seconds"
     COUNT = "a whole number"
     FLAG = "true or false"
@@ -31,13 +31,13 @@ class ConnectionField(NamedTuple):
 
     :param name: its key in the extra
     :param label: its name in the form
-    :param help: one or two sentences for the form
-    :param details: the same for ``docs/connection.md``, in Markdown
-    :param kind: what it holds
-    :param default: its value if it is left out
+    :param help: its meaning, in one or two sentences for the form
+    :param details: its meaning for ``docs/connection.md``, in Markdown
+    :param kind: the type of its value
+    :param default: its value if it is missing
     :param example: a value that is not the default, for documentation and tests
-    :param choices: the texts of a ``CHOICE``, the default first
-    :param header: the HTTP header that it sets, which "Further headers" then must not set
+    :param choices: the values of a ``CHOICE``, the default first
+    :param header: the HTTP header that it sets; the field ``headers`` must not set the same header
     """
 
     name: str
@@ -84,10 +84,10 @@ CONNECTION_FIELDS = (
     ),
     ConnectionField(
         "timeout",
-        "Time-out (seconds)",
-        "A call without a whole answer is given up after this. Default: 30.",
-        "seconds; a call is given up if its whole response has not arrived by then, a download if its next piece "
-        "has not. Default 30",
+        "Timeout (seconds)",
+        "A call fails if its response is not complete after this time. Default: 30.",
+        "seconds; a call fails if its response is not complete by then, a download if no further bytes arrive for "
+        "that time. Default 30",
         Kind.SECONDS,
         default=30.0,
         example=20.0,
@@ -95,7 +95,7 @@ CONNECTION_FIELDS = (
     ConnectionField(
         "requests_per_minute",
         "Requests a minute",
-        "What the deferred waits of one triggerer share, at most. Default: 60, the service's limit; 0: no limit.",
+        "Rate limit that all deferred waits of one triggerer share. Default: 60, Respan's limit; 0: no limit.",
         "the [rate limit](scale.md#the-rate-limit) that all deferred waits of one triggerer share. Default 60, "
         "Respan's limit for an organisation; `0` means no limit",
         Kind.COUNT,

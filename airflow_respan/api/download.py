@@ -1,4 +1,4 @@
-"""How much of a file's content has come, and how to go on after a cut. No I/O."""
+"""The state of a download over several requests: how much has arrived, and how to resume after a cut. No I/O."""
 
 from __future__ import annotations
 
@@ -10,100 +10,100 @@ from airflow_respan.api import failures
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import Response, make_error
 
-MAX_FRUITLESS_ATTEMPTS = 5
-"""Tries in a row that bring nothing worth mentioning, after which a download is given up."""
+MAX_ATTEMPTS_WITHOUT_PROGRESS = 5
+"""Attempts in a row without progress after which a download fails."""
 
 MIN_PROGRESS_BYTES = 2**20
-"""Bytes further than ever before that make a try worth it."""
+"""New bytes in one attempt that count as progress."""
 
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18})")
 
 
 class ResumableDownload:
-    """One content on its way, over as many requests as it takes.
+    """The download of one file's content, over as many requests as it needs.
 
-    A content goes on where it was cut if the service can be held to its word that it is still the same: the total
-    length is known and is said again, and the ``ETag`` as well if there is one. Else it begins anew.
+    The download resumes where it was cut only if the content is still the same: the new response must have the same
+    total length and, if it has an ``ETag``, the same one. Otherwise the download starts again.
 
-    :param request: asks for the whole content
+    :param request: the request for the whole content
     """
 
     def __init__(self, request: Request[Any]) -> None:
         self.request = request
         self.received = 0
         self.total: int | None = None
-        self._tag: str | None = None
-        self._most_received = 0
-        self._fruitless_attempts = 0
+        self._etag: str | None = None
+        self._max_received = 0
+        self._attempts_without_progress = 0
 
     def next_request(self) -> Request[Any]:
-        """Ask for all that is missing."""
+        """Return the request for everything that is still missing."""
         if not self.received:
             return self.request
         headers = {**self.request.headers, "Range": f"bytes={self.received}-"}
-        if self._tag and not self._tag.startswith("W/"):
-            headers["If-Range"] = self._tag
+        if self._etag and not self._etag.startswith("W/"):
+            headers["If-Range"] = self._etag
         return replace(self.request, headers=headers)
 
     def begin(self, head: Response) -> None:
-        """Take the head of an answer; ``received`` is then where its body belongs.
+        """Record a response before its body is read; ``received`` is then the position of its body in the content.
 
-        :raises RespanError: if there is no use for this answer
+        :raises RespanError: if the response cannot be used
         """
         if head.headers.get("content-encoding", "identity") != "identity":
-            raise failures.unusable(self.request, "sent the content in an encoding that was not asked for")
+            raise failures.transient_error(self.request, "sent the content in an encoding that was not requested")
         if head.status == 200:
             self.received = 0
             self.total = _number(head.headers.get("content-length"))
-            self._tag = head.headers.get("etag")
+            self._etag = head.headers.get("etag")
         elif not self.received:
             raise make_error(self.request, head)
         elif not self._continues_here(head):
             self._restart()
-            raise failures.unusable(self.request, "went on with something else than the rest of the content")
+            raise failures.transient_error(self.request, "did not send the missing part of the content")
 
     def check_complete(self) -> None:
-        """Insist that nothing is missing, now that the service has no more to say.
+        """Check that the content is complete, after the end of a body.
 
-        :raises RespanTransientError: if it has hung up too early, or sent too much
+        :raises RespanTransientError: if too few or too many bytes have arrived
         """
         if self.total is None or self.received == self.total:
             return
         received, total = self.received, self.total
         if received > total:
             self._restart()
-        raise failures.unusable(self.request, f"sent {received} bytes of a content of {total}")
+        raise failures.transient_error(self.request, f"sent {received} bytes of content instead of {total}")
 
     def record_failure(self) -> None:
-        """Count a try that did not reach the end."""
-        if self.received - self._most_received >= MIN_PROGRESS_BYTES:
-            self._fruitless_attempts, self._most_received = 0, self.received
+        """Count an attempt that did not reach the end."""
+        if self.received - self._max_received >= MIN_PROGRESS_BYTES:
+            self._attempts_without_progress, self._max_received = 0, self.received
         else:
-            self._fruitless_attempts += 1
+            self._attempts_without_progress += 1
         if self.total is None:
             self._restart()
 
     @property
     def should_give_up(self) -> bool:
-        """Whether it has been tried often enough."""
-        return self._fruitless_attempts >= MAX_FRUITLESS_ATTEMPTS
+        """Whether there were too many attempts without progress."""
+        return self._attempts_without_progress >= MAX_ATTEMPTS_WITHOUT_PROGRESS
 
     def _continues_here(self, head: Response) -> bool:
-        part = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
-        said = part and (int(part["first"]), int(part["total"]))
+        match = _CONTENT_RANGE.fullmatch(head.headers.get("content-range", ""))
+        first_and_total = match and (int(match["first"]), int(match["total"]))
         return (
             head.status == 206
-            and said == (self.received, self.total)
-            and head.headers.get("etag", self._tag) == self._tag
+            and first_and_total == (self.received, self.total)
+            and head.headers.get("etag", self._etag) == self._etag
         )
 
     def _restart(self) -> None:
-        """Begin anew with the next request."""
-        self.received, self.total, self._tag = 0, None, None
+        """Let the next request start at the beginning."""
+        self.received, self.total, self._etag = 0, None, None
 
 
-def says_its_length(head: Response) -> bool:
-    """Whether a body says itself where it ends; else a cut looks like its end."""
+def has_explicit_end(head: Response) -> bool:
+    """Return whether the response says where its body ends; if not, a cut looks like the end."""
     return "content-length" in head.headers or "chunked" in head.headers.get("transfer-encoding", "").lower()
 
 

@@ -1,7 +1,8 @@
-"""The Respan API without I/O: what to send for each call (source: ``API.md`` of the project and Respan's pages).
+"""The endpoints of the Respan API: one function for each builds the request. No I/O. Sources: ``docs/respan-api.md``.
 
-Each function makes a :class:`~airflow_respan.api.request.Request`; a client carries it, and hands what came back
-to :func:`airflow_respan.api.response.parse_response`. So workers and triggerers cannot disagree.
+A client sends the :class:`~airflow_respan.api.request.Request` and passes the response to
+:func:`airflow_respan.api.response.parse_response`. Both clients use these functions, so workers and triggerers send
+and read the same.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def get_batch(
         f"retrieve batch {batch_id!r}",
         "GET",
         f"{BATCHES_PATH}{quote_path_segment('batch_id', batch_id)}/",
-        _with_id(batch_id, Batch.from_sanitized),
+        _require_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         respan_params=respan_params,
     )
@@ -57,8 +58,8 @@ def list_batches(
         raise ValueError(f"limit is {limit}; a page of the list holds 1 to {MAX_PAGE_SIZE} batches")
     query = {"limit": limit, "after": after, "provider_id": provider_id or connection.provider_id}
     request = make_request(connection, "list batches", "GET", BATCHES_PATH, BatchPage.from_dict, query=query)
-    # Cleaning a hundred batches is most of the work that a page makes, and few of them may be of interest.
-    return replace(request, read=partial(BatchPage.from_dict, sanitize=connection.sanitize))
+    # Sanitizing a hundred batches is most of the work with a page, so each item is sanitized only when it is read.
+    return replace(request, parse=partial(BatchPage.from_dict, sanitize=connection.sanitize))
 
 
 def create_batch(
@@ -73,7 +74,7 @@ def create_batch(
     provider_id: str | None = None,
     **tracking: Unpack[TrackingParameters],
 ) -> Request[Batch]:
-    """``POST /api/v1/batches/``: costs money, so it is never sent twice."""
+    """``POST /api/v1/batches/``. It is never sent twice, because each batch costs money."""
     body = {
         "input_file_id": input_file_id,
         "endpoint": endpoint,
@@ -101,7 +102,7 @@ def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: st
         f"cancel batch {batch_id!r}",
         "POST",
         f"{BATCHES_PATH}{quote_path_segment('batch_id', batch_id)}/cancel/",
-        _with_id(batch_id, Batch.from_sanitized),
+        _require_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         json_body={},
     )
@@ -115,7 +116,7 @@ def upload_file(
     purpose: str = "batch",
     provider_id: str | None = None,
 ) -> Request[RespanFile]:
-    """``POST /api/files/`` as a form with ``file``, ``purpose`` and perhaps ``provider_id``."""
+    """``POST /api/files/`` as a form with ``file``, ``purpose``, and ``provider_id`` if there is one."""
     fields = {"purpose": purpose, "provider_id": provider_id or connection.provider_id}
     return make_request(
         connection,
@@ -135,33 +136,33 @@ def upload_file(
 def list_files(connection: RespanConnection, *, provider_id: str | None = None) -> Request[tuple[RespanFile, ...]]:
     """``GET /api/files/``."""
 
-    def read(data: object) -> tuple[RespanFile, ...]:
+    def parse(data: object) -> tuple[RespanFile, ...]:
         return tuple(RespanFile.from_dict(item) for item in items_of(data))
 
     query = {"provider_id": provider_id or connection.provider_id}
-    return make_request(connection, "list files", "GET", FILES_PATH, read, query=query)
+    return make_request(connection, "list files", "GET", FILES_PATH, parse, query=query)
 
 
 def get_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[RespanFile]:
     """``GET /api/files/{file_id}/``."""
     return _file_request(
-        connection, "retrieve", "GET", file_id, "", _with_id(file_id, RespanFile.from_dict), provider_id
+        connection, "retrieve", "GET", file_id, "", _require_id(file_id, RespanFile.from_dict), provider_id
     )
 
 
 def delete_file(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
     """``DELETE /api/files/{file_id}/``."""
 
-    def read(data: object) -> None:
+    def parse(data: object) -> None:
         if not isinstance(data, Mapping) or data.get("deleted") is not True or data.get("id") != file_id:
-            raise ValueError(f"'deleted' is not true of {file_id!r}")
+            raise ValueError(f"'deleted' is not true for {file_id!r}")
 
-    return _file_request(connection, "delete", "DELETE", file_id, "", read, provider_id)
+    return _file_request(connection, "delete", "DELETE", file_id, "", parse, provider_id)
 
 
 def file_content(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
-    """``GET /api/files/{file_id}/content/``: raw bytes, which the carrier streams."""
-    return _file_request(connection, "download", "GET", file_id, "content/", _not_parsed, provider_id)
+    """``GET /api/files/{file_id}/content/``: raw bytes, which the client streams."""
+    return _file_request(connection, "download", "GET", file_id, "content/", _never_parsed, provider_id)
 
 
 def _file_request(
@@ -170,28 +171,28 @@ def _file_request(
     method: str,
     file_id: str,
     suffix: str,
-    read: Callable[[Any], T],
+    parse: Callable[[Any], T],
     provider_id: str | None,
 ) -> Request[T]:
     path = f"{FILES_PATH}{quote_path_segment('file_id', file_id)}/{suffix}"
     query = {"provider_id": provider_id or connection.provider_id}
-    # Deleting is not tried twice: the second answer to a deletion that worked is a 404.
+    # A deletion is not retried: if the first one worked, the response to the second is a 404.
     return make_request(
-        connection, f"{verb} file {file_id!r}", method, path, read, query=query, idempotent=method != "DELETE"
+        connection, f"{verb} file {file_id!r}", method, path, parse, query=query, idempotent=method != "DELETE"
     )
 
 
-def _with_id(asked_id: str, read: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
-    """Read an answer, and refuse one that is about something else than was asked for."""
+def _require_id(requested_id: str, parse: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
+    """Return a function that parses a response, and raises ValueError if it has another id than the request."""
 
-    def checked(data: object) -> Identified:
-        result = read(data)
-        if result.id != asked_id:
-            raise ValueError(f"'id' is {result.id!r}, another than was asked for")
+    def parse_and_check(data: object) -> Identified:
+        result = parse(data)
+        if result.id != requested_id:
+            raise ValueError(f"'id' is {result.id!r}, which is not the requested id")
         return result
 
-    return checked
+    return parse_and_check
 
 
-def _not_parsed(_data: object) -> None:
-    raise AssertionError("the content of a file is streamed, not read")
+def _never_parsed(_data: object) -> None:
+    raise AssertionError("the content of a file is streamed, not parsed")

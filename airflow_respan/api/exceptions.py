@@ -1,28 +1,28 @@
-"""What can stand between us and a usable response; :mod:`airflow_respan.exceptions` draws the whole tree.
+"""The errors of API calls; :mod:`airflow_respan.exceptions` has the whole tree.
 
-No Airflow here: what a task makes of an error is decided by its base class, and none of these is an
-``AirflowException``.
+None of them is an ``AirflowException``, and nothing here imports Airflow. What Airflow does with a task depends on the
+base class of its error.
 """
 
 from __future__ import annotations
 
 
 class RespanError(Exception):
-    """Anything that stood between us and a usable answer; says nothing about the batch itself."""
+    """A call had no usable response. The state of the batch itself is unknown."""
 
 
 class RespanConfigurationError(RespanError):
-    """The Airflow connection is missing, lacks the key, or holds a setting that cannot work."""
+    """The Airflow connection does not exist, has no API key, or has an invalid setting."""
 
 
 class RespanMissingConnectionError(RespanConfigurationError):
-    """Airflow says that the connection does not exist, as it also does when it cannot ask its own database."""
+    """Airflow reports that the connection does not exist, which it also does when its database cannot be reached."""
 
 
 class RespanAPIError(RespanError):
-    """The service answered that it will not do this, and would say so again.
+    """Respan refused the request, and would refuse it again.
 
-    :param message: who, what, and what to do next
+    :param message: the call, the cause, and what to do next
     :param status_code: the HTTP status
     """
 
@@ -32,19 +32,21 @@ class RespanAPIError(RespanError):
 
 
 class RespanAuthenticationError(RespanAPIError):
-    """401 or 403: the Respan key, or the provider's key behind it, was not accepted."""
+    """401 or 403: the Respan key or the provider's key was not accepted."""
 
 
 class RespanNotFoundError(RespanAPIError):
-    """404: no such batch or file, or not yet."""
+    """404: there is no such batch or file, or not yet."""
 
 
 class RespanTransientError(RespanError):
-    """No usable answer this time: connection trouble, time-out, 408, 409, 425, 429, 5xx, or not what was asked.
+    """There was no usable response, but a retry may succeed.
 
-    :param message: who, what, and what to do next
-    :param status_code: the HTTP status, or None if there was no answer
-    :param retry_after: how long the service asked to be left alone (seconds), or None
+    The cause is a connection error, a timeout, the status 408, 409, 425, 429 or 5xx, or an unexpected body.
+
+    :param message: the call, the cause, and what to do next
+    :param status_code: the HTTP status, or None if there was no response
+    :param retry_after: seconds to wait before the next request, as the response says, or None
     """
 
     def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:

@@ -1,4 +1,7 @@
-"""Each way in which a call can fail, made into an error that says who, what, and what to do next. No I/O."""
+"""An error for each way in which a call can fail. No I/O.
+
+Each message names the call, the connection, the cause, and what to do next, and contains no secret.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request import Request
 
 _PROVIDER_ADVICE = (
-    "It may be about the provider's own key: see Settings -> Providers in the Respan dashboard "
+    "The cause may be the provider's own key: see Settings -> Providers in the Respan dashboard "
     "(Respan credits do not pay for batches)"
 )
 _ADVICE = {
@@ -35,55 +38,60 @@ _MAX_BODY_BYTES_SHOWN = 2**16
 _MAX_SHOWN_LENGTH = 700
 
 
-def refused(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
-    """Make the error for an answer that would come again."""
+def permanent_error(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
+    """Return the error for a response that a retry would get again."""
     text = f"answered {status_text(status)}: {service_message(body)}"
     advice = _ADVICE.get(status, "Check what was sent")
     return _ERRORS.get(status, RespanAPIError)(_message(request, text, advice), status_code=status)
 
 
 def redirect_refused(request: Request[Any], status: int, target: str) -> RespanAPIError:
-    """Make the error for a redirect that is not followed, lest the key go astray."""
+    """Return the error for a redirect that is not followed, because the API key must not go to another address."""
     text = (
         f"answered the {request.method} by {status_text(status)}, a redirect to {target}, which is not followed, "
-        "lest the API key go astray"
+        "to protect the API key"
     )
     return RespanAPIError(_message(request, text, _HOST_ADVICE), status_code=status)
 
 
 def too_many_redirects(request: Request[Any]) -> RespanAPIError:
-    """Make the error for redirects that do not end."""
+    """Return the error for a chain of redirects that is too long."""
     return RespanAPIError(_message(request, "redirected too often", _HOST_ADVICE))
 
 
-def unusable(
+def transient_error(
     request: Request[Any],
     reason: str,
     *,
     status_code: int | None = None,
     retry_after: float | None = None,
 ) -> RespanTransientError:
-    """Make the error for a call that brought nothing usable this time, from whichever side that came."""
-    advice = "This may pass"
+    """Return the error for a call without a usable response, which may succeed later.
+
+    :param reason: what happened; completes a sentence with Respan as its subject
+    :param status_code: the HTTP status, or None if there was no response
+    :param retry_after: seconds to wait before the next request, or None if the response does not say
+    """
+    advice = "This may be temporary"
     if not request.idempotent:
-        # Money: the service may have made the batch before the connection broke.
-        advice = "The service may have done it all the same: look there before you send it again"
+        # A second batch costs money, and Respan may have created the first one before the connection broke.
+        advice = "Respan may have carried out the request: check before you send it again"
     elif retry_after is not None:
-        advice = f"It asks to be left alone for {retry_after:.0f} seconds"
+        advice = f"Retry after {retry_after:.0f} seconds"
     return RespanTransientError(_message(request, reason, advice), status_code=status_code, retry_after=retry_after)
 
 
 def no_response(request: Request[Any], error: Exception) -> RespanTransientError:
-    """Make the error for a call that was cut off, was refused, or took too long."""
+    """Return the error for a connection that was refused or cut off, or that took too long."""
     hint = ""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         hint = "; if its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
     cause = f"{type(error).__name__}: {_root_cause(error)}".removesuffix(": ")
-    return unusable(request, f"gave no answer ({cause}{hint})")
+    return transient_error(request, f"sent no complete response ({cause}{hint})")
 
 
 def cannot_send(request: Request[Any], error: Exception) -> RespanConfigurationError:
-    """Make the error for a call that the connection's settings do not allow to be sent at all."""
+    """Return the error for a request that cannot be sent with the settings of the connection."""
     connection = request.connection
     return RespanConfigurationError(
         f"Airflow connection {connection.conn_id!r} cannot be used to {request.action}: "
@@ -92,35 +100,35 @@ def cannot_send(request: Request[Any], error: Exception) -> RespanConfigurationE
 
 
 def service_message(body: bytes) -> str:
-    """Find the service's own words in any of its error shapes."""
+    """Return the error text of a response body, in whichever form the service sends it."""
     decoded = sanitize_json(decode_json(body))
     if not isinstance(decoded, Mapping):
         return not_json(body)
     error = decoded.get("error")
     message = error.get("message") if isinstance(error, Mapping) else error
-    words = [str(text) for text in (message or decoded.get("detail") or decoded.get("message"),) if text]
-    if isinstance(fields := decoded.get("errors"), Mapping):
-        words += [f"{name}: {text}" for name, text in fields.items()]
-    return " ".join("; ".join(words or [json.dumps(decoded)]).split()).rstrip(".")
+    parts = [str(text) for text in (message or decoded.get("detail") or decoded.get("message"),) if text]
+    if isinstance(field_errors := decoded.get("errors"), Mapping):
+        parts += [f"{name}: {text}" for name, text in field_errors.items()]
+    return " ".join("; ".join(parts or [json.dumps(decoded)]).split()).rstrip(".")
 
 
 def decode_json(body: bytes) -> Any:
-    """Decode JSON; None if it is none, which ``null`` is not told apart from."""
+    """Return the decoded JSON of a body, or None if the body is not JSON or is ``null``."""
     try:
-        # A body that is not quite UTF-8 may still be a batch.
+        # A body with a few bytes that are not UTF-8 may still be a usable batch.
         return json.loads(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return None
 
 
 def not_json(body: bytes) -> str:
-    """Show a body that is not JSON, an HTML page of a proxy perhaps."""
+    """Return a description of a body that is not JSON, such as the HTML page of a proxy."""
     text = " ".join(body[:_MAX_BODY_BYTES_SHOWN].decode("utf-8", "replace").split())
     return f"not JSON but {text!r}" if text else "an empty body"
 
 
 def status_text(status: int) -> str:
-    """Write a status with its name: ``404 Not Found``."""
+    """Return an HTTP status with its name: ``404 Not Found``."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -128,22 +136,25 @@ def status_text(status: int) -> str:
 
 
 def _root_cause(error: BaseException) -> str:
-    """Find what lies at the bottom: the HTTP libraries wrap a refused connection three times over."""
+    """Return the text of the first error in a chain: the HTTP libraries wrap a refused connection three times."""
     text = str(error)
-    deeper = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return (_root_cause(deeper) if deeper else "") or text
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return (_root_cause(cause) if cause else "") or text
 
 
 def _message(request: Request[Any], what_happened: str, advice: str) -> str:
-    """Say who, what and what to do next, without the secrets that the service or a library may have echoed."""
+    """Return a message without the secrets that the service or a library may have repeated."""
     connection = request.connection
-    who = f"Asked to {request.action}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
-    return f"{who} {redact_for_display(connection, what_happened)}. {advice}."
+    subject = f"Asked to {request.action}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
+    return f"{subject} {redact_for_display(connection, what_happened)}. {advice}."
 
 
 def redact_for_display(connection: RespanConnection, text: str) -> str:
-    """Make foreign words fit for a log line, a trigger's event and every database, without the secrets in them."""
+    """Return a text from outside without secrets, short and printable.
+
+    So it can stand in a log line, in a trigger's event, and in every database.
+    """
     text = connection.redact(text)
-    # Shortened after that: half a secret is not recognised any more.
+    # The text is shortened only now: half a secret would not be recognised.
     text = " ".join((text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]} ...").split())
     return "".join(char if char.isprintable() else "?" for char in text)

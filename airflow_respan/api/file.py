@@ -1,4 +1,4 @@
-"""What a file of the Respan files API is: no I/O, no Airflow."""
+"""A file of the Respan files API: its description, not its content. No I/O."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class RespanFile:
-    """A file that was uploaded, or that a batch left behind.
+    """The description of a file that was uploaded, or that a batch wrote.
 
     :param id: ``file-...``
-    :param filename: the name that it was uploaded under, or None
-    :param size: bytes, or None if the service did not say
+    :param filename: the name under which it was uploaded, or None
+    :param size: bytes, or None if unknown
     :param purpose: ``batch`` or ``batch_output``, or None
-    :param raw: the whole answer
+    :param raw: the whole JSON object
     """
 
     id: str
@@ -26,9 +26,9 @@ class RespanFile:
 
     @classmethod
     def from_dict(cls, data: object) -> RespanFile:
-        """Read a file from an API answer or an item of a list.
+        """Return a file from an API response or from an item of a list.
 
-        :raises ValueError: if it is no file; names the key at fault
+        :raises ValueError: if it is not a file; the message names the wrong key
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"a file is a JSON object, not {type(data).__name__}")

@@ -1,4 +1,4 @@
-"""Foreign JSON, made into what XCom, a trigger's event and every database can keep. No I/O, no Airflow."""
+"""Makes JSON from outside safe to store in XCom, in a trigger's event, and in every database. No I/O."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ TOO_DEEP = f"(nested more than {MAX_DEPTH} deep)"
 
 
 def sanitize_json(value: Any, *, depth: int = 0) -> Any:
-    """Give a decoded JSON value without what would break its way through Airflow.
+    """Return a decoded JSON value without the values that Airflow or a database cannot store.
 
-    Seen on 3.3.2: a lone surrogate, an integer beyond 64 bits, NaN, or a key that Airflow's serialisation has
-    reserved fails the task, and in the event of a trigger ends the whole triggerer. PostgreSQL keeps no NUL.
+    On Airflow 3.3.2, a lone surrogate, an integer beyond 64 bits, NaN, or a key that starts with two underscores
+    fails the task, and in a trigger's event it ends the whole triggerer. PostgreSQL cannot store a NUL character.
 
-    :param value: anything that ``json.loads`` gives
-    :return: the same, but for: lone surrogates and NULs replaced, wide integers as text, NaN and infinity as None,
-        ``__key`` as ``_safe_key``, and what is nested too deeply as text
+    :param value: a value that ``json.loads`` returned
+    :param depth: how deep the value is nested; for the recursion
+    :return: the same value, except: lone surrogates and NULs are replaced by ``?``, larger integers become hexadecimal
+        text, NaN and infinity become None, ``__key`` becomes ``_key``, and values below :data:`MAX_DEPTH` become a text
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        is_plain = value.isascii() and "\0" not in value  # as nearly all is, and there may be much
-        return value if is_plain else value.encode("utf-8", "replace").decode().replace("\0", "?")
+        is_safe = value.isascii() and "\0" not in value  # a fast check, true for nearly all texts
+        return value if is_safe else value.encode("utf-8", "replace").decode().replace("\0", "?")
     if isinstance(value, int):
-        # hex() and not str(): Python refuses to write more than 4,300 decimal digits.
+        # hex(), because str() raises ValueError for more than 4,300 decimal digits.
         return value if -MAX_INT <= value < MAX_INT else hex(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -36,7 +37,7 @@ def sanitize_json(value: Any, *, depth: int = 0) -> Any:
     return [sanitize_json(item, depth=depth + 1) for item in value] if depth < MAX_DEPTH else TOO_DEEP
 
 
-@lru_cache(maxsize=1024)  # there are many objects, with the same few keys
+@lru_cache(maxsize=1024)  # many objects have the same few keys
 def _safe_key(key: str) -> str:
     text: str = sanitize_json(key)
     return f"_{text.lstrip('_')}" if text.startswith("__") else text

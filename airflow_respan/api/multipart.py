@@ -1,4 +1,4 @@
-"""A file as a multipart body that is read while it is sent (RFC 7578); requests' own holds it all in memory."""
+"""A multipart body (RFC 7578) that reads its file while it is sent; requests would load the whole file into memory."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ CHUNK_BYTES = 2**16
 
 
 class MultipartBody:
-    """An iterable of bytes whose length is known, so that it need not be sent chunked.
+    """An iterable of bytes with a known length, so it can be sent with ``Content-Length`` instead of in chunks.
 
-    :param upload: the file, its name and the form's other fields
-    :param on_progress: told, whenever a piece has gone, how many bytes of the body have
+    :param upload: the file, its name and the other fields of the form
+    :param on_progress: called after each chunk with the number of bytes of the body that were sent so far
+    :raises ValueError: if the file is open in text mode
     """
 
     def __init__(self, upload: Upload, *, on_progress: Callable[[int], object] = lambda _sent: None) -> None:
         boundary = uuid.uuid4().hex
         self.headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        self._head = _head(upload, boundary)
-        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._before_file = _before_file(upload, boundary)
+        self._after_file = f"\r\n--{boundary}--\r\n".encode()
         self._file = upload.file
         self._on_progress = on_progress
         if not isinstance(self._file.read(0), bytes):
@@ -32,30 +33,33 @@ class MultipartBody:
         self.rewind()
 
     def rewind(self) -> None:
-        """Put the file back to where it was, so that the same upload can be made again."""
+        """Set the file to its original position, so that the upload can be sent again."""
         self._file.seek(self._start)
 
     def __len__(self) -> int:
-        """Give the length in bytes, which becomes the header ``Content-Length``."""
-        return len(self._head) + self._size + len(self._tail)
+        """Return the length in bytes, which becomes the header ``Content-Length``."""
+        return len(self._before_file) + self._size + len(self._after_file)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Read the body from its beginning: as many bytes as were promised, even if the file grows meanwhile."""
+        """Yield the body from its beginning, with exactly the measured length, even if the file grows meanwhile.
+
+        :raises ValueError: if the file has become shorter
+        """
         self.rewind()
-        yield self._head
-        left = self._size
-        while left:
-            piece = self._file.read(min(CHUNK_BYTES, left))
-            if not piece:
-                raise ValueError(f"The file became {left} bytes shorter while it was uploaded")
-            left -= len(piece)
-            yield piece
-            self._on_progress(len(self._head) + self._size - left)
-        yield self._tail
+        yield self._before_file
+        remaining = self._size
+        while remaining:
+            chunk = self._file.read(min(CHUNK_BYTES, remaining))
+            if not chunk:
+                raise ValueError(f"The file became {remaining} bytes shorter while it was uploaded")
+            remaining -= len(chunk)
+            yield chunk
+            self._on_progress(len(self._before_file) + self._size - remaining)
+        yield self._after_file
 
 
-def _head(upload: Upload, boundary: str) -> bytes:
-    # Of a name that is not UTF-8 on the disk, Python makes lone surrogates: not printable either.
+def _before_file(upload: Upload, boundary: str) -> bytes:
+    # In a file name that is not UTF-8, Python has lone surrogates, which are not printable either.
     filename = "".join(char if char.isprintable() and char not in '"\\' else "_" for char in upload.filename)
     parts = [f'"{name}"\r\n\r\n{value}' for name, value in upload.fields.items()]
     parts.append(f'"file"; filename="{filename}"\r\nContent-Type: application/jsonl\r\n\r\n')

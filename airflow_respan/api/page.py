@@ -1,4 +1,7 @@
-"""What a page of a list is: no I/O, no Airflow."""
+"""One page of the list of batches. No I/O.
+
+Items are read only when they are needed, because a triggerer lists the same batches again and again.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from airflow_respan.api.json_safe import sanitize_json
 
 @dataclass(kw_only=True, slots=True)
 class PageItem:
-    """One item of a list as it came: who has seen most of a page before need not read all of it again.
+    """One item of a list, not yet read as a batch.
 
-    :param data: the decoded JSON, perhaps with a secret that the service has echoed
-    :param sanitize: takes out of it what must not be kept, and makes it plain
+    :param data: the decoded JSON as it arrived; it may hold a secret that the service has repeated
+    :param sanitize: returns the data without secrets, and without values that cannot be stored
     """
 
     data: Any = field(repr=False)
@@ -25,19 +28,19 @@ class PageItem:
 
     @property
     def id(self) -> str | None:
-        """The id that the item claims, or None."""
-        claimed = self.data.get("id") if isinstance(self.data, dict) else None
-        return claimed if isinstance(claimed, str) else None
+        """The id in the item, or None; it is not checked otherwise."""
+        item_id = self.data.get("id") if isinstance(self.data, dict) else None
+        return item_id if isinstance(item_id, str) else None
 
     def digest(self) -> int:
-        """Give a number that is the same only if the item says the same, within this process."""
-        # Quicker than reading it by far. In version 2, as later ones depend on who else refers to a value.
+        """Return a number that changes when the item changes. It is valid only within this process."""
+        # Much faster than reading the item. Not a later version of marshal: its output depends on reference counts.
         return hash(marshal.dumps(self.data, 2))
 
     def read(self) -> Batch:
-        """Read the item as a batch.
+        """Return the item as a batch.
 
-        :raises ValueError: if it is none
+        :raises ValueError: if it is not a batch
         """
         return Batch.from_sanitized(self.sanitize(self.data))
 
@@ -46,10 +49,10 @@ class PageItem:
 class BatchPage:
     """One page of the list of batches, newest first.
 
-    A list can be stale for weeks while retrieving is right: take it as a hint, never as the truth.
+    The list can be out of date for weeks while a retrieve is right, so use it only as a hint.
 
-    :param items: up to 100 items, as they came
-    :param next_after: what to pass as ``after`` for the next page, or None on the last
+    :param items: up to 100 items
+    :param next_after: the argument ``after`` for the next page, or None on the last page
     """
 
     items: tuple[PageItem, ...]
@@ -57,39 +60,35 @@ class BatchPage:
 
     @classmethod
     def from_dict(cls, data: Any, *, sanitize: Callable[[Any], Any] = sanitize_json) -> BatchPage:
-        """Read a page from an API answer.
+        """Return a page from an API response.
 
-        :param sanitize: takes out of an item what must not be kept
-        :raises ValueError: if it is no list
+        :param sanitize: see :class:`PageItem`
+        :raises ValueError: if it is not a list
         """
         items = items_of(data)
-        last = sanitize(items[-1].get("id")) if items and isinstance(items[-1], Mapping) else None
-        # Going on after an id that is none would begin anew, and never end.
-        more = data.get("has_more") is True and isinstance(last, str) and last.strip()
+        last_id = sanitize(items[-1].get("id")) if items and isinstance(items[-1], Mapping) else None
+        # After an invalid id, the service would start again at the first page, and the loop would never end.
+        has_next = data.get("has_more") is True and isinstance(last_id, str) and last_id.strip()
         return cls(
-            items=tuple(PageItem(data=item, sanitize=sanitize) for item in items), next_after=last if more else None
+            items=tuple(PageItem(data=item, sanitize=sanitize) for item in items),
+            next_after=last_id if has_next else None,
         )
 
     @property
     def batches(self) -> tuple[Batch, ...]:
-        """The batches of the page; fields may be missing in them that retrieving would give."""
+        """The readable batches of the page; they may lack fields that a retrieve has."""
         return self._read[0]
 
     @property
-    def unreadable(self) -> int:
-        """How many items of the page are no batches, and are left out."""
-        return len(self.items) - len(self.batches)
-
-    @property
     def unreadable_ids(self) -> tuple[str, ...]:
-        """The ids of those that have one: retrieving may give what the list has left out."""
+        """The ids of the items that cannot be read as batches; a retrieve of such an id may work."""
         return self._read[1]
 
     @cached_property
     def _read(self) -> tuple[tuple[Batch, ...], tuple[str, ...]]:
         batches, unreadable_ids = [], []
         for item in self.items:
-            # One bad item must not hide the other 99, nor the pages behind it.
+            # One bad item must not hide the other 99 or the following pages.
             try:
                 batches.append(item.read())
             except ValueError:
@@ -99,9 +98,10 @@ class BatchPage:
 
 
 def items_of(data: object) -> list[Any]:
-    """Give the items of any of the API's lists.
+    """Return the items of any list of the API.
 
-    :raises ValueError: if it is no list
+    :param data: the decoded JSON of the response
+    :raises ValueError: if it is not a list
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("data"), list):
         raise ValueError("'data' is not a list")

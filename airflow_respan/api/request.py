@@ -1,4 +1,4 @@
-"""One call to Respan, complete but not yet sent. No I/O."""
+"""A request to Respan, complete but not yet sent. No I/O."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 class Upload:
     """A file to send as a multipart body.
 
-    :param file: open for reading bytes, able to seek
+    :param file: open in binary mode, and seekable
     :param filename: the name to send with it
-    :param fields: what else the form holds
+    :param fields: the other fields of the form
     """
 
     file: IO[bytes]
@@ -32,24 +32,25 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Generic[T]):
-    """One call, ready to be carried.
+    """One HTTP request, ready to be sent by a client.
 
-    :param connection: whom to ask, and as whom
+    :param connection: the settings of the Airflow connection
     :param action: the call in words, for error messages: ``retrieve batch 'batch_abc123'``
     :param method: the HTTP method
     :param url: absolute, with query
-    :param read: makes the result of the decoded answer, as it came; raises ValueError if the answer is none
-    :param headers: all of them but ``Authorization``, which the carrier adds
+    :param parse: returns the result from the decoded JSON of the response; raises ValueError if it is not what was
+        requested
+    :param headers: all headers but ``Authorization``, which the client adds
     :param json: the body, or None
     :param upload: the file that is the body, or None
-    :param idempotent: whether sending it twice is the same as sending it once
+    :param idempotent: whether sending it twice has the same effect as sending it once
     """
 
     connection: RespanConnection
     action: str
     method: str
     url: str
-    read: Callable[[Any], T] = field(repr=False)
+    parse: Callable[[Any], T] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     json: Mapping[str, Any] | None = None
     upload: Upload | None = None
@@ -61,7 +62,7 @@ def make_request(
     action: str,
     method: str,
     path: str,
-    read: Callable[[Any], T],
+    parse: Callable[[Any], T],
     *,
     query: Mapping[str, Any] | None = None,
     json_body: Mapping[str, Any] | None = None,
@@ -69,35 +70,41 @@ def make_request(
     respan_params: Mapping[str, Any] | None = None,
     idempotent: bool = True,
 ) -> Request[T]:
-    """Make a request: address, headers and tracking parameters, the same for every endpoint.
+    """Build a request with address, headers and tracking parameters, in the same way for every endpoint.
 
-    :param path: below the connection's base URL, ids already quoted by :func:`quote_path_segment`
-    :param read: makes the result of the decoded answer, of which nothing is left that must not be kept
-    :param query: what is None is left out
-    :param respan_params: on top of the connection's
-    :raises ValueError: if something of it cannot be sent; names it
+    :param connection: the settings of the Airflow connection
+    :param action: the call in words, for error messages
+    :param method: the HTTP method
+    :param path: the path below the connection's base URL; ids in it are quoted by :func:`quote_path_segment`
+    :param parse: returns the result from the decoded and sanitized JSON of the response
+    :param query: the query; values that are None are left out
+    :param json_body: the body, or None
+    :param upload: the file that is the body, or None
+    :param respan_params: tracking parameters, added to those of the connection
+    :param idempotent: whether sending it twice has the same effect as sending it once
+    :raises ValueError: if an argument cannot be sent; the message names it
     """
     headers = {
         "Accept": "application/json",
-        # Of a compressed body that is cut off, the HTTP libraries take what they can read for the whole.
+        # If a compressed body is cut off, the HTTP libraries return what they could read as if it were complete.
         "Accept-Encoding": "identity",
         "User-Agent": f"airflow-provider-respan/{airflow_respan.__version__}",
         **connection.headers,
     }
     if params := {**connection.respan_params, **(respan_params or {})}:
         headers[PARAMS_HEADER] = _encode_params(params, connection.respan_params_encoding)
-    asked = {name: value for name, value in (query or {}).items() if value is not None}
-    for name, value in {**asked, **(upload.fields if upload else {})}.items():
+    query_items = {name: value for name, value in (query or {}).items() if value is not None}
+    for name, value in {**query_items, **(upload.fields if upload else {})}.items():
         if not str(value).isprintable():
             raise ValueError(f"{name} is {value!r}, which cannot be sent")
     for name, value in (json_body or {}).items():
-        _as_json(name, value)
+        _to_json(name, value)
     return Request(
         connection=connection,
         action=action,
         method=method,
-        url=f"{connection.base_url}{path}{'?' if asked else ''}{urlencode(asked)}",
-        read=lambda data: read(connection.sanitize(data)),
+        url=f"{connection.base_url}{path}{'?' if query_items else ''}{urlencode(query_items)}",
+        parse=lambda data: parse(connection.sanitize(data)),
         headers=headers,
         json=json_body,
         upload=upload,
@@ -106,11 +113,11 @@ def make_request(
 
 
 def _encode_params(params: Mapping[str, Any], encoding: str) -> str:
-    text = _as_json("respan_params", params)  # ASCII only, hence no line break either
+    text = _to_json("respan_params", params)  # ASCII only and without line breaks, so it fits into a header
     return base64.b64encode(text.encode()).decode() if encoding == "base64" else text
 
 
-def _as_json(name: str, value: object) -> str:
+def _to_json(name: str, value: object) -> str:
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -118,10 +125,15 @@ def _as_json(name: str, value: object) -> str:
 
 
 def quote_path_segment(name: str, value: str) -> str:
-    """Quote an id into one segment of a path; HTTP clients would resolve dots, so those are no ids."""
+    """Return an id quoted as one segment of a path.
+
+    :param name: the argument's name, for the error message
+    :param value: the id
+    :raises ValueError: if it is empty, not a text, or ``.`` or ``..``, which HTTP clients would resolve
+    """
     try:
         if isinstance(value, str) and value.strip() and value not in (".", ".."):
             return quote(value, safe="")
     except UnicodeEncodeError:  # a lone surrogate
         pass
-    raise ValueError(f"{name} is {value!r}, which is no id of the service's")
+    raise ValueError(f"{name} is {value!r}, which is not a valid id")

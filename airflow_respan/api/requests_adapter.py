@@ -1,8 +1,9 @@
-"""What requests lacks: a limit for the whole of what may come byte by byte: a proxy's answer, an answer's head.
+"""Time limits that requests lacks: for a proxy's response, for the headers of a response, and for a whole body.
 
-A socket's own time-out begins anew with each byte, so a watchdog shuts the socket down; the reader then finds it at
-its end, as if the service had hung up. Imports requests: only :mod:`airflow_respan.api.client` imports this, when it is
-made.
+A socket's own timeout starts again with each byte, so a server that sends byte by byte could hold a task for ever.
+Here a timer shuts the socket down after the limit, and the reader then finds the end of the stream.
+
+This module imports requests, so :mod:`airflow_respan.api.client` imports it only when a client is created.
 """
 
 from __future__ import annotations
@@ -20,29 +21,31 @@ from urllib3.response import BaseHTTPResponse
 
 @contextmanager
 def time_limit(seconds: float, shut_down: Callable[[], object]) -> Iterator[None]:
-    """Call ``shut_down`` if the block takes longer.
+    """Call ``shut_down`` if the block takes longer than the limit.
 
-    :raises TimeoutError: if it was called, whatever the block made of that
+    :param seconds: the limit
+    :param shut_down: lets the block end early; called in another thread
+    :raises TimeoutError: if it was called, even if the block then ended without an error
     """
-    over = threading.Event()
+    expired = threading.Event()
 
-    def end() -> None:
-        over.set()
-        with suppress(OSError, ValueError, RuntimeError):  # it has ended by itself meanwhile
+    def expire() -> None:
+        expired.set()
+        with suppress(OSError, ValueError, RuntimeError):  # the connection may be closed already
             shut_down()
 
-    watchdog = threading.Timer(seconds, end)
-    watchdog.daemon = True
-    watchdog.start()
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
     try:
         yield
     except Exception:
-        if not over.is_set():
+        if not expired.is_set():
             raise
     finally:
-        watchdog.cancel()
-    if over.is_set():
-        raise TimeoutError(f"no whole answer within {seconds:.3g} seconds") from None
+        timer.cancel()
+    if expired.is_set():
+        raise TimeoutError(f"no complete response within {seconds:.3g} seconds") from None
 
 
 def _with_time_limit(connection: HTTPConnection, read: Callable[[], Any]) -> Any:
@@ -60,16 +63,16 @@ class _Connection(HTTPConnection):
 
 class _TLSConnection(HTTPSConnection):
     def connect(self) -> None:
-        with ExitStack() as self._opening:
+        with ExitStack() as self._connect_stack:
             super().connect()
 
     def _new_conn(self) -> socket.socket:
-        """Open the socket, and watch what a proxy answers on it before TLS begins."""
+        """Open the socket, with a time limit for a proxy's response and for the TLS handshake."""
         sock = super()._new_conn()
-        # A duplicate, as TLS takes the socket over and leaves nothing of it to shut down.
-        handle = self._opening.enter_context(sock.dup())
+        # A duplicate, because TLS replaces the original socket object, which then cannot be shut down.
+        duplicate = self._connect_stack.enter_context(sock.dup())
         if isinstance(self.timeout, int | float):
-            self._opening.enter_context(time_limit(self.timeout, lambda: handle.shutdown(socket.SHUT_RDWR)))
+            self._connect_stack.enter_context(time_limit(self.timeout, lambda: duplicate.shutdown(socket.SHUT_RDWR)))
         return sock
 
     def getresponse(self) -> Any:
@@ -77,33 +80,37 @@ class _TLSConnection(HTTPSConnection):
 
 
 class TimeLimitedAdapter(HTTPAdapter):
-    """Requests' adapter, with connections whose answers must begin in time."""
+    """The adapter of requests, with connections that limit the time for connecting and for response headers."""
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Give the pool for a request."""
+        """Return the connection pool for a request, with our connection classes."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = _TLSConnection if pool.scheme == "https" else _Connection
         return pool
 
 
-def read_with_time_limit(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[bytes]:
-    """Read a body as it comes, for so long and no longer.
+def read_with_time_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) -> Iterator[bytes]:
+    """Yield the chunks of a body as they arrive, within a limit for the whole body.
 
-    :param pieces: bytes to take at the most at once
+    :param seconds: the limit
+    :param max_bytes: the maximum size of a chunk
+    :raises TimeoutError: if the limit has passed
     """
     with time_limit(seconds, raw.shutdown):
-        while piece := raw.read1(pieces, decode_content=True):
-            yield piece
+        while chunk := raw.read1(max_bytes, decode_content=True):
+            yield chunk
 
 
-def read_with_idle_limit(raw: BaseHTTPResponse, seconds: float, pieces: int) -> Iterator[bytes]:
-    """Read a body of any length as it comes, as long as there is a next piece within so many seconds.
+def read_with_idle_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) -> Iterator[bytes]:
+    """Yield the chunks of a body as they arrive, within a limit for each chunk.
 
-    :param pieces: bytes to take at the most at once
+    :param seconds: the limit
+    :param max_bytes: the maximum size of a chunk
+    :raises TimeoutError: if the limit has passed
     """
     while True:
         with time_limit(seconds, raw.shutdown):
-            piece = raw.read1(pieces, decode_content=True)
-        if not piece:
+            chunk = raw.read1(max_bytes, decode_content=True)
+        if not chunk:
             return
-        yield piece
+        yield chunk

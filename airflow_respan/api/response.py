@@ -1,4 +1,4 @@
-"""What an answer of the Respan API means: the result, another address, or an error. No I/O."""
+"""What a response of the Respan API means: a result, a redirect, or an error. No I/O."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from airflow_respan.api.request import Request
 T = TypeVar("T")
 
 MAX_RESPONSE_BYTES = 16 * 2**20
-"""Bytes beyond which an answer other than a file's content is not read; a page of 100 batches is far below."""
+"""Maximum size of a response that is not a file's content; a page of 100 batches is far smaller."""
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
-"""Seconds; a service that asks for more is asked again after this, lest one odd answer silence a wait."""
+"""Maximum pause. If a response asks for more, this is used, so that one wrong value cannot stop a wait."""
 
 MAX_REDIRECTS = 3
 
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
-"""The HTTP statuses below 500 that may pass; each of 500 and above may, and no other."""
+"""The transient HTTP statuses below 500; every status from 500 on is transient, and no other is."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
@@ -34,11 +34,11 @@ _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """What came back over HTTP.
+    """An HTTP response.
 
     :param status: the HTTP status
-    :param headers: names in lower case
-    :param body: all of it, at most :data:`MAX_RESPONSE_BYTES` bytes
+    :param headers: the headers, names in lower case
+    :param body: the complete body, at most :data:`MAX_RESPONSE_BYTES` long
     """
 
     status: int
@@ -46,85 +46,86 @@ class Response:
     body: bytes = b""
 
 
-def parse_response(request: Request[T], answer: Response) -> T:
-    """Make the result of an answer.
+def parse_response(request: Request[T], response: Response) -> T:
+    """Return the result of a request from its response.
 
     :raises RespanAuthenticationError: for 401 and 403
     :raises RespanNotFoundError: for 404
-    :raises RespanAPIError: for every other answer that would come again
-    :raises RespanTransientError: for an answer that may pass, a success that is not what was asked among them
+    :raises RespanAPIError: for every other error that a retry would get again
+    :raises RespanTransientError: for a transient error, and for a success whose body is not what was requested
     """
-    if not 200 <= answer.status < 300:
-        raise make_error(request, answer)
-    data = failures.decode_json(answer.body)
+    if not 200 <= response.status < 300:
+        raise make_error(request, response)
+    data = failures.decode_json(response.body)
     try:
-        return request.read(data)
+        return request.parse(data)
     except ValueError as error:
-        reason = failures.not_json(answer.body) if data is None else error
-        raise failures.unusable(
-            request, f"answered {answer.status} with something that was not asked for ({reason})"
+        reason = failures.not_json(response.body) if data is None else error
+        raise failures.transient_error(
+            request, f"answered {response.status} with an unexpected body ({reason})"
         ) from None
 
 
-def make_error(request: Request[Any], answer: Response) -> RespanError:
-    """Make the error that an unsuccessful answer stands for."""
-    if 400 <= answer.status < 500 and answer.status not in TRANSIENT_STATUSES:
-        return failures.refused(request, answer.status, answer.body)
-    return failures.unusable(
+def make_error(request: Request[Any], response: Response) -> RespanError:
+    """Return the error for a response whose status is not a success."""
+    if 400 <= response.status < 500 and response.status not in TRANSIENT_STATUSES:
+        return failures.permanent_error(request, response.status, response.body)
+    return failures.transient_error(
         request,
-        f"answered {failures.status_text(answer.status)}: {failures.service_message(answer.body)}",
-        status_code=answer.status,
-        retry_after=parse_retry_after(answer, now=pendulum.now("UTC")),
+        f"answered {failures.status_text(response.status)}: {failures.service_message(response.body)}",
+        status_code=response.status,
+        retry_after=parse_retry_after(response, now=pendulum.now("UTC")),
     )
 
 
-def redirect_request(request: Request[T], answer: Response) -> Request[T] | None:
-    """Give the request that an answer redirects to, or None if it does not redirect.
+def redirect_request(request: Request[T], response: Response) -> Request[T] | None:
+    """Return the request to which a response redirects, or None if it is not a redirect.
 
-    :raises RespanAPIError: if it leads to another scheme, host or port: the key does not go there
+    :raises RespanAPIError: if the redirect must not be followed: the method is not GET, or the target has another
+        scheme, host or port, to which the API key must not be sent
     """
-    if answer.status not in _REDIRECTS or not answer.headers.get("location"):
+    if response.status not in _REDIRECTS or not response.headers.get("location"):
         return None
     try:
-        target = quote(urljoin(request.url, answer.headers["location"]), safe=_URL_CHARACTERS)
-        origin, at_home = _origin(target), _origin(request.url) == _origin(target)
+        target = quote(urljoin(request.url, response.headers["location"]), safe=_URL_CHARACTERS)
+        origin, is_same_origin = _origin(target), _origin(request.url) == _origin(target)
     except ValueError:
-        target, origin, at_home = "", "an address that is none", False
-    if request.method != "GET" or not at_home or "@" in urlsplit(target).netloc:
-        raise failures.redirect_refused(request, answer.status, origin)
+        target, origin, is_same_origin = "", "an invalid address", False
+    if request.method != "GET" or not is_same_origin or "@" in urlsplit(target).netloc:
+        raise failures.redirect_refused(request, response.status, origin)
     return replace(request, url=target)
 
 
-def parse_retry_after(answer: Response, *, now: pendulum.DateTime) -> float | None:
-    """Find how long to leave the service alone: in the body (as Respan does it), or in a header.
+def parse_retry_after(response: Response, *, now: pendulum.DateTime) -> float | None:
+    """Return how long to wait before the next request, from the body (as Respan sends it) or from a header.
 
-    :return: seconds, at most :data:`MAX_RETRY_AFTER_SECONDS`, or None if the answer does not say
+    :return: seconds, at most :data:`MAX_RETRY_AFTER_SECONDS`, or None if the response does not say
     """
-    body = failures.decode_json(answer.body)
+    body = failures.decode_json(response.body)
     from_body = body.get("retry_after") if isinstance(body, Mapping) else None
-    from_header = answer.headers.get("retry-after")
+    from_header = response.headers.get("retry-after")
 
-    def until(moment: float) -> float:
-        return moment - now.timestamp()
+    def until(timestamp: float) -> float:
+        return timestamp - now.timestamp()
 
     def until_date(text: str) -> float:
-        # HTTP's older form of a date names no zone; all of them are in UTC.
+        # The older form of an HTTP date has no time zone; all HTTP dates are in UTC.
         return until(pendulum.instance(parsedate_to_datetime(text)).timestamp())
 
     def until_reset(text: str) -> float:
-        # Services give a reset as seconds to go, or as Unix time in seconds or milliseconds.
+        # Services send the reset as remaining seconds, or as Unix time in seconds or milliseconds.
         reset = float(text)
         return until(reset / 1000 if reset > 1e11 else reset) if reset > 1e9 else reset
 
-    found: list[tuple[Callable[[Any], float], Any]] = [
+    candidates: list[tuple[Callable[[Any], float], Any]] = [
         (float, from_body),
         (float, from_header),
         (until_date, from_header),
-        (until_reset, answer.headers.get("x-ratelimit-reset")),
+        (until_reset, response.headers.get("x-ratelimit-reset")),
     ]
-    for read, value in found:
+    for parse, value in candidates:
         try:
-            seconds = read(value)
+            seconds = parse(value)
         except (AttributeError, TypeError, ValueError, OverflowError):
             continue
         if math.isfinite(seconds):

@@ -1,7 +1,7 @@
-"""Everything that this package knows about the statuses of a batch; the rest of the code asks this table.
+"""The statuses of a batch and their meaning, as a table that the rest of the code uses.
 
-A status that is not in the table means that the batch goes on: gateways invent statuses (``queued``, ``Scheduled``).
-To add a status, add a row. Source of each: ``docs/respan-api.md``.
+A status that is not in the table is not terminal: gateways have statuses of their own (``queued``, ``Scheduled``).
+To add a status, add a row. The source of each is in ``docs/respan-api.md``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 
 class BatchStatus(NamedTuple):
-    """What a status means.
+    """The meaning of a status.
 
-    :param name: the service's word
+    :param name: the status as Respan sends it
     :param meaning: one sentence for the documentation
-    :param is_terminal: whether the batch has ended; then ``{name}_at`` is when it ended
-    :param is_complete: whether the provider worked on every request, so that each was paid and must have a row
-    :param has_pace: whether the counts so far tell when the batch will end
-    :param is_being_cancelled: whether the batch will end cancelled, without an answer to every request
-    :param is_cancelled: whether the batch ended because somebody cancelled it
+    :param is_terminal: whether the batch has ended; the timestamp ``{name}_at`` then says when
+    :param is_complete: whether the provider processed every request, so that each is billed and must have a row
+    :param has_pace: whether the expected end can be computed from the counts so far
+    :param is_being_cancelled: whether the batch is being cancelled, and so some requests will have no result
+    :param is_cancelled: whether the batch ended because it was cancelled
     """
 
     name: str
@@ -35,20 +35,22 @@ STATUSES = {
     for status in (
         BatchStatus(name="validating", meaning="The service checks the input file."),
         BatchStatus(name="pending", meaning="The batch waits for the provider (only in the official Python client)."),
-        BatchStatus(name="in_progress", meaning="The provider works on the requests.", has_pace=True),
+        BatchStatus(name="in_progress", meaning="The provider processes the requests.", has_pace=True),
         BatchStatus(name="finalizing", meaning="The requests are done; the output file is written."),
         BatchStatus(
             name="cancelling",
-            meaning="Requests under way are completed, which takes up to 10 minutes; the others are not begun.",
+            meaning="Requests in progress are completed, which takes up to 10 minutes; the others are not started.",
             is_being_cancelled=True,
         ),
         BatchStatus(
             name="completed",
-            meaning="Every request was worked on; some or all may have failed.",
+            meaning="Every request was processed; some or all may have failed.",
             is_terminal=True,
             is_complete=True,
         ),
-        BatchStatus(name="failed", meaning="The input file was refused, or the batch broke down.", is_terminal=True),
+        BatchStatus(
+            name="failed", meaning="The input file was refused, or the batch stopped with an error.", is_terminal=True
+        ),
         BatchStatus(
             name="expired",
             meaning="The completion window passed; requests that were done have rows, and are billed.",
@@ -67,8 +69,8 @@ TERMINAL_STATUSES = frozenset(name for name, status in STATUSES.items() if statu
 
 
 def status_of(name: str) -> BatchStatus:
-    """Return what a status means; for one that is not documented, a status that goes on.
+    """Return the meaning of a status; one that is not in the table is not terminal.
 
-    :param name: the service's word
+    :param name: the status as Respan sends it
     """
     return STATUSES.get(name) or BatchStatus(name=name, meaning="Not documented.")

@@ -1,4 +1,4 @@
-"""Respan's tracking parameters of a batch: the one list of them."""
+"""The one list of Respan's tracking parameters of a batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TypedDict
 
 
 class TrackingParameters(TypedDict, total=False):
-    """What ``RespanHook.create_batch`` and ``RespanCreateBatchOperator`` take and send in the body of the request."""
+    """Arguments of ``RespanHook.create_batch`` and ``RespanCreateBatchOperator``, sent in the body of the request."""
 
     customer_identifier: str | None
     custom_identifier: str | None

@@ -1,4 +1,4 @@
-"""What both carriers do alike around the two lines of I/O in which they differ."""
+"""What both clients have in common besides sending: retries, headers, size limits, certificates, proxies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_RETRY_PAUSE_SECONDS = 1.0
 
 
 def should_retry(request: Request[Any], error: BaseException) -> bool:
-    """Say whether to try once more within the call: what can harmlessly be sent twice, and will not take long."""
+    """Return whether to retry once within the call: sending twice does no harm, and the pause is short."""
     return (
         request.idempotent
         and isinstance(error, RespanTransientError)
@@ -30,9 +30,9 @@ def should_retry(request: Request[Any], error: BaseException) -> bool:
 
 
 def retry_pause_seconds(request: Request[Any], error: RespanTransientError) -> float:
-    """Give the seconds to wait before one more try within the call.
+    """Return the seconds to wait before the retry within the call.
 
-    :raises RespanTransientError: the error, if that is not worth it
+    :raises RespanTransientError: the error itself, if there is to be no retry
     """
     if not should_retry(request, error):
         raise error
@@ -40,40 +40,45 @@ def retry_pause_seconds(request: Request[Any], error: RespanTransientError) -> f
 
 
 def authorization(connection: RespanConnection) -> str:
-    """Give the value of ``Authorization``; made here, at the last moment, and kept nowhere."""
+    """Return the value of the header ``Authorization``; it is built for each request and never stored."""
     return f"Bearer {connection.api_key}"
 
 
 def make_response(status: int, headers: Mapping[str, str], body: bytes = b"") -> Response:
-    """Make an answer of what either library received."""
+    """Return a response from what either HTTP library received."""
     return Response(status=status, headers={name.lower(): text for name, text in headers.items()}, body=body)
 
 
-def append_limited(body: bytearray, piece: bytes, request: Request[Any]) -> None:
-    """Add a piece to a body that may not become endless."""
-    body += piece
+def append_limited(body: bytearray, chunk: bytes, request: Request[Any]) -> None:
+    """Append a chunk to a body.
+
+    :raises RespanTransientError: if the body becomes longer than :data:`MAX_RESPONSE_BYTES`
+    """
+    body += chunk
     if len(body) > MAX_RESPONSE_BYTES:
-        raise failures.unusable(request, f"sent more than {MAX_RESPONSE_BYTES} bytes, which no answer is")
+        raise failures.transient_error(request, f"sent more than the maximum of {MAX_RESPONSE_BYTES} bytes")
 
 
 def ca_bundle(connection: RespanConnection) -> bool | str:
-    """Give the CA bundle in force: the connection's, the environment's that requests honours, or certifi's (True).
+    """Return which certificates to trust, by the same rules as requests.
 
-    :raises RespanConfigurationError: if what is named cannot be used
+    :return: the path of the CA bundle that the connection or the environment names, True for the bundle of certifi,
+        or False for no check
+    :raises RespanConfigurationError: if the CA bundle cannot be used
     """
     if connection.verify is False:
         return False
     from_environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    chosen = connection.verify if isinstance(connection.verify, str) else from_environment
-    if chosen and connection.base_url.startswith("https:"):
-        tls_context(connection, chosen)
-    return chosen or True
+    path = connection.verify if isinstance(connection.verify, str) else from_environment
+    if path and connection.base_url.startswith("https:"):
+        tls_context(connection, path)
+    return path or True
 
 
 def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
-    """Load a CA bundle or a directory of certificates.
+    """Return a TLS context that trusts a CA bundle or a directory of certificates.
 
-    :raises RespanConfigurationError: if it is not there or is none
+    :raises RespanConfigurationError: if the path does not exist or holds no certificates
     """
     try:
         if Path(path).is_dir():
@@ -81,28 +86,28 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=path)
     except (OSError, ValueError) as error:
         raise RespanConfigurationError(
-            f"Airflow connection {connection.conn_id!r} cannot check certificates by {path!r}, which its extra field "
+            f"Airflow connection {connection.conn_id!r} cannot check certificates with {path!r}, which its extra field "
             f"'verify' or the variable REQUESTS_CA_BUNDLE names: {type(error).__name__}: {error}. "
             "Name a CA bundle or a directory of certificates that is on this machine."
         ) from None
 
 
 def proxy_for(connection: RespanConnection) -> str | None:
-    """Choose the proxy for a connection's host, by requests' own rules; None for none.
+    """Return the URL of the proxy for a connection's host, by the rules of requests, or None.
 
-    :raises RespanConfigurationError: if what the environment names is none
+    :raises RespanConfigurationError: if the environment names something that is not a URL
     """
     from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
     url = connection.base_url
-    chosen = select_proxy(url, {**get_environ_proxies(url, no_proxy=None), **connection.proxies})
-    if not chosen:
+    proxy = select_proxy(url, {**get_environ_proxies(url, no_proxy=None), **connection.proxies})
+    if not proxy:
         return None
     try:
-        whole: str = prepend_scheme_if_needed(chosen, "http")  # type: ignore[no-untyped-call]  # types-requests has none
+        proxy_url: str = prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]  # types-requests has none
     except ValueError:
         raise RespanConfigurationError(
-            f"Airflow connection {connection.conn_id!r} has a proxy that is no URL. Correct its extra field 'proxies' "
-            "or the variables HTTP_PROXY and HTTPS_PROXY."
+            f"Airflow connection {connection.conn_id!r} has a proxy that is not a URL. Correct its extra field "
+            "'proxies' or the variables HTTP_PROXY and HTTPS_PROXY."
         ) from None
-    return whole
+    return proxy_url

@@ -1,4 +1,4 @@
-"""The hook of the Respan provider: an Airflow connection becomes a client.
+"""The hook of the Respan provider: calls the Respan API with the settings of an Airflow connection.
 
-Users import ``airflow_respan.hooks.respan``. May import ``api``; everything that talks to Respan goes through it.
+Users import ``airflow_respan.hooks.respan``. May import ``api``. All other packages send their requests by the hook.
 """

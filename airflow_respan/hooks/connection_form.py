@@ -1,6 +1,6 @@
-"""The connection form for Airflow before 3.2, which asks the hook for WTForms fields.
+"""The connection form for Airflow before 3.2, built of WTForms fields from the provider info.
 
-Later versions read the provider info.
+Airflow 3.2 and later build the form from the provider info themselves.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from airflow_respan.get_provider_info import CONN_FIELDS, UI_FIELD_BEHAVIOUR
 
 
 def form_behaviour() -> dict[str, Any]:
-    """Return ``UI_FIELD_BEHAVIOUR`` as a hook's ``get_ui_field_behaviour`` spells it."""
+    """Return ``UI_FIELD_BEHAVIOUR`` with the key names that a hook's ``get_ui_field_behaviour`` must return."""
     return {name.replace("-", "_"): value for name, value in UI_FIELD_BEHAVIOUR.items()}
 
 
 def form_widgets() -> dict[str, Any]:
-    """Return ``CONN_FIELDS`` as a hook's ``get_connection_form_widgets`` wants them: WTForms fields.
+    """Return ``CONN_FIELDS`` as WTForms fields, as a hook's ``get_connection_form_widgets`` must return them.
 
-    No field is a ``PasswordField``: Airflow 2 shows that empty, and saving the form would then delete its value.
+    No field is a ``PasswordField``, because Airflow 2 shows such a field empty and deletes its value when it saves.
     """
     from wtforms import BooleanField, IntegerField, StringField
     from wtforms.validators import Optional, any_of
@@ -42,7 +42,7 @@ def form_widgets() -> dict[str, Any]:
 
 
 def _text_input(form_field: Any, **attributes: Any) -> Any:
-    """Draw a field as wide as Airflow 2 draws its own, and an object as JSON, not as Python would print it."""
+    """Return the HTML of a field as wide as Airflow 2's own fields, with an object written as JSON."""
     from wtforms.widgets import TextInput
 
     if isinstance(form_field.data, Mapping):

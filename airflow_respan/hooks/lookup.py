@@ -1,4 +1,4 @@
-"""From the id of an Airflow connection to settings, on workers and inside the triggerer's event loop."""
+"""Reads the settings of an Airflow connection, on workers and inside the triggerer's event loop."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ if TYPE_CHECKING:
 
 
 def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
-    """Read an Airflow connection, on a worker.
+    """Return the settings of an Airflow connection, on a worker.
 
-    :param hook: the hook to look it up through
-    :param conn_id: the connection
-    :raises RespanConfigurationError: if it does not exist (``RespanMissingConnectionError``) or cannot work
-    :raises RespanTransientError: if Airflow could not say
+    :param hook: the hook whose ``get_connection`` is used
+    :param conn_id: the id of the connection
+    :raises RespanConfigurationError: if it does not exist (``RespanMissingConnectionError``) or has an invalid field
+    :raises RespanTransientError: if Airflow could not read it
     """
-    with _explained_errors(conn_id):
-        return _find(hook, conn_id)
+    with _translated_errors(conn_id):
+        return _read(hook, conn_id)
 
 
 async def alook_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
-    """Read an Airflow connection, on a triggerer; the same as :func:`look_up_settings`."""
-    with _explained_errors(conn_id):
-        return await _afind(hook, conn_id)
+    """Return the settings of an Airflow connection, on a triggerer; the same as :func:`look_up_settings`."""
+    with _translated_errors(conn_id):
+        return await _aread(hook, conn_id)
 
 
-def _find(hook: BaseHook, conn_id: str) -> RespanConnection:
-    found = hook.get_connection(conn_id)
-    return _settings(conn_id, found, found.extra_dejson)
+def _read(hook: BaseHook, conn_id: str) -> RespanConnection:
+    connection = hook.get_connection(conn_id)
+    return _settings(conn_id, connection, connection.extra_dejson)
 
 
-async def _afind(hook: BaseHook, conn_id: str) -> RespanConnection:
-    found, extra = await get_connection_in_triggerer(conn_id, hook=hook)
-    return _settings(conn_id, found, extra)
+async def _aread(hook: BaseHook, conn_id: str) -> RespanConnection:
+    connection, extra = await get_connection_in_triggerer(conn_id, hook=hook)
+    return _settings(conn_id, connection, extra)
 
 
-def _settings(conn_id: str, found: Connection, extra: object) -> RespanConnection:
+def _settings(conn_id: str, connection: Connection, extra: object) -> RespanConnection:
     return RespanConnection.from_airflow(
         conn_id=conn_id,
-        password=found.password,
-        host=found.host,
-        schema=found.schema,
-        port=found.port,
+        password=connection.password,
+        host=connection.host,
+        schema=connection.schema,
+        port=connection.port,
         extra={} if extra is None else extra,
     )
 
 
 @contextmanager
-def _explained_errors(conn_id: str) -> Iterator[None]:
-    """Leave the frames below out of every error: they hold the key, and Airflow 3.0 prints local variables."""
+def _translated_errors(conn_id: str) -> Iterator[None]:
+    """Raise our errors, without traceback: Airflow 3.0 prints local variables, and those in ``_read`` hold the key."""
     name = f"Airflow connection {conn_id!r}"
     try:
         yield
@@ -64,7 +64,9 @@ def _explained_errors(conn_id: str) -> Iterator[None]:
     except AirflowNotFoundException:
         raise RespanMissingConnectionError(
             f"{name} does not exist. Create it with the connection type 'Respan' and an API key from {KEYS_PAGE} "
-            f"as its password, or set AIRFLOW_CONN_{conn_id.upper()} (a value that cannot be read counts as none)."
+            f"as its password, or set AIRFLOW_CONN_{conn_id.upper()} (Airflow ignores a value that it cannot read)."
         ) from None
-    except Exception as error:  # noqa: BLE001 (an outage of Airflow's own database: a wait goes on)
-        raise RespanTransientError(f"{name} could not be looked up ({type(error).__name__}). This may pass.") from None
+    except Exception as error:  # noqa: BLE001 (any error of Airflow's own database; a wait must continue)
+        raise RespanTransientError(
+            f"{name} could not be looked up ({type(error).__name__}). This may be temporary."
+        ) from None

@@ -1,4 +1,4 @@
-"""The hook: an Airflow connection becomes a client, for workers and for triggerers."""
+"""The hook: every endpoint of the Respan API, for workers and for triggerers."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ T = TypeVar("T")
 
 
 class RespanHook(BaseHook):
-    """Talks to Respan with the credentials of an Airflow connection.
+    """Calls the Respan API with the settings of an Airflow connection.
 
-    The connection is looked up at the first call, and once more when the service refuses the key: a key that
-    was replaced meanwhile is picked up without a restart. Every method raises
+    The connection is looked up at the first call. If Respan refuses the key, it is looked up once more, so a key that
+    was replaced meanwhile is used without a restart. Every method raises
 
-    * ``RespanConfigurationError`` if the connection is missing or cannot work,
-    * ``RespanAPIError`` (``RespanAuthenticationError``, ``RespanNotFoundError``) if the service says no,
-    * ``RespanTransientError`` if it gives no usable answer; whatever can harmlessly be sent twice has been, then,
+    * ``RespanConfigurationError`` if the connection does not exist or has an invalid setting,
+    * ``RespanAPIError`` (``RespanAuthenticationError``, ``RespanNotFoundError``) if Respan refuses the request,
+    * ``RespanTransientError`` if there is no usable response; requests that may be sent twice were retried once before,
     * ``ValueError`` for an argument that cannot be sent.
 
-    The methods whose names begin with ``a`` are for triggers; end with ``await hook.aclose()``.
+    Methods whose names start with ``a`` are for triggers; call ``await hook.aclose()`` at the end.
 
-    :param respan_conn_id: the Airflow connection
-    :param acquire: awaited before each asynchronous request that goes out, with the connection's settings
+    :param respan_conn_id: the id of the Airflow connection
+    :param acquire: awaited before each asynchronous HTTP request, with the settings of the connection; applies a rate
+        limit
     """
 
     conn_name_attr = "respan_conn_id"
@@ -68,11 +69,11 @@ class RespanHook(BaseHook):
         respan_params: Mapping[str, Any] | None = None,
         provider_id: str | None = None,
     ) -> Batch:
-        """Retrieve a batch: its status, counts and files.
+        """Return a batch: its status, counts and files.
 
         :param batch_id: ``batch_...``
-        :param respan_params: tracking parameters (``customer_identifier`` and the like), on top of the connection's
-        :param provider_id: the provider that the batch went to, instead of the connection's
+        :param respan_params: tracking parameters (``customer_identifier`` and the like), added to the connection's
+        :param provider_id: the provider that has the batch, instead of the connection's
         """
         return self._send(endpoints.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
 
@@ -83,14 +84,16 @@ class RespanHook(BaseHook):
         respan_params: Mapping[str, Any] | None = None,
         provider_id: str | None = None,
     ) -> Batch:
-        """Retrieve a batch from a trigger; the same as :meth:`get_batch`."""
+        """Return a batch, from a trigger; the same as :meth:`get_batch`."""
         return await self._asend(endpoints.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
 
     def list_batches(self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None) -> BatchPage:
-        """List one page of batches, newest first. Lists can be stale: decide by :meth:`get_batch`.
+        """Return one page of the list of batches, newest first.
+
+        The list can be out of date. Use :meth:`get_batch` before you rely on the status of a batch.
 
         :param limit: batches on the page, 1 to 100
-        :param after: the id that the page comes after: ``next_after`` of the page before
+        :param after: ``next_after`` of the previous page; None for the first page
         :param provider_id: the provider whose batches to list, instead of the connection's
         """
         return self._send(endpoints.list_batches, limit=limit, after=after, provider_id=provider_id)
@@ -98,7 +101,7 @@ class RespanHook(BaseHook):
     async def alist_batches(
         self, *, limit: int = 20, after: str | None = None, provider_id: str | None = None
     ) -> BatchPage:
-        """List batches from a trigger; the same as :meth:`list_batches`."""
+        """Return one page of the list of batches, from a trigger; the same as :meth:`list_batches`."""
         return await self._asend(endpoints.list_batches, limit=limit, after=after, provider_id=provider_id)
 
     def create_batch(
@@ -112,16 +115,18 @@ class RespanHook(BaseHook):
         provider_id: str | None = None,
         **tracking: Unpack[TrackingParameters],
     ) -> Batch:
-        """Create a batch, which costs money: it is sent once, and an error says if it may have arrived.
+        """Create a batch and return it. The request is not retried, because each batch costs money.
 
-        :param input_file_id: an uploaded JSONL file, see :meth:`upload_file`
-        :param endpoint: the endpoint that every line of the file is for
-        :param completion_window: how long the provider may take; ``24h`` is what Respan documents
-        :param metadata: texts to keep with the batch
-        :param respan_params: tracking parameters for the header, on top of the connection's
+        If there is no usable response, the error says that Respan may have created the batch.
+
+        :param input_file_id: the id of an uploaded JSONL file; see :meth:`upload_file`
+        :param endpoint: the endpoint to which the provider sends every line of the file
+        :param completion_window: how long the provider may take; Respan documents only ``24h``
+        :param metadata: names and texts to store with the batch
+        :param respan_params: tracking parameters for the header, added to the connection's
         :param provider_id: the provider to send the batch to, instead of the connection's
-        :param tracking: Respan's tracking parameters of the batch itself: ``customer_identifier``,
-            ``custom_identifier``, ``thread_identifier``, ``environment``
+        :param tracking: tracking parameters of the batch itself: ``customer_identifier``, ``custom_identifier``,
+            ``thread_identifier``, ``environment``
         """
         return self._send(
             endpoints.create_batch,
@@ -135,11 +140,15 @@ class RespanHook(BaseHook):
         )
 
     def cancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
-        """Ask for a batch to be cancelled; it is ``cancelling`` for up to 10 minutes before it is ``cancelled``."""
+        """Cancel a batch and return it. It is ``cancelling`` for up to 10 minutes before it is ``cancelled``.
+
+        :param batch_id: ``batch_...``
+        :param provider_id: the provider that has the batch, instead of the connection's
+        """
         return self._send(endpoints.cancel_batch, batch_id, provider_id=provider_id)
 
     async def acancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
-        """Cancel a batch from a trigger; the same as :meth:`cancel_batch`."""
+        """Cancel a batch, from a trigger; the same as :meth:`cancel_batch`."""
         return await self._asend(endpoints.cancel_batch, batch_id, provider_id=provider_id)
 
     def upload_file(
@@ -150,12 +159,14 @@ class RespanHook(BaseHook):
         purpose: str = "batch",
         provider_id: str | None = None,
     ) -> RespanFile:
-        """Upload a file, read as it is sent: JSONL with one request a line, for :meth:`create_batch`.
+        """Upload a file and return its description. The file is read while it is sent, in constant memory.
 
-        :param file: a path, or a binary file that can seek
-        :param filename: the name to give it; the path's own by default
+        The input of a batch is JSONL with one request a line; see :meth:`create_batch`.
+
+        :param file: a path, or a seekable file that is open in binary mode
+        :param filename: the name to send; by default the name in the path, or ``batch.jsonl``
         :param purpose: ``batch`` for the input of a batch
-        :param provider_id: the provider to keep it at, instead of the connection's
+        :param provider_id: the provider to upload it to, instead of the connection's
         """
         if isinstance(file, str | PathLike):
             path = Path(file)
@@ -172,140 +183,159 @@ class RespanHook(BaseHook):
         )
 
     def list_files(self, *, provider_id: str | None = None) -> tuple[RespanFile, ...]:
-        """List the files that were uploaded and that batches left.
+        """Return the files that were uploaded and those that batches wrote.
 
         :param provider_id: the provider whose files to list, instead of the connection's
         """
         return self._send(endpoints.list_files, provider_id=provider_id)
 
     def get_file(self, file_id: str, *, provider_id: str | None = None) -> RespanFile:
-        """Retrieve what is known about a file; its content is for :meth:`download_file`."""
+        """Return the description of a file; for its content see :meth:`download_file`.
+
+        :param file_id: ``file-...``
+        :param provider_id: the provider that has the file, instead of the connection's
+        """
         return self._send(endpoints.get_file, file_id, provider_id=provider_id)
 
     def delete_file(self, file_id: str, *, provider_id: str | None = None) -> None:
-        """Delete a file for good."""
+        """Delete a file. This cannot be undone.
+
+        :param file_id: ``file-...``
+        :param provider_id: the provider that has the file, instead of the connection's
+        """
         self._send(endpoints.delete_file, file_id, provider_id=provider_id)
 
     def iter_file_content(self, file_id: str, *, provider_id: str | None = None) -> Iterator[bytes]:
-        """Give the content of a file in pieces, in constant memory.
+        """Yield the content of a file in chunks, in constant memory.
 
-        A download that is cut off raises ``RespanTransientError`` after the pieces that came; what came before
-        is no whole file.
+        If the download is cut off, ``RespanTransientError`` is raised after the chunks that arrived, and these chunks
+        are not the complete content.
+
+        :param file_id: ``file-...``
+        :param provider_id: the provider that has the file, instead of the connection's
         """
         with ExitStack() as stack:
             yield from self._call(
-                lambda client: stack.enter_context(client.stream(self._content(client, file_id, provider_id)))
+                lambda client: stack.enter_context(client.stream(self._content_request(client, file_id, provider_id)))
             )
 
     def download_file(self, file_id: str, target: str | PathLike[str], *, provider_id: str | None = None) -> Path:
-        """Download the content of a file, in constant memory; the target is written whole or not at all.
+        """Download the content of a file, in constant memory. The target is written completely or not at all.
 
-        A download that is cut off goes on where it was, if the service can do that, or begins anew.
+        If the download is cut off, it resumes where it was cut, or starts again if the service cannot resume.
 
-        :param target: the path to write to, replaced if it exists
+        :param file_id: ``file-...``
+        :param target: the path to write to; an existing file is replaced
+        :param provider_id: the provider that has the file, instead of the connection's
         :return: the target
         """
         return self._call(
             lambda client: client.download(
-                self._content(client, file_id, provider_id), Path(target), size=self._size(file_id, provider_id)
+                self._content_request(client, file_id, provider_id),
+                Path(target),
+                size=self._size_getter(file_id, provider_id),
             )
         )
 
     def download_into(self, file_id: str, file: IO[bytes], *, provider_id: str | None = None) -> None:
-        """Download the content of a file into an open one; if this raises, it may hold a part.
+        """Download the content of a file into an open file. After an error it may hold a part of the content.
 
-        :param file: open for writing, able to seek; what is in it is lost
+        :param file_id: ``file-...``
+        :param file: open for writing, and seekable; its old content is overwritten
+        :param provider_id: the provider that has the file, instead of the connection's
         """
         self._call(
             lambda client: client.download_into(
-                self._content(client, file_id, provider_id), file, size=self._size(file_id, provider_id)
+                self._content_request(client, file_id, provider_id),
+                file,
+                size=self._size_getter(file_id, provider_id),
             )
         )
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say whether the connection works, for Airflow's *Test* button: lists one batch."""
+        """Return whether the connection works, and a message, for Airflow's *Test* button. Lists one batch."""
         try:
             self.list_batches(limit=1)
         except RespanError as error:
             return False, str(error)
-        return True, "Respan answered, and accepted the API key."
+        return True, "Respan accepted the API key."
 
     def get_conn(self) -> RespanClient:
-        """Give the client of this hook, made at the first call."""
+        """Return the client of this hook, which is created at the first call."""
         if self._client is None:
             self._client = self._new_client(look_up_settings(self, self.respan_conn_id))
         return self._client
 
     async def aclose(self) -> None:
-        """Close what the asynchronous methods opened."""
+        """Close the clients that the asynchronous methods opened."""
         clients, self._async_clients = self._async_clients, []
         for client in clients:
             await client.aclose()
 
-    def _call(self, use: Callable[[RespanClient], T]) -> T:
+    def _call(self, call: Callable[[RespanClient], T]) -> T:
         client = self.get_conn()
         try:
-            return use(client)
+            return call(client)
         except RespanAuthenticationError:
             settings = look_up_settings(self, self.respan_conn_id)
             if settings == client.connection:
                 raise
             self._log_connection_changed()
-            # Not closed: other threads may be using it.
+            # The old client stays open, because other threads may be using it.
             self._client = self._new_client(settings)
-            return use(self._client)
+            return call(self._client)
 
     def _send(
-        self, make: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
+        self, build: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return self._call(lambda client: client.send(make(client.connection, *args, **kwargs)))
+        return self._call(lambda client: client.send(build(client.connection, *args, **kwargs)))
 
     async def _asend(
-        self, make: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
+        self, build: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         client = await self._aclient()
         try:
-            return await client.send(make(client.connection, *args, **kwargs))
+            return await client.send(build(client.connection, *args, **kwargs))
         except RespanAuthenticationError:
             settings = await alook_up_settings(self, self.respan_conn_id)
             if settings == client.connection:
                 raise
             self._log_connection_changed()
             client = await self._aclient(settings)
-            return await client.send(make(client.connection, *args, **kwargs))
+            return await client.send(build(client.connection, *args, **kwargs))
 
     async def _aclient(self, settings: RespanConnection | None = None) -> AsyncRespanClient:
-        """Give the newest client of this event loop; those before it stay open for whoever still uses them."""
+        """Return the newest client of this event loop. Older ones stay open, because other coroutines may use them."""
         from airflow_respan.api.async_client import AsyncRespanClient
 
-        def usable() -> AsyncRespanClient | None:
+        def usable_client() -> AsyncRespanClient | None:
             loop = asyncio.get_running_loop()
-            here = [client for client in self._async_clients if client.loop is loop]
-            return here[-1] if here and settings in (None, here[-1].connection) else None
+            clients = [client for client in self._async_clients if client.loop is loop]
+            return clients[-1] if clients and settings in (None, clients[-1].connection) else None
 
-        if client := usable():
+        if client := usable_client():
             return client
-        opened = await AsyncRespanClient.open(
+        new_client = await AsyncRespanClient.open(
             settings or await alook_up_settings(self, self.respan_conn_id), acquire=self._acquire
         )
-        if client := usable():  # somebody else was faster
-            await opened.aclose()
+        if client := usable_client():  # another coroutine opened one at the same time
+            await new_client.aclose()
             return client
-        self._async_clients.append(opened)
-        return opened
+        self._async_clients.append(new_client)
+        return new_client
 
     @staticmethod
-    def _content(client: RespanClient, file_id: str, provider_id: str | None) -> Request[None]:
+    def _content_request(client: RespanClient, file_id: str, provider_id: str | None) -> Request[None]:
         return endpoints.file_content(client.connection, file_id, provider_id=provider_id)
 
-    def _size(self, file_id: str, provider_id: str | None) -> Callable[[], int | None]:
-        def ask() -> int | None:
+    def _size_getter(self, file_id: str, provider_id: str | None) -> Callable[[], int | None]:
+        def get_size() -> int | None:
             try:
                 return self.get_file(file_id, provider_id=provider_id).size
-            except RespanError:  # not every service says, and the content may be whole all the same
+            except RespanError:  # the size is only an extra check: some services cannot describe a file
                 return None
 
-        return ask
+        return get_size
 
     @staticmethod
     def _new_client(settings: RespanConnection) -> RespanClient:
@@ -314,14 +344,14 @@ class RespanHook(BaseHook):
         return RespanClient(settings)
 
     def _log_connection_changed(self) -> None:
-        self.log.info("Connection %s has changed since it was looked up; using it anew.", self.respan_conn_id)
+        self.log.info("Connection %s has changed; retrying with its new settings.", self.respan_conn_id)
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Give the form's fields to Airflow before 3.2, which asks the hook; later ones read the provider info."""
+        """Return the fields of the connection form, for Airflow before 3.2; later versions read the provider info."""
         return connection_form.form_widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Give the form's labels to Airflow before 3.2, which asks the hook; later ones read the provider info."""
+        """Return the labels of the connection form, for Airflow before 3.2; later versions read the provider info."""
         return connection_form.form_behaviour()

@@ -1,4 +1,7 @@
-"""Looks in the order in which they are due. No I/O, no clock: the moment is told."""
+"""A priority queue of planned checks, ordered by the time when they are due.
+
+No I/O, and no clock: the caller passes the time, in seconds of ``time.monotonic``.
+"""
 
 from __future__ import annotations
 
@@ -11,30 +14,39 @@ from airflow_respan.polling.watched_batch import WatchedBatch
 
 
 class DueQueue:
-    """The looks that are to come; those that were served early, or that nobody wants any more, are passed over."""
+    """Planned checks, ordered by due time.
+
+    An entry becomes invalid if its check is made early, or if its subscriber leaves. Invalid entries stay in the heap
+    until they come first; then they are dropped.
+    """
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int, Subscriber, WatchedBatch]] = []
-        self._numbers = itertools.count()
+        self._tie_breakers = itertools.count()
 
-    def add(self, target: WatchedBatch, watch: Subscriber) -> bool:
-        """Put the look that a watch has planned down.
+    def add(self, watched: WatchedBatch, subscriber: Subscriber) -> bool:
+        """Add the check that a subscriber has planned.
 
-        :return: whether it comes before all others
+        :param watched: the batch to check
+        :param subscriber: its ``due`` is the time of the check
+        :return: whether this check is now the first in the queue
         """
-        heapq.heappush(self._entries, (watch.due, next(self._numbers), watch, target))
-        return self._entries[0][2] is watch
+        heapq.heappush(self._entries, (subscriber.due, next(self._tie_breakers), subscriber, watched))
+        return self._entries[0][2] is subscriber
 
     def next_due(self) -> float:
-        """Give the moment at which the next look is due."""
+        """Return the time when the first check is due, or :data:`NEVER` if no check is planned."""
         while self._entries:
-            due, _number, watch, target = self._entries[0]
-            if watch.due == due and watch in target.subscribers:
+            due, _tie_breaker, subscriber, watched = self._entries[0]
+            if subscriber.due == due and subscriber in watched.subscribers:
                 return due
             heapq.heappop(self._entries)
         return NEVER
 
     def pop_due(self, now: float) -> Iterator[WatchedBatch]:
-        """Take out the looks that are due, and give their targets."""
+        """Remove the checks that are due, and yield the batches to check.
+
+        :param now: seconds of ``time.monotonic``
+        """
         while self.next_due() <= now:
             yield heapq.heappop(self._entries)[3]

@@ -1,4 +1,7 @@
-"""Whether the list of batches is of use: it may be refused, fail, or be out of date. No I/O; moments are told."""
+"""Whether the list of batches can be used: the service may refuse it, fail, or send it out of date.
+
+No I/O, and no clock: the caller passes the time, in seconds of ``time.monotonic``.
+"""
 
 from __future__ import annotations
 
@@ -10,72 +13,88 @@ from airflow_respan.exceptions import RespanTransientError
 log = logging.getLogger(__name__)
 
 LIST_RETRY_SECONDS = 900.0
-"""Seconds until a list that was refused, or has failed, is read again."""
+"""How long the list is not read after it was refused, or a page could not be read."""
 
-LATE = 60.0
-"""Seconds by which a list may lag behind a retrieve and still be of use."""
+MAX_LAG_SECONDS = 60.0
+"""How long the list may show a batch as running after a retrieve returned it as ended; then it is out of date."""
 
 OUTDATED_LIST_SECONDS = 3600.0
-"""Seconds until a list that lags behind by more is read again; some did for weeks."""
+"""How long the list is not read after it was found out of date; some lists were out of date for weeks."""
 
-Key = tuple[str | None, str | None]
+BatchKey = tuple[str | None, str | None]
 """A batch's id, and the provider whose list it is in."""
 
 
 class ListHealth:
-    """What retrieves, and the list itself, have told about the list."""
+    """Whether the list can be used, from the results of list requests and retrieves.
+
+    The states, and how they end:
+
+    * Usable: the first state.
+    * A page request failed, and the error may pass: not usable for :data:`LIST_RETRY_SECONDS`. It becomes usable
+      sooner if retrieves failed too, and one works again. Then the whole service failed, and not only the list.
+    * The list was refused: not usable for :data:`LIST_RETRY_SECONDS`, even if retrieves work.
+    * The list is out of date: not usable for :data:`OUTDATED_LIST_SECONDS`, even if retrieves work.
+    """
 
     def __init__(self) -> None:
-        self._useless_until = float("-inf")
-        self._is_useless_anyway = False  # so that no retrieve that works says anything for it
-        self._is_down = False
-        self._unlisted: dict[Key, float] = {}
+        self._unusable_until = float("-inf")
+        self._ignores_retrieves = False  # True if a retrieve that works does not make the list usable again
+        self._retrieves_fail = False
+        self._missed_ends: dict[BatchKey, float] = {}
 
     def usable(self, now: float) -> bool:
-        """Say whether to read the list."""
-        return now >= self._useless_until
+        """Return whether the list can be read."""
+        return now >= self._unusable_until
 
     def record_failure(self, error: Exception, now: float) -> None:
-        """Take in that a page could not be read.
+        """Record that a page could not be read.
 
-        If the service has asked to be left alone for a while, it is not the list that it wants to be spared.
+        :param error: why; if it has a ``retry_after``, the rate limit was reached, and the list remains usable
         """
         if not (isinstance(error, RespanTransientError) and error.retry_after):
-            self._useless_until = now + LIST_RETRY_SECONDS
-            self._is_useless_anyway = not isinstance(error, RespanTransientError)
+            self._unusable_until = now + LIST_RETRY_SECONDS
+            self._ignores_retrieves = not isinstance(error, RespanTransientError)
 
     def record_retrieve_failure(self) -> None:
-        """Take in that the service does not answer well: it was not the list's fault, then."""
-        self._is_down = True
+        """Record that a retrieve failed with an error that may pass: the service fails, not only the list."""
+        self._retrieves_fail = True
 
     def record_retrieve_success(self) -> None:
-        """Take in that the service answers; if it had not, the list may be read again, too."""
-        if self._is_down and not self._is_useless_anyway:
-            self._useless_until = float("-inf")
-        self._is_down = False
+        """Record that a retrieve worked; after failed retrieves, the list can be tried again, too."""
+        if self._retrieves_fail and not self._ignores_retrieves:
+            self._unusable_until = float("-inf")
+        self._retrieves_fail = False
 
-    def record_missed_end(self, key: Key, now: float) -> None:
-        """Take in an end of which the list had not told."""
-        self._unlisted[key] = now
-        while now - next(iter(self._unlisted.values())) > OUTDATED_LIST_SECONDS:
-            del self._unlisted[next(iter(self._unlisted))]
+    def record_missed_end(self, key: BatchKey, now: float) -> None:
+        """Record that a retrieve returned a batch as ended, and that the list has not shown this end.
 
-    def record_item(self, key: Key, item: PageItem, now: float) -> None:
-        """Take in what the list tells of a batch that nobody waits for any more."""
-        if key not in self._unlisted:
+        From then on :meth:`record_item` checks whether the list shows it.
+        """
+        self._missed_ends[key] = now
+        while now - next(iter(self._missed_ends.values())) > OUTDATED_LIST_SECONDS:
+            del self._missed_ends[next(iter(self._missed_ends))]
+
+    def record_item(self, key: BatchKey, item: PageItem, now: float) -> None:
+        """Record how the list shows a batch that nobody waits for any more.
+
+        If that is a batch from :meth:`record_missed_end`, and the list still shows it as running after
+        :data:`MAX_LAG_SECONDS`, the list is out of date.
+        """
+        if key not in self._missed_ends:
             return
         try:
             has_ended = item.read().is_terminal
         except ValueError:
             return
         if has_ended:
-            del self._unlisted[key]
-        elif now - self._unlisted[key] > LATE:
-            self._useless_until, self._is_useless_anyway = now + OUTDATED_LIST_SECONDS, True
+            del self._missed_ends[key]
+        elif now - self._missed_ends[key] > MAX_LAG_SECONDS:
+            self._unusable_until, self._ignores_retrieves = now + OUTDATED_LIST_SECONDS, True
             log.warning(
-                "Respan's list of batches is out of date: %.0f seconds after batch %s was retrieved as ended, it still "
-                "tells that it goes on. Retrieving batches one by one for the next %.0f minutes.",
-                now - self._unlisted.pop(key),
+                "Respan's list of batches is out of date: %.0f seconds after batch %s was retrieved as ended, the list "
+                "still shows it as running. Retrieving batches one by one for the next %.0f minutes.",
+                now - self._missed_ends.pop(key),
                 key[0],
                 OUTDATED_LIST_SECONDS / 60,
             )

@@ -1,4 +1,8 @@
-"""Which pages of the list of batches are worth reading instead of retrieving batch by batch. No I/O."""
+"""One scan of the list of batches: which pages take fewer requests than retrieving batch by batch. No I/O.
+
+A page shows up to 100 batches, newest first. The list has no filter by id: to find batches, the scan reads page after
+page from the first.
+"""
 
 from __future__ import annotations
 
@@ -9,77 +13,89 @@ from dataclasses import dataclass
 from airflow_respan.polling.watched_batch import WatchedBatch
 
 NOT_LISTED = 10**9
-"""The page of a batch that the list is not worth asking for."""
+"""The ``expected_page`` of a batch that was not found in the list; it is retrieved instead."""
 
 MAX_EMPTY_PAGES = 2
-"""So many pages on which batches were to be expected, and none was found, are read before those are given up."""
+"""After so many pages that were expected to show a batch, and showed none, the batches expected so far are given up."""
 
 
 def pages_worth_reading(expected: Mapping[int, int], *, first: int = 0) -> int:
-    """Say how many pages to read so that they and retrieving the rest are the fewest requests.
+    """Return how many pages to read, so that these and one retrieve for each other batch are the fewest requests.
 
-    :param expected: how many of the batches that are looked for are on each page (from 0), at the earliest
+    :param expected: page (from 0) -> how many of the batches are expected there, or later
     :param first: the page that would be read first
     """
-    best, gain, found = 0, 0, 0
+    best_pages, most_saved, found = 0, 0, 0
     for page in sorted(page for page in expected if page < NOT_LISTED):
         found += expected[page]
         pages = max(page - first, 0) + 1
-        if found - pages > gain:
-            best, gain = pages, found - pages
-    return best
+        if found - pages > most_saved:
+            best_pages, most_saved = pages, found - pages
+    return best_pages
 
 
 @dataclass(kw_only=True)
 class ListScan:
-    """One walk through the list.
+    """A scan of the list, page by page, for the batches in ``missing``.
 
-    :param provider_id: whose batches are listed
-    :param wanted: what is looked for, by batch id
-    :param began: when (seconds of ``time.monotonic``)
-    :param after: the id that the next page comes after, or None for the first
-    :param number: the next page (from 0)
-    :param misses: the pages that were read in vain
-    :param is_asking: whether a page is on its way
+    Each page goes through three steps: the schedule chooses the scan and sets ``request_in_flight``, the poller reads
+    the page, and :meth:`record_page` removes the batches that the page shows from ``missing``.
+
+    The scan ends when :meth:`record_page` returns False: all batches are found, the list has no more pages, or
+    further pages would take more requests than retrieving what is missing. It also ends if a page cannot be read.
+    Then the schedule retrieves what is missing and due.
+
+    :param provider_id: the provider whose batches are listed, or None for the connection's
+    :param missing: the batches that are not found yet, by id
+    :param started_at: seconds of ``time.monotonic``
+    :param after: the id that the next page comes after, or None for the first page
+    :param next_page: the number of the next page (from 0), so also how many pages were read
+    :param empty_pages: how many pages were expected to show a missing batch, and showed none
+    :param request_in_flight: whether a page was requested, and there is no response yet
     """
 
     provider_id: str | None
-    wanted: dict[str, WatchedBatch]
-    began: float
+    missing: dict[str, WatchedBatch]
+    started_at: float
     after: str | None = None
-    number: int = 0
-    misses: int = 0
-    is_asking: bool = False
+    next_page: int = 0
+    empty_pages: int = 0
+    request_in_flight: bool = False
 
     def __post_init__(self) -> None:
-        """Count what is expected where, once: a page changes little of it."""
-        self._expected = Counter(target.page for target in self.wanted.values())
+        """Count how many batches are expected on each page: once, because one page changes few of these counts."""
+        self._count_expected()
 
-    def read(self, batch_ids: Iterable[str], next_after: str | None) -> bool:
-        """Take in a page, and let go of what was found.
+    def record_page(self, batch_ids: Iterable[str], next_after: str | None) -> bool:
+        """Record which batches a page shows, and where each was found.
 
-        :return: whether to read on; if not, what is still wanted has to be retrieved
+        :param batch_ids: the ids of the watched batches on the page
+        :param next_after: the id that the page after this one comes after, or None if this is the last page
+        :return: whether to read the next page
         """
-        was_promising = any(number for page, number in self._expected.items() if page <= self.number)
-        found = [target for batch_id in batch_ids if (target := self.wanted.pop(batch_id, None))]
-        for target in found:
-            self._expected[target.page] -= 1
-            target.page, target.in_flight = self.number, False
-        self.misses += was_promising and not found
-        self.number, self.after = self.number + 1, next_after
+        is_match_expected = any(count for page, count in self._expected.items() if page <= self.next_page)
+        found = [watched for batch_id in batch_ids if (watched := self.missing.pop(batch_id, None))]
+        for watched in found:
+            self._expected[watched.expected_page] -= 1
+            watched.expected_page, watched.in_flight = self.next_page, False
+        self.empty_pages += is_match_expected and not found
+        self.next_page, self.after = self.next_page + 1, next_after
         if next_after is None:
-            self._give_up(NOT_LISTED)
-        elif self.misses >= MAX_EMPTY_PAGES:
-            self._give_up(self.number)
-        if pages_worth_reading(self._expected, first=self.number):
+            self._mark_not_listed(NOT_LISTED)
+        elif self.empty_pages >= MAX_EMPTY_PAGES:
+            self._mark_not_listed(self.next_page)
+        if pages_worth_reading(self._expected, first=self.next_page):
             return True
-        for target in self.wanted.values():
-            target.page = max(target.page, self.number)
+        for watched in self.missing.values():
+            watched.expected_page = max(watched.expected_page, self.next_page)
         return False
 
-    def _give_up(self, last_page: int) -> None:
-        """Believe no more that the list has what was to be expected up to a page."""
-        for target in self.wanted.values():
-            if target.page <= last_page:
-                target.page = NOT_LISTED
-        self._expected = Counter(target.page for target in self.wanted.values())
+    def _mark_not_listed(self, last_page: int) -> None:
+        """Mark the missing batches that were expected up to a page as not listed."""
+        for watched in self.missing.values():
+            if watched.expected_page <= last_page:
+                watched.expected_page = NOT_LISTED
+        self._count_expected()
+
+    def _count_expected(self) -> None:
+        self._expected = Counter(watched.expected_page for watched in self.missing.values())

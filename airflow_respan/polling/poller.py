@@ -1,8 +1,9 @@
-"""Looks at batches for all who wait in one event loop by one connection: one look-up, one session, one budget.
+"""The poller: sends the requests of all waits in one event loop that use the same connection.
 
-Each wait says when it wants to look next (``wait.py``), and ``schedule.py`` chooses the request that serves most.
-A list may be stale, so it is only a hint: an end is believed when a retrieve has confirmed it, and each batch is
-retrieved now and then, and about the time when it expires, whatever the list says.
+All these waits share one connection, one HTTP session and one rate limit. Each wait says when its next check is due
+(``waiting/policy.py``), and ``schedule.py`` chooses the request that serves most checks. The list of batches may be
+out of date. So only a retrieve ends a wait, and each batch is retrieved from time to time, and about the time when it
+expires, whatever the list shows.
 """
 
 from __future__ import annotations
@@ -32,177 +33,190 @@ from airflow_respan.waiting.policy import BatchWait, TimedOut
 log = logging.getLogger(__name__)
 
 MAX_CONCURRENT_REQUESTS = 8
-"""Requests that are on their way at the same time, and so connections to the service."""
+"""How many requests may be under way at the same time, and so how many connections to the service are open."""
 
 
 class Poller:
-    """All looks of one event loop by one connection; to be had from :func:`shared_poller`.
+    """All checks of one event loop by one connection; use :func:`shared_poller` to get it.
+
+    Its main task runs from the constructor until :meth:`aclose`, and repeats these steps:
+
+    1. Wait until fewer than :data:`MAX_CONCURRENT_REQUESTS` requests are under way.
+    2. Wait until the rate limit allows a request.
+    3. Ask the schedule for the next request. If there is none, wait until a check is due, a request has finished, a
+       check was added, or a pause has ended; then go back to 2.
+    4. Start a task that sends the request and passes the result to the schedule.
+
+    If the main task or one of these tasks fails with an unexpected error, all waits end with it, later ones included.
 
     :param respan_conn_id: the Airflow connection
     """
 
     def __init__(self, respan_conn_id: str) -> None:
-        self.users = 0
+        self.user_count = 0
         self._conn_id = respan_conn_id
         self._hook = RespanHook(respan_conn_id, acquire=self._acquire)
         self._schedule = Schedule()
         self._rate_limit = RateLimit()
-        self._per_minute = DEFAULT_REQUESTS_PER_MINUTE
+        self._requests_per_minute = DEFAULT_REQUESTS_PER_MINUTE
         self._has_warned = False
-        self._is_known = False
-        self._error: BaseException | None = None
-        self._log_key = asyncio.Event()
-        self._places = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
-        self._requests: set[asyncio.Task[Any]] = set()
-        self._paid: set[asyncio.Task[Any]] = set()
-        # In no context of whoever came first: its log is not the others'.
-        self._work = asyncio.create_task(self._serve(), context=contextvars.Context())
-        self._work.add_done_callback(self._ended)
+        self._has_sent_first = False
+        self._failure: BaseException | None = None
+        self._changed = asyncio.Event()
+        self._free_slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
+        self._request_tasks: set[asyncio.Task[Any]] = set()
+        self._counted_tasks: set[asyncio.Task[Any]] = set()
+        """Tasks whose first request is already recorded in the rate limit."""
+        # An empty context: in the context of the first wait, all lines would go to the log of its task.
+        self._main_task = asyncio.create_task(self._send_requests(), context=contextvars.Context())
+        self._main_task.add_done_callback(self._on_task_done)
 
     async def wait_for(
         self, wait: BatchWait, *, provider_id: str | None = None, respan_params: Mapping[str, Any] | None = None
     ) -> Batch | TimedOut:
-        """Look at a batch, together with all others who wait for it, until the wait is over.
+        """Check a batch until the wait is over; all waits for the same batch share the checks.
 
-        A look may be early by up to a quarter of its pause, if a request shows the batch anyway; not so the last one,
-        at the deadline, which is a retrieve.
+        A check may be early by up to a quarter of its pause, if a request shows the batch anyway. The last one, at
+        the deadline, is never early, and always a retrieve.
 
-        :param wait: says when to look, and what a look means
+        :param wait: the rules of the wait: when to check, and what a result means
         :param provider_id: the provider that the batch went to, or None for the connection's
-        :param respan_params: tracking parameters; those of the first who waits for the batch are sent
-        :return: the batch that has ended, or the time-out; raising that is the sensor's business
-        :raises RespanError: what the wait will not pass over
+        :param respan_params: tracking parameters; of all waits for a batch, those of the first are sent
+        :return: the batch that has ended, or the timeout; the caller decides what to raise
+        :raises RespanError: if the wait does not continue after this error
+        :raises RuntimeError: if the poller has failed
         """
-        if self._error:
-            raise self._broken()
-        target = self._schedule.target(wait.batch_id, provider_id, respan_params)
-        watch = Subscriber(wait, partial(self._schedule_check, target))
-        target.subscribers[watch] = None
+        if self._failure:
+            raise self._failure_error()
+        watched = self._schedule.watch(wait.batch_id, provider_id, respan_params)
+        subscriber = Subscriber(wait, partial(self._add_check, watched))
+        watched.subscribers[subscriber] = None
         try:
-            watch.plan_check()  # first of all a pause: the worker has just looked, or another triggerer has
-            return await watch.over
+            subscriber.plan_check()  # a pause comes first: the worker, or another triggerer, has just checked the batch
+            return await subscriber.end
         finally:
-            del target.subscribers[watch]
-            if not target.subscribers:
-                self._schedule.forget(target)
+            del watched.subscribers[subscriber]
+            if not watched.subscribers:
+                self._schedule.unwatch(watched)
 
-    def _schedule_check(self, target: WatchedBatch, watch: Subscriber) -> None:
-        if self._schedule.add(target, watch):
-            self._log_key.set()
+    def _add_check(self, watched: WatchedBatch, subscriber: Subscriber) -> None:
+        if self._schedule.add_check(watched, subscriber):
+            self._changed.set()
 
     async def aclose(self) -> None:
-        """End what is under way, and close the session."""
-        for task in (self._work, *self._requests):
+        """Cancel all requests, and close the session."""
+        for task in (self._main_task, *self._request_tasks):
             task.cancel()
-        await asyncio.gather(self._work, *self._requests, return_exceptions=True)
+        await asyncio.gather(self._main_task, *self._request_tasks, return_exceptions=True)
         await self._hook.aclose()
 
-    async def _serve(self) -> None:
+    async def _send_requests(self) -> None:
         while True:
-            await self._places.acquire()
-            request = asyncio.create_task(await self._next_request())
+            await self._free_slots.acquire()
+            task = asyncio.create_task(await self._next_request())
             self._rate_limit.record_request(time.monotonic())
-            self._paid.add(request)
-            self._requests.add(request)
-            request.add_done_callback(self._ended)
-            if not self._is_known:  # else each of the first requests would look the connection up
-                await asyncio.wait([request])
-                self._is_known = True
+            self._counted_tasks.add(task)
+            self._request_tasks.add(task)
+            task.add_done_callback(self._on_task_done)
+            if not self._has_sent_first:
+                # It looks up the connection. Requests that are sent meanwhile would each look it up, too.
+                await asyncio.wait([task])
+                self._has_sent_first = True
 
     async def _next_request(self) -> Coroutine[Any, Any, None]:
         while True:
-            await self._free()
+            await self._wait_for_rate_limit()
             now = time.monotonic()
-            chosen = self._schedule.choose(now, is_paused=self._rate_limit.seconds_paused(now) > 0)
-            if self._schedule.is_late and not self._has_warned and self._rate_limit.is_limiting(self._per_minute, now):
-                self._warn()
-            if isinstance(chosen, WatchedBatch):
-                return self._retrieve(chosen)
-            if isinstance(chosen, ListScan):
-                return self._read_page(chosen)
-            await self._sleep()
+            request = self._schedule.choose(now, is_paused=self._rate_limit.seconds_paused(now) > 0)
+            is_limiting = self._rate_limit.is_limiting(self._requests_per_minute, now)
+            if self._schedule.is_overdue and is_limiting and not self._has_warned:
+                self._warn_of_low_limit()
+            if isinstance(request, WatchedBatch):
+                return self._retrieve(request)
+            if isinstance(request, ListScan):
+                return self._read_page(request)
+            await self._wait_for_change()
 
     async def _acquire(self, connection: RespanConnection) -> None:
-        """Let a request go out when the budget allows it: each one asks, retries included."""
-        self._per_minute = connection.requests_per_minute
-        request = asyncio.current_task()
-        if request in self._paid:
-            self._paid.discard(request)
+        """Wait until the rate limit allows a request; the hook calls this before each one, retries included."""
+        self._requests_per_minute = connection.requests_per_minute
+        task = asyncio.current_task()
+        if task in self._counted_tasks:
+            self._counted_tasks.discard(task)
             return
-        await self._free()
+        await self._wait_for_rate_limit()
         self._rate_limit.record_request(time.monotonic())
 
-    async def _free(self) -> None:
+    async def _wait_for_rate_limit(self) -> None:
         while True:
-            seconds = self._rate_limit.seconds_until_free(self._per_minute, time.monotonic())
+            seconds = self._rate_limit.seconds_until_free(self._requests_per_minute, time.monotonic())
             if not seconds:
                 return
             await asyncio.sleep(seconds)
 
-    async def _sleep(self) -> None:
-        """Sleep until a look is due, a request has come back, or the service may be asked again."""
-        self._log_key.clear()
+    async def _wait_for_change(self) -> None:
+        """Wait until a check is due or was added, a request has finished, or the pause of the service has ended."""
+        self._changed.clear()
         now = time.monotonic()
-        held = self._rate_limit.seconds_paused(now)
-        seconds = min(self._schedule.next_due() - now, held or NEVER)
+        seconds = min(self._schedule.next_due() - now, self._rate_limit.seconds_paused(now) or NEVER)
         with suppress(TimeoutError):
             async with asyncio.timeout(None if seconds == NEVER else seconds):
-                await self._log_key.wait()
+                await self._changed.wait()
 
-    async def _retrieve(self, target: WatchedBatch) -> None:
+    async def _retrieve(self, watched: WatchedBatch) -> None:
         try:
             batch = await self._hook.aget_batch(
-                target.batch_id, respan_params=target.respan_params, provider_id=target.provider_id
+                watched.batch_id, respan_params=watched.respan_params, provider_id=watched.provider_id
             )
-        except Exception as error:  # noqa: BLE001 (what it means for a wait is the wait's to say)
+        except Exception as error:  # noqa: BLE001 (each wait decides whether it continues after this error)
             self._apply_retry_after(error)
-            self._schedule.retrieve_failed(target, error, time.monotonic())
+            self._schedule.record_retrieve_failure(watched, error, time.monotonic())
         else:
-            self._schedule.retrieved(target, batch, time.monotonic())
+            self._schedule.record_retrieve(watched, batch, time.monotonic())
 
-    async def _read_page(self, sweep: ListScan) -> None:
+    async def _read_page(self, scan: ListScan) -> None:
         try:
-            page = await self._hook.alist_batches(limit=MAX_PAGE_SIZE, after=sweep.after, provider_id=sweep.provider_id)
-        except Exception as error:  # noqa: BLE001 (nobody waits for the list itself: there are retrieves)
+            page = await self._hook.alist_batches(limit=MAX_PAGE_SIZE, after=scan.after, provider_id=scan.provider_id)
+        except Exception as error:  # noqa: BLE001 (no wait needs the list: batches are retrieved instead)
             self._apply_retry_after(error)
             if not isinstance(error, RespanTransientError):
-                log.info("Retrieving batches one by one, as there is no list: %r", error)
-            self._schedule.list_failed(sweep, error, time.monotonic())
+                log.info("Retrieving batches one by one, because the list cannot be read: %r", error)
+            self._schedule.record_list_failure(scan, error, time.monotonic())
         else:
-            self._schedule.read_page(sweep, page, time.monotonic())
-        sweep.is_asking = False
+            self._schedule.record_page(scan, page, time.monotonic())
+        scan.request_in_flight = False
 
     def _apply_retry_after(self, error: Exception) -> None:
-        """Leave the service alone for as long as it asks for; it means all of us."""
+        """Pause all requests of the connection, if the service has asked for that."""
         if isinstance(error, RespanTransientError):
             self._rate_limit.pause_until(time.monotonic() + (error.retry_after or 0))
 
-    def _warn(self) -> None:
+    def _warn_of_low_limit(self) -> None:
         self._has_warned = True
         log.warning(
-            "%d batches are waited for by connection %r, and %d requests a minute are too few to look at each as often "
-            "as its poke_interval says. Those that are due the longest come first. Raise poke_interval, or the "
-            "connection's requests_per_minute if your organisation may send more.",
-            len(self._schedule.targets),
+            "Connection %r has waits for %d batches, and %d requests a minute are too few to check each as often as "
+            "its poke_interval says. The most overdue are checked first. Raise poke_interval, or the connection's "
+            "requests_per_minute if your organisation may send more.",
             self._conn_id,
-            self._per_minute,
+            len(self._schedule.watched_batches),
+            self._requests_per_minute,
         )
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        if task is not self._work:
-            self._requests.discard(task)
-            self._paid.discard(task)
-            self._places.release()
-            self._log_key.set()
+    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
+        if task is not self._main_task:
+            self._request_tasks.discard(task)
+            self._counted_tasks.discard(task)
+            self._free_slots.release()
+            self._changed.set()
         if not task.cancelled() and (error := task.exception()):
-            # Nobody may go on waiting for a poller that is no more.
-            self._error = error
+            # End all waits: nothing checks their batches any more.
+            self._failure = error
             log.error("The poller of connection %r has broken down.", self._conn_id, exc_info=error)
-            for target in self._schedule.targets.values():
-                target.notify(self._broken(), until=NEVER)
+            for watched in self._schedule.watched_batches.values():
+                watched.notify(self._failure_error(), until=NEVER)
 
-    def _broken(self) -> RuntimeError:
-        return RuntimeError(f"the poller of connection {self._conn_id!r} has broken down: {self._error!r}")
+    def _failure_error(self) -> RuntimeError:
+        return RuntimeError(f"the poller of connection {self._conn_id!r} has broken down: {self._failure!r}")
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
@@ -210,20 +224,22 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = Weak
 
 @asynccontextmanager
 async def shared_poller(respan_conn_id: str) -> AsyncIterator[Poller]:
-    """Share the poller of this event loop and connection; the last to leave closes it.
+    """Provide the poller that all waits of this event loop and connection share.
+
+    The first user creates it, the last one closes it.
 
     :param respan_conn_id: the Airflow connection
     """
-    here = _pollers.setdefault(asyncio.get_running_loop(), {})
-    poller = here.get(respan_conn_id)
+    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
+    poller = pollers.get(respan_conn_id)
     if poller is None:
-        poller = here[respan_conn_id] = Poller(respan_conn_id)
-    poller.users += 1
+        poller = pollers[respan_conn_id] = Poller(respan_conn_id)
+    poller.user_count += 1
     try:
         yield poller
     finally:
-        poller.users -= 1
-        if not poller.users:
-            # Nothing is awaited before: whoever comes from now on gets a new one.
-            del here[respan_conn_id]
+        poller.user_count -= 1
+        if not poller.user_count:
+            # Remove it before the await: a wait that begins during the await must get a new poller.
+            del pollers[respan_conn_id]
             await asyncio.shield(poller.aclose())

@@ -1,6 +1,6 @@
-"""How many requests may go out, and when; Respan's documented limit is one for a whole organisation.
+"""How many requests may be sent, and when. Respan's documented limit is one for a whole organisation.
 
-No I/O, no clock: each moment is told, in seconds of ``time.monotonic``.
+No I/O, and no clock: the caller passes the time, in seconds of ``time.monotonic``.
 """
 
 from __future__ import annotations
@@ -8,54 +8,63 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_SECONDS = 61.0
-"""Seconds; a minute, and one for a network that delivers faster what was sent later."""
+"""A minute, and one second because requests may arrive closer together than they were sent."""
 
 USED_RATIO = 0.9
-"""How much of the budget is used (ratio 0-1): workers make calls, too."""
+"""How much of the limit the poller uses (ratio 0-1); the rest is for the calls of workers."""
 
 BURST_RATIO = 0.3
-"""How much of that may go out at once (ratio 0-1); the rest goes evenly, lest an end wait a minute for its turn."""
+"""How much of that may be sent at once (ratio 0-1). The rest is spread evenly.
+
+Otherwise all requests of a minute could be sent at once, and a check that is due then would wait for a minute.
+"""
 
 
 class RateLimit:
-    """The requests of the last minute, and how long the service wants to be left alone."""
+    """The requests of the last minute, and the pause that the service has asked for by ``retry_after``."""
 
     def __init__(self) -> None:
-        self._sent: deque[float] = deque()
-        self._held_until = float("-inf")
+        self._sent_at: deque[float] = deque()
+        self._paused_until = float("-inf")
 
     def seconds_until_free(self, per_minute: int, now: float) -> float:
-        """Say how long the next request has to wait.
+        """Return how many seconds the next request has to wait for the limit; 0 if it can be sent.
 
-        :param per_minute: the budget; 0 for none
+        :param per_minute: the limit in requests a minute; 0 if there is none
         """
         if not per_minute:
             return 0.0
-        most = _usable(per_minute)
-        while self._sent and self._sent[0] <= now - WINDOW_SECONDS:
-            self._sent.popleft()
-        if len(self._sent) >= most:
-            return self._sent[-most] + WINDOW_SECONDS - now
-        if len(self._sent) >= most * BURST_RATIO:
-            return max(0.0, self._sent[-1] + WINDOW_SECONDS / most - now)
+        usable = _usable(per_minute)
+        while self._sent_at and self._sent_at[0] <= now - WINDOW_SECONDS:
+            self._sent_at.popleft()
+        if len(self._sent_at) >= usable:
+            return self._sent_at[-usable] + WINDOW_SECONDS - now
+        if len(self._sent_at) >= usable * BURST_RATIO:
+            return max(0.0, self._sent_at[-1] + WINDOW_SECONDS / usable - now)
         return 0.0
 
     def is_limiting(self, per_minute: int, now: float) -> bool:
-        """Say whether it is the budget, and nothing else, that keeps requests waiting."""
-        was_held = now < self._held_until + 5 * WINDOW_SECONDS
-        return bool(per_minute) and not was_held and len(self._sent) >= _usable(per_minute) * BURST_RATIO
+        """Return whether the limit alone delays requests, and no pause that the service asked for.
+
+        :param per_minute: the limit in requests a minute; 0 if there is none
+        """
+        was_paused = now < self._paused_until + 5 * WINDOW_SECONDS
+        return bool(per_minute) and not was_paused and len(self._sent_at) >= _usable(per_minute) * BURST_RATIO
 
     def record_request(self, now: float) -> None:
-        """Count a request that goes out."""
-        self._sent.append(now)
+        """Record that a request is sent."""
+        self._sent_at.append(now)
 
     def pause_until(self, until: float) -> None:
-        """Let nothing go out until then, as the service has asked, but what cannot wait."""
-        self._held_until = max(self._held_until, until)
+        """Record that the service has asked for a pause.
+
+        :param until: the end of the pause; a longer pause from before stays
+        """
+        self._paused_until = max(self._paused_until, until)
 
     def seconds_paused(self, now: float) -> float:
-        """Say how long the service still wants to be left alone."""
-        return max(0.0, self._held_until - now)
+        """Return how many seconds of the pause are left; 0 if there is no pause."""
+        return max(0.0, self._paused_until - now)
 
 
 def _usable(per_minute: int) -> int:

@@ -1,7 +1,13 @@
-"""Which request goes out next, for all looks of a poller. No I/O, no clock: the moment is told.
+"""Which request is sent next, for all waits of a poller.
 
-In this order: the last look of a wait whose time is over; what seems to have ended, as only a retrieve is believed;
-then, by turns, what is due: pages of the list where they are cheaper, single retrieves where they are not.
+The order:
+
+1. The last check of a wait, at its deadline.
+2. A retrieve that confirms an end, because a batch that the list shows as ended counts only when it is retrieved.
+3. What else is due: pages of the list where these take fewer requests, and single retrieves where not. A page and
+   retrieves alternate.
+
+No I/O, and no clock: the caller passes the time, in seconds of ``time.monotonic``.
 """
 
 from __future__ import annotations
@@ -14,207 +20,241 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.api.page import BatchPage
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.polling.due_queue import DueQueue
-from airflow_respan.polling.list_health import Key, ListHealth
+from airflow_respan.polling.list_health import BatchKey, ListHealth
 from airflow_respan.polling.list_scan import NOT_LISTED, ListScan, pages_worth_reading
 from airflow_respan.polling.subscriber import Subscriber
 from airflow_respan.polling.watched_batch import WatchedBatch
 
 MAX_CONFIRMATIONS_IN_A_ROW = 3
-"""So many ends are confirmed before others have a turn."""
+"""After so many retrieves that confirm an end, another request is sent first, if one is due."""
 
 RETRIEVES_PER_ROUND = 10
-"""So many batches of which the list has said for long enough that they go on are retrieved at once ..."""
+"""How many batches that need a retrieve are retrieved in a round that reads the list ..."""
 
 PAGES_PER_RETRIEVE = 4
-"""... or one for so many pages of the list that are read, where that is more."""
+"""... or one for so many pages that the round reads, if that is more."""
 
 NOT_LISTED_SECONDS = 900.0
-"""Seconds until a batch that was not in the list is looked for there again."""
+"""How often batches that were not found in the list are looked for there again."""
 
 
 class Schedule:
-    """The looks that are to come, and what has been decided on for those that are due."""
+    """All planned checks of a poller, and the requests that are chosen for those that are due.
+
+    A check goes through these steps:
+
+    1. :meth:`add_check` puts it into a queue of planned checks, by its due time.
+    2. When it is due, its batch is added to the next round, unless the batch is ``in_flight``: then the request that
+       is planned or sent already serves this check, too. The last check of a wait does not wait for a round: its
+       batch is added to a queue that comes first.
+    3. A round starts when batches are due and no list scan is running. It divides the batches between one list scan
+       and a queue of retrieves. From then on each is ``in_flight``.
+    4. :meth:`choose` returns the next request. Its result comes back by one of four methods: :meth:`record_page`,
+       :meth:`record_list_failure`, :meth:`record_retrieve` or :meth:`record_retrieve_failure`. They serve the checks
+       of the batches. The subscribers then plan their next checks, or have ended.
+
+    :class:`~airflow_respan.polling.watched_batch.WatchedBatch` has the states of one batch, and
+    :class:`~airflow_respan.polling.list_scan.ListScan` those of a scan.
+    """
 
     def __init__(self) -> None:
-        self.targets: dict[Key, WatchedBatch] = {}
+        self.watched_batches: dict[BatchKey, WatchedBatch] = {}
         self.list_health = ListHealth()
-        self._calendar = DueQueue()
-        self._deadlines = DueQueue()
-        self._due: dict[WatchedBatch, None] = {}
-        self._last: deque[WatchedBatch] = deque()
-        self._ended: deque[WatchedBatch] = deque()
+        self.is_overdue = False
+        """Whether the check that was chosen last had been due for longer than its pause."""
+        # Step 1: planned.
+        self._planned_checks = DueQueue()
+        self._planned_last_checks = DueQueue()
+        # Step 2: due.
+        self._next_round: dict[WatchedBatch, None] = {}
+        self._last_checks: deque[WatchedBatch] = deque()
+        # Step 3: a request is planned.
+        self._scan: ListScan | None = None
         self._retrieves: deque[WatchedBatch] = deque()
-        self._sweep: ListScan | None = None
+        self._confirmations: deque[WatchedBatch] = deque()
+        # For the choice of step 4, and for planning.
         self._seconds_per_page = 0.0
-        self._in_a_row = 0
-        self._read_last = False
-        self._forget_from = 0.0
-        self.is_late = False
-        """Whether what was chosen last had been due for longer than a pause."""
+        self._confirmations_in_a_row = 0
+        self._previous_was_page = False
+        self._retry_not_listed_at = 0.0
 
-    def target(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> WatchedBatch:
-        """Give the target of a batch, the same to all who watch it."""
-        return self.targets.setdefault((batch_id, provider_id), WatchedBatch(batch_id, provider_id, respan_params))
+    def watch(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> WatchedBatch:
+        """Return the watched batch that all subscribers of a batch share; add it for the first."""
+        return self.watched_batches.setdefault(
+            (batch_id, provider_id), WatchedBatch(batch_id, provider_id, respan_params)
+        )
 
-    def forget(self, target: WatchedBatch) -> None:
-        """Leave a batch alone that nobody watches any more."""
-        del self.targets[target.batch_id, target.provider_id]
+    def unwatch(self, watched: WatchedBatch) -> None:
+        """Remove a batch that has no subscriber any more."""
+        del self.watched_batches[watched.batch_id, watched.provider_id]
 
-    def add(self, target: WatchedBatch, watch: Subscriber) -> bool:
-        """Put the look that a watch has planned down.
+    def add_check(self, watched: WatchedBatch, subscriber: Subscriber) -> bool:
+        """Add the check that a subscriber has planned.
 
-        :return: whether it comes before all others
+        :return: whether it is now the first in its queue, so that :meth:`next_due` may have changed
         """
-        return (self._deadlines if watch.is_last else self._calendar).add(target, watch)
+        queue = self._planned_last_checks if subscriber.is_last else self._planned_checks
+        return queue.add(watched, subscriber)
 
     def next_due(self) -> float:
-        """Give the moment from which on there may be something else to choose; infinite if there is none.
+        """Return when :meth:`choose` may next have another result, or infinity if no check is planned.
 
-        While a list is read, that is a last look: all else that comes due is for the next round.
+        During a list scan only a last check counts: all other checks that become due are for the next round.
         """
-        return self._deadlines.next_due() if self._sweep else min(self._deadlines.next_due(), self._calendar.next_due())
+        last_check_due = self._planned_last_checks.next_due()
+        return last_check_due if self._scan else min(last_check_due, self._planned_checks.next_due())
 
     def choose(self, now: float, *, is_paused: bool) -> WatchedBatch | ListScan | None:
-        """Choose what to ask for: a batch to retrieve, the next page of a sweep, or nothing for now.
+        """Return the next request: a batch to retrieve, a scan to read the next page of, or None for no request.
 
-        :param is_paused: whether the service wants to be left alone
+        :param now: seconds of ``time.monotonic``
+        :param is_paused: whether the service has asked for a pause; then only last checks are sent
         """
         self._collect_due(now)
-        if target := _next(self._last):  # not even a rate limit may keep it: its time is over
-            return target
+        if watched := _pop_with_check(self._last_checks):  # even in a pause, because the wait ends now
+            return watched
         if is_paused:
             return None
-        if self._due and not self._sweep:
+        if self._next_round and not self._scan:
             self._start_round(now)
-        page = self._sweep if self._sweep and not self._sweep.is_asking else None
-        has_a_turn = self._in_a_row < MAX_CONFIRMATIONS_IN_A_ROW or not (page or self._retrieves)
-        if has_a_turn and (target := _next(self._ended)):
-            self._in_a_row += 1
-            return target
-        self._in_a_row = 0
-        # By turns: neither a long list nor many batches that are not in it may keep the others waiting.
-        if page and not (self._read_last and self._retrieves):
-            self._read_last = page.is_asking = True
-            return page
-        self._read_last = False
-        target = _next(self._retrieves)
-        self.is_late = target is not None and target.is_late(now)
-        return target
+        scan = self._scan if self._scan and not self._scan.request_in_flight else None
+        may_confirm = self._confirmations_in_a_row < MAX_CONFIRMATIONS_IN_A_ROW or not (scan or self._retrieves)
+        if may_confirm and (watched := _pop_with_check(self._confirmations)):
+            self._confirmations_in_a_row += 1
+            return watched
+        self._confirmations_in_a_row = 0
+        # Alternate, so that a long list does not delay the retrieves, and many retrieves do not delay the list.
+        if scan and not (self._previous_was_page and self._retrieves):
+            self._previous_was_page = scan.request_in_flight = True
+            return scan
+        self._previous_was_page = False
+        watched = _pop_with_check(self._retrieves)
+        self.is_overdue = watched is not None and watched.is_overdue(now)
+        return watched
 
-    def read_page(self, sweep: ListScan, page: BatchPage, now: float) -> None:
-        """Take in a page of the list."""
-        found = []
+    def record_page(self, scan: ListScan, page: BatchPage, now: float) -> None:
+        """Serve checks from a page of the list, and queue the batches that it shows as ended for confirmation."""
+        listed = []
         for item in page.items:
-            key = item.id, sweep.provider_id
-            target = self.targets.get(key)
-            if target is None:
+            key = item.id, scan.provider_id
+            watched = self.watched_batches.get(key)
+            if watched is None:
                 self.list_health.record_item(key, item, now)
-            elif batch := target.read(item):
-                found.append((target, batch))
-        reads_on = sweep.read([target.batch_id for target, _batch in found], page.next_after)
-        for target, batch in found:
-            if not batch.is_terminal:
-                target.on_listed(batch, now)
+            elif batch := watched.merge_item(item):
+                listed.append((watched, batch))
+        continues = scan.record_page([watched.batch_id for watched, _batch in listed], page.next_after)
+        for watched, batch in listed:
+            if batch.is_terminal:
+                self._confirm(watched)
             else:
-                self._confirm(target)
-        if not reads_on or not self.list_health.usable(now):
-            self._finish_scan(sweep, now)
+                watched.on_listed(batch, now)
+        if not continues or not self.list_health.usable(now):
+            self._finish_scan(scan, now)
 
-    def list_failed(self, sweep: ListScan, error: Exception, now: float) -> None:
-        """Go on without a page of the list."""
+    def record_list_failure(self, scan: ListScan, error: Exception, now: float) -> None:
+        """End a scan whose page could not be read."""
         self.list_health.record_failure(error, now)
-        self._finish_scan(sweep, now)
+        self._finish_scan(scan, now)
 
-    def retrieved(self, target: WatchedBatch, batch: Batch, now: float) -> None:
-        """Take in a batch that was retrieved."""
+    def record_retrieve(self, watched: WatchedBatch, batch: Batch, now: float) -> None:
+        """Serve checks from a retrieved batch."""
         self.list_health.record_retrieve_success()
-        if batch.is_terminal and not target.confirming_end:
-            self.list_health.record_missed_end((target.batch_id, target.provider_id), now)
-        target.in_flight = target.confirming_end = False
-        target.on_retrieved(batch, now)
+        if batch.is_terminal and not watched.confirming_end:
+            self.list_health.record_missed_end((watched.batch_id, watched.provider_id), now)
+        watched.in_flight = watched.confirming_end = False
+        watched.on_retrieved(batch, now)
 
-    def retrieve_failed(self, target: WatchedBatch, error: Exception, now: float) -> None:
-        """Take in what has come of a retrieve instead of a batch."""
+    def record_retrieve_failure(self, watched: WatchedBatch, error: Exception, now: float) -> None:
+        """Pass the error of a retrieve to the subscribers whose checks it was for."""
         if isinstance(error, RespanTransientError):
             self.list_health.record_retrieve_failure()
-        target.in_flight = target.confirming_end = False
-        target.notify(error, until=now)
+        watched.in_flight = watched.confirming_end = False
+        watched.notify(error, until=now)
 
     def _collect_due(self, now: float) -> None:
-        self._last.extend(self._deadlines.pop_due(now))
-        self._due.update((target, None) for target in self._calendar.pop_due(now) if not target.in_flight)
+        self._last_checks.extend(self._planned_last_checks.pop_due(now))
+        due = self._planned_checks.pop_due(now)
+        self._next_round.update((watched, None) for watched in due if not watched.in_flight)
 
     def _start_round(self, now: float) -> None:
-        """Divide what is due between the list and single retrieves."""
-        due = [target for target in self._due if target.is_due(now) and not target.in_flight]
+        """Divide the batches that are due between a list scan and single retrieves."""
+        due = [watched for watched in self._next_round if watched.is_due(now) and not watched.in_flight]
         if not due:
             return
-        self.is_late = due[0].is_late(now)
-        # A list shows one provider's batches; the others have the next round.
+        self.is_overdue = due[0].is_overdue(now)
+        # A list has the batches of one provider; batches of other providers are for the next round.
         provider_id = due[0].provider_id
-        self._due = {target: None for target in due if target.provider_id != provider_id}
-        due = [target for target in due if target.provider_id == provider_id]
-        if now >= self._forget_from:
-            self._forget_from = now + NOT_LISTED_SECONDS
-            for target in self.targets.values():
-                target.page = 0 if target.page >= NOT_LISTED else target.page
-        if self.list_health.usable(now) and any(target.page < NOT_LISTED for target in due):
-            self._sweep = self._plan_scan(provider_id, now)
-        self._retrieve(target for target in due if not target.in_flight)
+        self._next_round = {watched: None for watched in due if watched.provider_id != provider_id}
+        due = [watched for watched in due if watched.provider_id == provider_id]
+        if now >= self._retry_not_listed_at:
+            self._retry_not_listed_at = now + NOT_LISTED_SECONDS
+            for watched in self.watched_batches.values():
+                watched.expected_page = 0 if watched.expected_page >= NOT_LISTED else watched.expected_page
+        if self.list_health.usable(now) and any(watched.expected_page < NOT_LISTED for watched in due):
+            self._scan = self._plan_scan(provider_id, now)
+        self._queue_retrieves(watched for watched in due if not watched.in_flight)
 
     def _plan_scan(self, provider_id: str | None, now: float) -> ListScan | None:
-        listed = [
-            target
-            for target in self.targets.values()
-            if target.provider_id == provider_id and not target.in_flight and self._is_due_when_scanned(target, now)
-        ]
-        pages = pages_worth_reading(Counter(target.page for target in listed))
-        # What is retrieved all the same costs little beside the list; those of the longest ago are first.
-        ripe = [target for target in listed if target.is_wanted(now) and target.needs_retrieve(now)]
-        longest_ago = sorted(ripe, key=lambda target: target.retrieved_at)
-        self._retrieve(longest_ago[: max(pages // PAGES_PER_RETRIEVE, RETRIEVES_PER_ROUND)])
-        wanted = {target.batch_id: target for target in listed if not target.in_flight}
-        if not pages_worth_reading(Counter(target.page for target in wanted.values())):
-            return None
-        for target in wanted.values():
-            target.in_flight = True
-        return ListScan(provider_id=provider_id, wanted=wanted, began=now)
+        """Return a scan for the batches of a provider, or None if single retrieves take fewer requests.
 
-    def _is_due_when_scanned(self, target: WatchedBatch, now: float) -> bool:
-        """Say whether a batch is wanted by the time when a sweep that begins now will show it.
-
-        Else the sweep would end before its page, and the next would read all those before it once more.
+        Batches that need a retrieve are queued for it instead: those that were retrieved longest ago, and only as
+        many as take few requests beside the pages of the scan.
         """
-        return target.is_wanted(now + target.page * self._seconds_per_page if target.page < NOT_LISTED else now)
+        candidates = [
+            watched
+            for watched in self.watched_batches.values()
+            if watched.provider_id == provider_id and not watched.in_flight and self._accepts_scan(watched, now)
+        ]
+        page_count = pages_worth_reading(Counter(watched.expected_page for watched in candidates))
+        need_retrieve = [
+            watched for watched in candidates if watched.accepts_check(now) and watched.needs_retrieve(now)
+        ]
+        need_retrieve.sort(key=lambda watched: watched.retrieved_at)
+        self._queue_retrieves(need_retrieve[: max(page_count // PAGES_PER_RETRIEVE, RETRIEVES_PER_ROUND)])
+        missing = {watched.batch_id: watched for watched in candidates if not watched.in_flight}
+        if not pages_worth_reading(Counter(watched.expected_page for watched in missing.values())):
+            return None
+        for watched in missing.values():
+            watched.in_flight = True
+        return ListScan(provider_id=provider_id, missing=missing, started_at=now)
 
-    def _retrieve(self, targets: Iterable[WatchedBatch]) -> None:
-        for target in targets:
-            target.in_flight = True
-            self._retrieves.append(target)
+    def _accepts_scan(self, watched: WatchedBatch, now: float) -> bool:
+        """Return whether a check of a batch can be served when a scan that starts now reaches its page.
 
-    def _confirm(self, target: WatchedBatch) -> None:
-        """Retrieve what seems to have ended, before others; but not twice, if it is to be retrieved anyway."""
-        if target in self._retrieves:
-            self._retrieves.remove(target)
-        elif target.in_flight:
+        If only the checks that can be served now counted, the scan would end before this page. The next scan would
+        then read all pages before it once more.
+        """
+        is_listed = watched.expected_page < NOT_LISTED
+        return watched.accepts_check(now + watched.expected_page * self._seconds_per_page if is_listed else now)
+
+    def _queue_retrieves(self, batches: Iterable[WatchedBatch]) -> None:
+        for watched in batches:
+            watched.in_flight = True
+            self._retrieves.append(watched)
+
+    def _confirm(self, watched: WatchedBatch) -> None:
+        """Queue a batch that the list shows as ended for confirmation, unless its retrieve was already sent."""
+        if watched in self._retrieves:
+            self._retrieves.remove(watched)
+        elif watched.in_flight:
             return
-        target.in_flight = target.confirming_end = True
-        self._ended.append(target)
+        watched.in_flight = watched.confirming_end = True
+        self._confirmations.append(watched)
 
-    def _finish_scan(self, sweep: ListScan, now: float) -> None:
-        """Retrieve what the list was read for in vain, if it is due."""
-        self._sweep = None
-        self._seconds_per_page = (now - sweep.began) / max(sweep.number, 1)
-        for target in sweep.wanted.values():
-            target.in_flight = False
-        self._retrieve(target for target in sweep.wanted.values() if target.is_due(now))
+    def _finish_scan(self, scan: ListScan, now: float) -> None:
+        """End a scan, and queue the batches that it has not found and that are due for a retrieve."""
+        self._scan = None
+        self._seconds_per_page = (now - scan.started_at) / max(scan.next_page, 1)
+        for watched in scan.missing.values():
+            watched.in_flight = False
+        self._queue_retrieves(watched for watched in scan.missing.values() if watched.is_due(now))
 
 
-def _next(targets: deque[WatchedBatch]) -> WatchedBatch | None:
-    """Give the next for which somebody still waits."""
-    while targets:
-        target = targets.popleft()
-        if target.is_awaited():
-            return target
-        target.in_flight = target.confirming_end = False
+def _pop_with_check(queue: deque[WatchedBatch]) -> WatchedBatch | None:
+    """Remove and return the next batch for which a check is planned; batches without one become idle."""
+    while queue:
+        watched = queue.popleft()
+        if watched.has_planned_check():
+            return watched
+        watched.in_flight = watched.confirming_end = False
     return None

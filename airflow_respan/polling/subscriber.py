@@ -1,4 +1,4 @@
-"""One wait at a poller: plans a look, takes in what it has brought, plans the next. No I/O."""
+"""One deferred wait that subscribes to a batch: it plans a check, gets the result, and plans the next. No I/O."""
 
 from __future__ import annotations
 
@@ -12,67 +12,80 @@ from airflow_respan.exceptions import RespanError
 from airflow_respan.waiting.policy import BatchWait, TimedOut
 
 EARLY_RATIO = 0.25
-"""The share of its pause (ratio 0-1) that a look may be early, where a request that serves it is made anyway."""
+"""How early a check may be, as a part of its pause (ratio 0-1), if a request is sent anyway that can serve it."""
 
 NEVER = float("inf")
-"""The moment of a look that is not to come."""
+"""The due time if no check is planned."""
 
 
 class Subscriber:
-    """Looks for a wait, again and again, until it is over.
+    """One wait at the poller.
 
-    The wait takes in what was seen at once: to wake a coroutine for each look would cost several times as much, and
-    most looks bring no news. What is planned is in seconds of ``time.monotonic``:
+    The states:
 
-    * ``due``: when it wants to look next; :data:`NEVER` before :meth:`plan_check`, and when the wait is over
-    * ``pause``: for how long it has not looked then (seconds)
-    * ``is_last``: whether the wait's time is over then: nothing but a retrieve will do, and no sooner
-    * ``earliest``: the moment from which on a request that others have caused serves it, too
+    * New: no check is planned.
+    * Planned: :meth:`plan_check` has set the next check. :meth:`on_result` plans another one, or ends the wait.
+    * Ended: ``end`` has the batch, the timeout or an error. No check is planned; further results are ignored.
 
-    :param wait: says when to look, and what a look means
-    :param schedule: is told of each look that is to come
+    The poller calls :meth:`on_result` instead of waking a coroutine for each check. That would take several times as
+    much CPU, and most checks bring nothing new.
+
+    Times are seconds of ``time.monotonic``:
+
+    * ``due``: when the next check is due; :data:`NEVER` if none is planned
+    * ``pause``: seconds from the last check to the next
+    * ``is_last``: whether the next check is the one at the deadline; only a retrieve serves it, and never early
+    * ``earliest``: from when on the next check may be served by a request that is sent for another reason
+    * ``end``: a future with the end of the wait
+
+    :param wait: the rules of the wait
+    :param schedule_check: called with this subscriber each time a check is planned
     """
 
-    __slots__ = ("_context", "_schedule_check", "_wait", "due", "earliest", "is_last", "over", "pause")
+    __slots__ = ("_context", "_schedule_check", "_wait", "due", "earliest", "end", "is_last", "pause")
 
-    def __init__(self, wait: BatchWait, schedule: Callable[[Subscriber], None]) -> None:
-        self.over: asyncio.Future[Batch | TimedOut] = asyncio.get_running_loop().create_future()
+    def __init__(self, wait: BatchWait, schedule_check: Callable[[Subscriber], None]) -> None:
+        self.end: asyncio.Future[Batch | TimedOut] = asyncio.get_running_loop().create_future()
         self.due = self.earliest = NEVER
         self.pause = 0.0
         self.is_last = False
         self._wait = wait
-        self._schedule_check = schedule
-        # Whoever brings what was seen has another log.
+        self._schedule_check = schedule_check
+        # on_result is called in the poller's context; the wait has to log in its own.
         self._context = contextvars.copy_context()
 
     def plan_check(self) -> None:
-        """Plan the next look."""
+        """Plan the next check by the rules of the wait."""
         self.pause = self._wait.pause_seconds()
         self.is_last = self._wait.seconds_left() <= self.pause
         self.due = time.monotonic() + self.pause
         self.earliest = self.due if self.is_last else self.due - EARLY_RATIO * self.pause
         self._schedule_check(self)
 
-    def on_result(self, seen: Batch | Exception) -> None:
-        """Take in what a look has brought: the batch, or the error that stood in the way."""
+    def on_result(self, result: Batch | Exception) -> None:
+        """Apply the rules of the wait to the result of a check: end the wait, or plan the next check.
+
+        :param result: the batch, or the error of the request
+        """
         self.due = self.earliest = NEVER
-        if self.over.done():  # the wait has been cancelled
+        if self.end.done():  # the wait has been cancelled
             return
         try:
-            if end := self._context.run(self._end, seen):
-                self.over.set_result(end)
+            if end := self._context.run(self._evaluate, result):
+                self.end.set_result(end)
             else:
                 self.plan_check()
-        except Exception as error:  # noqa: BLE001 (one wait's error is not the others', nor the poller's)
-            self.over.set_exception(error)
+        except Exception as error:  # noqa: BLE001 (an error of one wait must not end other waits, or the poller)
+            self.end.set_exception(error)
 
-    def _end(self, seen: Batch | Exception) -> Batch | TimedOut | None:
-        if isinstance(seen, RespanError):
-            self._wait.on_error(seen)
-        elif isinstance(seen, Exception):
-            raise seen
-        elif self._wait.on_batch(seen):
-            return seen
+    def _evaluate(self, result: Batch | Exception) -> Batch | TimedOut | None:
+        """Return the end of the wait, or None if it continues."""
+        if isinstance(result, RespanError):
+            self._wait.on_error(result)
+        elif isinstance(result, Exception):
+            raise result
+        elif self._wait.on_batch(result):
+            return result
         if self.is_last and self._wait.seconds_left() <= 0:
             return self._wait.timed_out()
         return None

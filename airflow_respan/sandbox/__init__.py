@@ -1,4 +1,4 @@
-"""A local Respan, on real sockets: run and test DAGs with no key, no cost and no network.
+"""A local Respan on real sockets: run and test DAGs without a key, without cost and without the network.
 
 As a program: ``python -m airflow_respan.sandbox``. In a test::
 

@@ -1,4 +1,4 @@
-"""``python -m airflow_respan.sandbox``: serve until Ctrl-C."""
+"""The program ``python -m airflow_respan.sandbox``: a local Respan until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from airflow_respan.sandbox.server import DEFAULT_KEY, RespanSandbox
 
 
 def main() -> int:
-    """Serve, and say how to connect."""
+    """Serve, and print the Airflow connection.
+
+    :return: the exit status: 1 if the sandbox cannot listen
+    """
     parser = argparse.ArgumentParser(
         prog="python -m airflow_respan.sandbox",
         description="A local Respan: the batch API on real sockets, with no key, no cost and no network.",
@@ -21,9 +24,9 @@ def main() -> int:
     parser.add_argument("--pace", type=float, default=5.0, help="seconds in each status (default: %(default)s)")
     parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to accept (default: %(default)s)")
     options = parser.parse_args()
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        # A supervisor ends it as Ctrl-C does, files and all; and a shell's background jobs ignore Ctrl-C.
-        signal.signal(ending, signal.default_int_handler)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        # SIGTERM, which supervisors send, has to delete the files too. In the background of a shell SIGINT is ignored.
+        signal.signal(signal_number, signal.default_int_handler)
     try:
         with RespanSandbox(pace=options.pace, api_key=options.api_key, host=options.host, port=options.port) as sandbox:
             connection = {"conn_type": "respan", "host": sandbox.url, "password": options.api_key}

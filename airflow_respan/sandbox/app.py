@@ -1,4 +1,4 @@
-"""The sandbox's HTTP side: every endpoint of the API, with and without trailing slash, checked and logged."""
+"""The HTTP endpoints of the sandbox: all of the API, with and without trailing slash. Each request is recorded."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from airflow_respan.sandbox import model, refusals
+from airflow_respan.sandbox import error_responses, model
 from airflow_respan.sandbox.batches import Batches
 from airflow_respan.sandbox.content import Content
-from airflow_respan.sandbox.control import CONTROL, Control, Injected, json_object
+from airflow_respan.sandbox.control import CONTROL_PATH, Control, InjectedFault, json_object
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
 from airflow_respan.sandbox.received import ReceivedRequest
@@ -26,7 +26,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(kw_only=True)
 class Service:
-    """The sandbox's state.
+    """The state of the sandbox, and its endpoints.
 
     :param api_keys: the keys that are accepted
     """
@@ -34,19 +34,19 @@ class Service:
     api_keys: set[str]
     files: Files
     batches: Batches
-    faults: list[Injected] = field(default_factory=list)
+    faults: list[InjectedFault] = field(default_factory=list)
     requests: deque[ReceivedRequest] = field(default_factory=lambda: deque(maxlen=100_000))
 
     def app(self) -> web.Application:
-        """Make the web application."""
-        app = web.Application(middlewares=[self._meet], client_max_size=2**30)
+        """Return the web application."""
+        app = web.Application(middlewares=[self._handle], client_max_size=2**30)
         routes: list[tuple[str, str, Handler]] = [
             ("GET", "/api/v1/batches", self.list_batches),
             ("POST", "/api/v1/batches", self.create_batch),
             ("GET", "/api/v1/batches/{id}", self.get_batch),
             ("POST", "/api/v1/batches/{id}/cancel", self.cancel_batch),
         ]
-        # Respan has its files under /api/files; the openai client, told one base URL, asks beside the batches.
+        # Respan has its files at /api/files. The openai client has one base URL and requests files beside batches.
         for files in ("/api/files", "/api/v1/files"):
             routes += [
                 ("GET", files, self.list_files),
@@ -58,19 +58,19 @@ class Service:
         for method, path, handler in routes:
             app.router.add_route(method, path, handler)
             app.router.add_route(method, f"{path}/", handler)
-        app.on_response_prepare.append(self._note_status)
+        app.on_response_prepare.append(self._record_content_status)
         control = Control(batches=self.batches, faults=self.faults)
-        app.router.add_post(f"{CONTROL}faults", control.post_faults)
-        app.router.add_post(f"{CONTROL}batches", control.post_batches)
+        app.router.add_post(f"{CONTROL_PATH}faults", control.post_faults)
+        app.router.add_post(f"{CONTROL_PATH}batches", control.post_batches)
         return app
 
     @web.middleware
-    async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Note a request, misbehave if told to, check the key."""
-        if request.path.startswith(CONTROL):
+    async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Record a request, and respond to it."""
+        if request.path.startswith(CONTROL_PATH):
             return await handler(request)
         params = _respan_params(request.headers.get("X-Data-Respan-Params"))
-        headers = {name: text for name, text in request.headers.items() if name.lower() != "authorization"}
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}
         received = ReceivedRequest(
             method=request.method,
             path=request.path,
@@ -82,25 +82,25 @@ class Service:
             at=time.monotonic(),
         )
         self.requests.append(received)
-        response = await self._answer(request, handler, params, received)
+        response = await self._respond(request, handler, params, received)
         if request.transport is not None and not request.transport.is_closing():
             received.status = response.status
         return response
 
-    async def _note_status(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Note the status of a file's content, which aiohttp settles only now, when it is about to be sent."""
+    async def _record_content_status(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Record the status of a file's content, which aiohttp decides only when it starts to send the response."""
         if isinstance(response, Content) and request.transport is not None and not request.transport.is_closing():
-            response.note(response.status)
+            response.record_status(response.status)
 
-    async def _answer(
+    async def _respond(
         self, request: web.Request, handler: Handler, params: dict[str, Any] | None, received: ReceivedRequest
     ) -> web.StreamResponse:
-        due = self._due(request)
-        for fault in due:
+        faults = self._matching_faults(request)
+        for fault in faults:
             response = await fault.play(request)
             if response is not None:
                 return response
-        if refusal := self._refusal(request, params):
+        if refusal := self._check_key_and_params(request, params):
             return refusal
         try:
             response = await handler(request)
@@ -108,74 +108,75 @@ class Service:
             response = web.json_response({"detail": error.reason}, status=error.status)
         if isinstance(response, Content):
             response.received = received
-        for fault in due:
+        for fault in faults:
             response = await fault.spoil(request, response)
         return response
 
-    def _refusal(self, request: web.Request, params: object) -> web.Response | None:
+    def _check_key_and_params(self, request: web.Request, params: object) -> web.Response | None:
         scheme, _space, key = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
-            return refusals.error(401, "Authentication credentials were not provided.")
+            return error_responses.make_error(401, "Authentication credentials were not provided.")
         if key not in self.api_keys:
-            return refusals.error(401, "Invalid API key.")
+            return error_responses.make_error(401, "Invalid API key.")
         if params is None:
-            return refusals.invalid("X-Data-Respan-Params", "Neither a JSON object nor one in Base64.")
+            return error_responses.invalid_field("X-Data-Respan-Params", "Neither a JSON object nor one in Base64.")
         return None
 
-    def _due(self, request: web.Request) -> list[Fault]:
-        due = []
+    def _matching_faults(self, request: web.Request) -> list[Fault]:
+        """Return the faults that this request gets, and count it for each of them."""
+        matching = []
         for injected in list(self.faults):
-            if injected.hits(request):
-                due.append(injected.fault)
+            if injected.matches(request):
+                matching.append(injected.fault)
                 if injected.times is not None:
                     injected.times -= 1
                     if injected.times <= 0:
                         self.faults.remove(injected)
                 if injected.fault.status is not None or injected.fault.download is not None:
                     break
-        return due
+        return matching
 
     async def list_batches(self, request: web.Request) -> web.Response:
-        """Answer ``GET /api/v1/batches/``."""
+        """Respond to ``GET /api/v1/batches/``."""
         limit = request.query.get("limit", "20")
         if not limit.isdecimal() or not 1 <= int(limit) <= 100:
-            return refusals.invalid("limit", "Ensure this value is between 1 and 100.")
+            return error_responses.invalid_field("limit", "Ensure this value is between 1 and 100.")
         return web.json_response(self.batches.page(limit=int(limit), after=request.query.get("after")))
 
     async def create_batch(self, request: web.Request) -> web.Response:
-        """Answer ``POST /api/v1/batches/``."""
+        """Respond to ``POST /api/v1/batches/``."""
         fields = await json_object(request)
         for name in ("input_file_id", "endpoint", "completion_window"):
             if not isinstance(fields.get(name), str):
-                return refusals.invalid(name, "This field is required.")
+                return error_responses.invalid_field(name, "This field is required.")
         file = self.files.get(fields["input_file_id"])
         if file is None:
-            return refusals.error(400, f"No such file: {fields['input_file_id']}")
+            return error_responses.make_error(400, f"No such file: {fields['input_file_id']}")
         if fields["endpoint"] not in model.ENDPOINTS:
-            return refusals.error(400, f"Invalid endpoint: {fields['endpoint']}")
-        if refusal := refusals.of_metadata(fields.get("metadata")):
+            return error_responses.make_error(400, f"Invalid endpoint: {fields['endpoint']}")
+        if refusal := error_responses.check_metadata(fields.get("metadata")):
             return refusal
-        kept = {name: fields.get(name) for name in ("endpoint", "completion_window", "metadata")}
-        return web.json_response(self.batches.create(file, kept))
+        accepted = {name: fields.get(name) for name in ("endpoint", "completion_window", "metadata")}
+        return web.json_response(self.batches.create(file, accepted))
 
     async def get_batch(self, request: web.Request) -> web.Response:
-        """Answer ``GET /api/v1/batches/{id}/``."""
-        return self._batch(request, self.batches.get(request.match_info["id"]))
+        """Respond to ``GET /api/v1/batches/{id}/``."""
+        return self._batch_response(request, self.batches.get(request.match_info["id"]))
 
     async def cancel_batch(self, request: web.Request) -> web.Response:
-        """Answer ``POST /api/v1/batches/{id}/cancel/``."""
-        return self._batch(request, self.batches.cancel(request.match_info["id"]))
+        """Respond to ``POST /api/v1/batches/{id}/cancel/``."""
+        return self._batch_response(request, self.batches.cancel(request.match_info["id"]))
 
     async def list_files(self, request: web.Request) -> web.Response:
-        """Answer ``GET /api/files/``."""
+        """Respond to ``GET /api/files/``."""
         del request
         files = [file.to_dict() for file in self.files.all()]
         return web.json_response({"object": "list", "data": files, "has_more": False})
 
     async def upload_file(self, request: web.Request) -> web.Response:
-        """Answer ``POST /api/files/``, writing to disk what comes."""
+        """Respond to ``POST /api/files/``; the content is written to disk as it arrives."""
         if not request.content_type.startswith("multipart/"):
-            return refusals.invalid("file", "This field is required.")
+            return error_responses.invalid_field("file", "This field is required.")
         file, purpose = None, None
         try:
             async for part in await request.multipart():
@@ -187,38 +188,38 @@ class Service:
                         while piece := await part.read_chunk(2**16):
                             target.write(piece)
             if file is None or purpose is None:
-                return refusals.invalid("purpose" if file else "file", "This field is required.")
+                return error_responses.invalid_field("purpose" if file else "file", "This field is required.")
             self.files.add(file)
             return web.json_response(file.to_dict())
         finally:
             if file is not None and self.files.get(file.id) is None:
-                file.path.unlink()  # the upload broke off
+                file.path.unlink()  # the upload was cut off or refused
 
     async def get_file(self, request: web.Request) -> web.Response:
-        """Answer ``GET /api/files/{id}/``."""
+        """Respond to ``GET /api/files/{id}/``."""
         file = self.files.get(request.match_info["id"])
-        return web.json_response(file.to_dict()) if file else refusals.no_file(request.match_info["id"])
+        return web.json_response(file.to_dict()) if file else error_responses.file_not_found(request.match_info["id"])
 
     async def delete_file(self, request: web.Request) -> web.Response:
-        """Answer ``DELETE /api/files/{id}/``."""
+        """Respond to ``DELETE /api/files/{id}/``."""
         file_id = request.match_info["id"]
         if not self.files.delete(file_id):
-            return refusals.no_file(file_id)
+            return error_responses.file_not_found(file_id)
         return web.json_response({"id": file_id, "object": "file", "deleted": True})
 
     async def file_content(self, request: web.Request) -> web.StreamResponse:
-        """Answer ``GET /api/files/{id}/content/``, from disk."""
+        """Respond to ``GET /api/files/{id}/content/`` from disk."""
         file = self.files.get(request.match_info["id"])
-        return Content(file.path) if file else refusals.no_file(request.match_info["id"])
+        return Content(file.path) if file else error_responses.file_not_found(request.match_info["id"])
 
-    def _batch(self, request: web.Request, answer: dict[str, Any] | None) -> web.Response:
-        if answer is None:
-            return refusals.error(404, f"No such batch: {request.match_info['id']}")
-        return web.json_response(answer)
+    def _batch_response(self, request: web.Request, batch: dict[str, Any] | None) -> web.Response:
+        if batch is None:
+            return error_responses.make_error(404, f"No such batch: {request.match_info['id']}")
+        return web.json_response(batch)
 
 
 def _respan_params(header: str | None) -> dict[str, Any] | None:
-    """Read the header in either encoding; None if it is neither."""
+    """Return the tracking parameters in the header, JSON or Base64 of JSON; None if it is neither."""
     if header is None:
         return {}
     try:

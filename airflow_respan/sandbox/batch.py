@@ -1,4 +1,4 @@
-"""One batch of the sandbox: its way through the statuses, and what the API says of it meanwhile."""
+"""One batch of the sandbox: its statuses one after the other, and what the API returns for it in each of them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_respan.sandbox.files import SandboxFile
-from airflow_respan.sandbox.work import Outcome
+from airflow_respan.sandbox.input_runner import InputResult
 
 NO_PROGRESS = {"total": 0, "completed": 0, "failed": 0}
-STAGES = {
+STATUSES_AFTER_VALIDATING = {
     "completed": ["in_progress", "finalizing", "completed"],
     "expired": ["in_progress", "expired"],
     "cancelled": ["in_progress", "cancelling", "cancelled"],
     "failed": ["failed"],
 }
-"""The statuses after ``validating``, by the one in which they end."""
+"""The statuses after ``validating``, by the terminal status."""
 
-TERMINAL_STATUSES = frozenset(STAGES)
-"""The statuses that end a batch: the sandbox's own list, so that an error in the client's list is seen."""
+TERMINAL_STATUSES = frozenset(STATUSES_AFTER_VALIDATING)
+"""The sandbox has its own list of terminal statuses, so that the tests find an error in the client's list."""
 
 FAILED_ON_REQUEST = {"code": "sandbox", "line": 1, "message": "Failed on request.", "param": None}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """What a batch of an uploaded file has to do.
+class InputRun:
+    """The run of an uploaded input file.
 
-    :param outcome: what comes of the input file, which takes a while
-    :param output: where the rows of requests that succeed are written
-    :param error: where those of requests that fail are written
-    :param publish: lets one of the two be found
+    :param result: the result, once the run is done
+    :param output: the file with the rows of requests that succeed
+    :param error: the file with the rows of requests that fail
+    :param publish: makes one of the two files visible to the API
     """
 
-    outcome: Future[Outcome]
+    result: Future[InputResult]
     output: SandboxFile
     error: SandboxFile
     publish: Callable[[SandboxFile], None]
@@ -48,79 +48,81 @@ class Task:
 class SandboxBatch:
     """One batch.
 
-    :param answer: what the API says of it
-    :param stages: the statuses that are still to come
-    :param since: when it came to the present one (seconds of ``time.monotonic``)
-    :param task: what it has to do; None for a batch that was made from nothing
-    :param made: when it was created (seconds of ``time.monotonic``); one from nothing has been there always
+    :param data: what the API returns for it
+    :param next_statuses: the statuses that are still to come
+    :param entered_at: when it entered its present status (seconds of ``time.monotonic``)
+    :param run: the run of its input file; None for a batch without an input file
+    :param created_at: when it was created (seconds of ``time.monotonic``); minus infinity without an input file
     """
 
-    answer: dict[str, Any]
-    stages: list[str] = field(default_factory=list)
-    since: float = field(default_factory=time.monotonic)
-    task: Task | None = None
-    made: float = -math.inf
+    data: dict[str, Any]
+    next_statuses: list[str] = field(default_factory=list)
+    entered_at: float = field(default_factory=time.monotonic)
+    run: InputRun | None = None
+    created_at: float = -math.inf
 
-    def catch_up(self, pace: float) -> None:
-        """Come to where it is due: a status lasts as long as the pace, and the first until the task is done."""
-        while self.stages and time.monotonic() >= (due := self._due(pace)):
+    def advance_to_now(self, pace: float) -> None:
+        """Enter each status that is due by now.
+
+        :param pace: seconds in each status; the first status also lasts until the input file has been run
+        """
+        while self.next_statuses and time.monotonic() >= (due := self._next_due(pace)):
             self.advance(due)
 
-    def advance(self, since: float) -> None:
-        """Come to the next status, if there is one; the task has to be done."""
-        if self.task and self.answer["status"] == "validating" and self.task.outcome.result().errors:
-            self.stages = ["failed"]
-        if self.stages:
-            self._enter(self.stages.pop(0))
-            self.since = since
+    def advance(self, entered_at: float) -> None:
+        """Enter the next status, if there is one; the input file must have been run."""
+        if self.run and self.data["status"] == "validating" and self.run.result.result().errors:
+            self.next_statuses = ["failed"]
+        if self.next_statuses:
+            self._enter(self.next_statuses.pop(0))
+            self.entered_at = entered_at
 
     def cancel(self) -> None:
-        """Start to cancel; a batch that has ended stays as it is."""
-        if self.answer["status"] not in TERMINAL_STATUSES and self.answer["status"] != "cancelling":
+        """Start to cancel the batch; a batch that has ended stays as it is."""
+        if self.data["status"] not in TERMINAL_STATUSES and self.data["status"] != "cancelling":
             self._enter("cancelling")
-            self.stages, self.since = ["cancelled"], time.monotonic()
+            self.next_statuses, self.entered_at = ["cancelled"], time.monotonic()
 
-    def shown(self, pace: float | None) -> dict[str, Any]:
-        """Describe it, with the progress that the clock makes it appear to have."""
-        shown = dict(self.answer)
-        if shown["status"] in ("in_progress", "finalizing") and self.task and pace:
-            passed = (time.monotonic() - self.since) / pace
-            share = min(passed, 1.0) if shown["status"] == "in_progress" else 1.0
-            counts = shown["request_counts"]
-            shown["request_counts"] = {**counts, "completed": int(counts["total"] * share)}
-        return shown
+    def describe(self, pace: float | None) -> dict[str, Any]:
+        """Return what the API returns now: ``request_counts`` grow with the time in the status ``in_progress``."""
+        data = dict(self.data)
+        if data["status"] in ("in_progress", "finalizing") and self.run and pace:
+            passed = (time.monotonic() - self.entered_at) / pace
+            ratio = min(passed, 1.0) if data["status"] == "in_progress" else 1.0
+            counts = data["request_counts"]
+            data["request_counts"] = {**counts, "completed": int(counts["total"] * ratio)}
+        return data
 
-    def _due(self, pace: float) -> float:
-        if self.task is None:
-            return self.since + pace
-        if not self.task.outcome.done():
+    def _next_due(self, pace: float) -> float:
+        if self.run is None:
+            return self.entered_at + pace
+        if not self.run.result.done():
             return math.inf
-        return max(self.since + pace, self.task.outcome.result().at)
+        return max(self.entered_at + pace, self.run.result.result().finished_at)
 
     def _enter(self, status: str) -> None:
-        answer, task = self.answer, self.task
-        answer["status"] = status
-        answer[f"{status}_at"] = int(time.time())
-        if task and status == "failed":
-            errors = task.outcome.result().errors
-            answer["errors"] = {"object": "list", "data": errors or [FAILED_ON_REQUEST]}
-        elif task and status == "in_progress":
-            answer["request_counts"] = {**NO_PROGRESS, "total": task.outcome.result().total}
-        # One that was cancelled before it began has come to nothing.
-        elif task and status in TERMINAL_STATUSES and answer["request_counts"]["total"]:
-            self._give_out(task)
+        data, run = self.data, self.run
+        data["status"] = status
+        data[f"{status}_at"] = int(time.time())
+        if run and status == "failed":
+            data["errors"] = {"object": "list", "data": run.result.result().errors or [FAILED_ON_REQUEST]}
+        elif run and status == "in_progress":
+            data["request_counts"] = {**NO_PROGRESS, "total": run.result.result().total}
+        # A batch that was cancelled before it was in progress has no results.
+        elif run and status in TERMINAL_STATUSES and data["request_counts"]["total"]:
+            self._publish_results(run)
 
-    def _give_out(self, task: Task) -> None:
-        """Let be found what the batch has come to: all of it, or the first part."""
-        outcome = task.outcome.result()
-        progress = outcome.whole if self.answer["status"] == "completed" else outcome.partial
-        counts = {"total": outcome.total, "completed": progress.completed, "failed": progress.failed}
-        self.answer["request_counts"] = counts
-        for key, file, size in (
-            ("output_file_id", task.output, progress.output_size),
-            ("error_file_id", task.error, progress.error_size),
+    def _publish_results(self, run: InputRun) -> None:
+        """Publish the files and the counts: all rows of a completed batch, else the first part of them."""
+        result = run.result.result()
+        progress = result.final if self.data["status"] == "completed" else result.partial
+        counts = {"total": result.total, "completed": progress.completed, "failed": progress.failed}
+        self.data["request_counts"] = counts
+        for key, file, size_bytes in (
+            ("output_file_id", run.output, progress.output_bytes),
+            ("error_file_id", run.error, progress.error_bytes),
         ):
-            if size:
-                os.truncate(file.path, size)
-                task.publish(file)
-                self.answer[key] = file.id
+            if size_bytes:
+                os.truncate(file.path, size_bytes)
+                run.publish(file)
+                self.data[key] = file.id

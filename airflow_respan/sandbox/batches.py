@@ -1,4 +1,4 @@
-"""The batches of the sandbox, which walk through their statuses on a scripted clock, or by hand."""
+"""The batches of the sandbox, whose statuses change with time (the pace) or by hand."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from airflow_respan.sandbox.batch import NO_PROGRESS, STAGES, SandboxBatch, Task
+from airflow_respan.sandbox.batch import NO_PROGRESS, STATUSES_AFTER_VALIDATING, InputRun, SandboxBatch
 from airflow_respan.sandbox.files import Files, SandboxFile
-from airflow_respan.sandbox.work import Workshop
+from airflow_respan.sandbox.input_runner import InputRunner
 
 OUTCOME_KEY = "sandbox_outcome"
-"""A batch created with this key in its metadata ends so: ``completed``, ``failed``, ``expired`` or ``cancelled``."""
+"""The metadata key that chooses how a batch ends: ``completed``, ``failed``, ``expired`` or ``cancelled``."""
 
-DAY = 24 * 3600
+DAY_SECONDS = 24 * 3600
 
 
 class Batches:
-    """All batches, oldest first. What is set here may be changed at any time.
+    """All batches, oldest first. The public attributes may be changed at any time.
 
-    :param files: where inputs come from and outputs go
-    :param pace: seconds that a batch stays in each status; None lets it move by :meth:`advance` alone
-    :param not_found_for: seconds during which a new batch is not found, as the service was seen to do
+    :param files: the input files, and the place for output files
+    :param pace: seconds that a batch stays in each status; with None only :meth:`advance` moves batches
+    :param not_found_for: seconds during which a new batch is not found; this was seen at the service
     :param not_listed_for: seconds during which a new batch is not in the list
-    :param list_lacks: the fields that a batch in a list does not have
+    :param list_lacks: the fields that the batches in a list do not have
     """
 
     def __init__(
@@ -44,93 +44,99 @@ class Batches:
         self._files = files
         self._batches: dict[str, SandboxBatch] = {}
         self._numbers = itertools.count(1)
-        self._workshop = Workshop()
-        # The server's thread and a test's may both find that a batch is due.
-        self._moving = threading.Lock()
+        self._input_runner = InputRunner()
+        # The server's thread and the thread of a test may both find that a status is due.
+        self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Leave off working."""
-        self._workshop.close()
+        """Stop running input files."""
+        self._input_runner.close()
 
     def create(self, file: SandboxFile, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a batch of an uploaded file, on the clock."""
-        answer = self._new_answer(input_file_id=file.id, **fields)
-        output = self._files.new(filename=f"{answer['id']}_output.jsonl", purpose="batch_output")
-        error = self._files.new(filename=f"{answer['id']}_error.jsonl", purpose="batch_output")
-        outcome = self._workshop.submit(file.path, output.path, error.path, endpoint=fields["endpoint"])
-        wanted = (fields.get("metadata") or {}).get(OUTCOME_KEY, "completed")
+        """Create a batch of an uploaded file; its statuses change with the pace."""
+        data = self._new_data(input_file_id=file.id, **fields)
+        output = self._files.new(filename=f"{data['id']}_output.jsonl", purpose="batch_output")
+        error = self._files.new(filename=f"{data['id']}_error.jsonl", purpose="batch_output")
+        result = self._input_runner.submit(file.path, output.path, error.path, endpoint=fields["endpoint"])
+        outcome = (fields.get("metadata") or {}).get(OUTCOME_KEY, "completed")
         batch = SandboxBatch(
-            answer=answer,
-            stages=list(STAGES.get(wanted, STAGES["completed"])),
-            task=Task(outcome=outcome, output=output, error=error, publish=self._files.add),
-            made=time.monotonic(),
+            data=data,
+            next_statuses=list(STATUSES_AFTER_VALIDATING.get(outcome, STATUSES_AFTER_VALIDATING["completed"])),
+            run=InputRun(result=result, output=output, error=error, publish=self._files.add),
+            created_at=time.monotonic(),
         )
-        self._batches[answer["id"]] = batch
-        return batch.shown(self.pace)
+        self._batches[data["id"]] = batch
+        return batch.describe(self.pace)
 
     def add(self, **fields: Any) -> str:
-        """Make a batch from nothing, which stays as it is until it is changed; returns its id."""
-        answer = {**self._new_answer(input_file_id=None), "status": "in_progress", **fields}
-        self._batches[answer["id"]] = SandboxBatch(answer=answer)
-        return str(answer["id"])
+        """Create a batch without an input file, which stays as it is until it is changed.
+
+        :return: its id
+        """
+        data = {**self._new_data(input_file_id=None), "status": "in_progress", **fields}
+        self._batches[data["id"]] = SandboxBatch(data=data)
+        return str(data["id"])
 
     def change(self, batch_id: str, **fields: Any) -> None:
-        """Change what the API says of a batch, and take it off the clock."""
+        """Change what the API returns for a batch; from then on its status does not change with the pace."""
         batch = self._batches[batch_id]
-        with self._moving:
-            batch.answer.update(fields)
-            batch.stages = []
+        with self._lock:
+            batch.data.update(fields)
+            batch.next_statuses = []
 
     def get(self, batch_id: str) -> dict[str, Any] | None:
-        """Describe a batch as it is now; None if there is none, or not yet."""
+        """Return a batch as it is now; None if it does not exist, or is not found yet."""
         batch = self._batches.get(batch_id)
-        if batch is None or time.monotonic() < batch.made + self.not_found_for:
+        if batch is None or time.monotonic() < batch.created_at + self.not_found_for:
             return None
-        return self._now(batch)
+        return self._describe_now(batch)
 
     def all(self) -> list[dict[str, Any]]:
-        """Describe every batch as it is now, oldest first, whether or not the API shows it."""
-        return [self._now(batch) for batch in list(self._batches.values())]
+        """Return every batch as it is now, oldest first, also those that the API does not show yet."""
+        return [self._describe_now(batch) for batch in list(self._batches.values())]
 
     def page(self, *, limit: int, after: str | None) -> dict[str, Any]:
-        """Describe one page of batches, newest first."""
+        """Return one page of the list of batches, newest first."""
         ids = reversed(self._batches)
         if after in self._batches:
             ids = itertools.islice(itertools.dropwhile(lambda batch_id: batch_id != after, ids), 1, None)
-        found = filter(None, map(self.get, filter(self._listed, ids)))
-        shown = list(itertools.islice(found, limit))
+        found = filter(None, map(self.get, filter(self._is_listed, ids)))
+        on_page = list(itertools.islice(found, limit))
         return {
             "object": "list",
-            "data": [{key: value for key, value in item.items() if key not in self.list_lacks} for item in shown],
-            "first_id": shown[0]["id"] if shown else None,
-            "last_id": shown[-1]["id"] if shown else None,
+            "data": [{key: value for key, value in item.items() if key not in self.list_lacks} for item in on_page],
+            "first_id": on_page[0]["id"] if on_page else None,
+            "last_id": on_page[-1]["id"] if on_page else None,
             "has_more": next(found, None) is not None,
         }
 
     def cancel(self, batch_id: str) -> dict[str, Any] | None:
-        """Start to cancel a batch; one that has ended stays as it is."""
+        """Start to cancel a batch; a batch that has ended stays as it is."""
         batch = self._batches.get(batch_id)
         if batch is None or self.get(batch_id) is None:
             return None
-        with self._moving:
+        with self._lock:
             batch.cancel()
-            return batch.shown(self.pace)
+            return batch.describe(self.pace)
 
     def advance(self, batch_id: str) -> str:
-        """Move a batch to its next status by hand; returns that status."""
+        """Move a batch to its next status.
+
+        :return: that status
+        """
         batch = self._batches[batch_id]
-        if batch.task:
-            batch.task.outcome.result()
-        with self._moving:
+        if batch.run:
+            batch.run.result.result()
+        with self._lock:
             batch.advance(time.monotonic())
-        return str(batch.answer["status"])
+        return str(batch.data["status"])
 
-    def _listed(self, batch_id: str) -> bool:
-        return time.monotonic() >= self._batches[batch_id].made + self.not_listed_for
+    def _is_listed(self, batch_id: str) -> bool:
+        return time.monotonic() >= self._batches[batch_id].created_at + self.not_listed_for
 
-    def _new_answer(self, *, input_file_id: str | None, **fields: Any) -> dict[str, Any]:
+    def _new_data(self, *, input_file_id: str | None, **fields: Any) -> dict[str, Any]:
         now = int(time.time())
-        moments = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+        statuses = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
         return {
             "id": f"batch_{next(self._numbers):08d}",
             "object": "batch",
@@ -142,16 +148,15 @@ class Batches:
             "output_file_id": None,
             "error_file_id": None,
             "created_at": now,
-            "expires_at": now + DAY,
-            **{f"{moment}_at": None for moment in moments},
+            "expires_at": now + DAY_SECONDS,
+            **{f"{status}_at": None for status in statuses},
             "request_counts": dict(NO_PROGRESS),
             "metadata": None,
             **fields,
         }
 
-    def _now(self, batch: SandboxBatch) -> dict[str, Any]:
-        """Describe a batch as it is when the clock has moved it."""
-        with self._moving:
+    def _describe_now(self, batch: SandboxBatch) -> dict[str, Any]:
+        with self._lock:
             if self.pace is not None:
-                batch.catch_up(self.pace)
-            return batch.shown(self.pace)
+                batch.advance_to_now(self.pace)
+            return batch.describe(self.pace)

@@ -1,4 +1,4 @@
-"""A file's content as a good service sends it: from disk, by the kernel, whole or the ``Range`` that was asked for."""
+"""The content of a file as a service without faults sends it: from disk, whole or the ``Range`` that was requested."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from airflow_respan.sandbox.received import ReceivedRequest
 
 
 class Content(web.FileResponse):
-    """A file's content.
+    """A response with the content of a file.
 
-    :param path: where it is
+    :param path: the path of the file
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,7 +20,7 @@ class Content(web.FileResponse):
         self.path = path
         self.received: ReceivedRequest | None = None
 
-    def note(self, status: int) -> None:
-        """Note what the request is answered, before the first byte: whoever has the last one may look at once."""
+    def record_status(self, status: int) -> None:
+        """Record the status of the response before the first byte: a client with the last byte may read it at once."""
         if self.received is not None:
             self.received.status = status

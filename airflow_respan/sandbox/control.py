@@ -1,4 +1,4 @@
-"""What another process may do to the sandbox: inject and heal faults, make and change batches."""
+"""The HTTP endpoints by which another process injects and removes faults, and creates and changes batches."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from airflow_respan.sandbox.batches import Batches
 from airflow_respan.sandbox.downloads import Download
 from airflow_respan.sandbox.faults import Fault
 
-CONTROL = "/_sandbox/"
-"""Below this path, which the service does not have, no key is asked for and nothing is logged."""
+CONTROL_PATH = "/_sandbox/"
+"""The service has no such path. Requests below it need no key, and are not recorded."""
 
 
 @dataclass(kw_only=True)
-class Injected:
-    """A fault that lies in wait for requests.
+class InjectedFault:
+    """A fault, and the requests that get it.
 
-    :param times: how many requests it will still hit; None hits until it is healed
+    :param times: how many more requests get it; None if all do until it is removed
+    :param path: only requests with this in their path, or at its end if this ends with ``$``
+    :param method: only requests with this method; None for every method
     """
 
     fault: Fault
@@ -27,8 +29,8 @@ class Injected:
     path: str
     method: str | None
 
-    def hits(self, request: web.Request) -> bool:
-        """Say whether a request meets it; what spoils a file's content lies in wait for downloads alone."""
+    def matches(self, request: web.Request) -> bool:
+        """Return whether a request gets the fault; a fault of a file's content is for downloads only."""
         return (
             self.path in f"{request.path}$"
             and self.method in (None, request.method)
@@ -40,37 +42,38 @@ class Injected:
 class Control:
     """The control endpoints.
 
-    :param batches: the service's batches
-    :param faults: the service's faults, changed in place
+    :param batches: the batches of the service
+    :param faults: the faults of the service; this list is changed in place
     """
 
     batches: Batches
-    faults: list[Injected]
+    faults: list[InjectedFault]
 
     async def post_faults(self, request: web.Request) -> web.Response:
-        """Inject a fault from another process: ``{"fault": {"status": 503}, "times": 3, "path": "/batches/"}``.
+        """Inject a fault: ``{"fault": {"status": 503}, "times": 3, "path": "/batches/"}``.
 
-        What spoils a download is ``{"fault": {"download": {"missing_row": 3}}}``. An empty object heals all.
+        ``{"fault": {"download": {"missing_row": 3}}}`` is a fault of a file's content. An empty object removes all
+        faults.
         """
-        wanted = await json_object(request)
-        if not wanted:
+        body = await json_object(request)
+        if not body:
             self.faults.clear()
             return web.json_response({"faults": 0})
-        fault = dict(wanted["fault"])
+        fault = dict(body["fault"])
         if "download" in fault:
             fault["download"] = Download(**fault["download"])
         self.faults.append(
-            Injected(
+            InjectedFault(
                 fault=Fault(**fault),
-                times=wanted.get("times", 1),
-                path=wanted.get("path", ""),
-                method=wanted.get("method"),
+                times=body.get("times", 1),
+                path=body.get("path", ""),
+                method=body.get("method"),
             )
         )
         return web.json_response({"faults": len(self.faults)})
 
     async def post_batches(self, request: web.Request) -> web.Response:
-        """Make a batch from nothing, or change one, from another process: its fields, ``id`` to change one."""
+        """Create a batch with the given fields, or change the batch with the given ``id``."""
         fields = await json_object(request)
         batch_id = fields.pop("id", None)
         if batch_id is None:
@@ -81,9 +84,9 @@ class Control:
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """Read a request's body.
+    """Return the body of a request, parsed.
 
-    :raises web.HTTPBadRequest: if it is no JSON object
+    :raises web.HTTPBadRequest: if it is not a JSON object
     """
     try:
         data = await request.json()

@@ -1,4 +1,4 @@
-"""A file's content as a bad service would send it: cut off, slow, deaf to ``Range``, with rows that are wrong."""
+"""The content of a file as a faulty service sends it: cut off, slow, without ``Range``, or with wrong rows."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from aiohttp import web
 
 from airflow_respan.sandbox.content import Content
 
-PIECE = 2**16
+PIECE_BYTES = 2**16
 
 
-class _Unframed(web.StreamResponse):
-    """An answer with neither a length nor chunks: its end is the connection's, so that a cut looks like the end."""
+class _UnframedResponse(web.StreamResponse):
+    """A response without length and without chunks: it ends with the connection, so a cut looks like the end."""
 
-    _length_check = False  # as aiohttp's own WebSocketResponse has it; there is no public way
+    _length_check = False  # as in aiohttp's own WebSocketResponse; there is no public way
 
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """How the content of a file is sent: as it is, unless told otherwise.
+    """How the content of a file is sent; the defaults send it as it is.
 
-    Rows count from 1, as a batch's ``errors`` do.
+    Rows are counted from 1, as in the ``errors`` of a batch.
 
-    :param cut_after: close the connection after so many bytes of what was asked for
-    :param framing: how the end is told: by ``Content-Length``, by the last of the chunks, or, with neither, by the
-        connection's being closed, when a cut cannot be told from the end
-    :param bytes_per_second: send no faster
-    :param ranges: whether ``Range`` is honoured; else the whole content is sent, whatever was asked for
+    :param cut_after: close the connection after so many bytes of the requested content
+    :param framing: how the client finds the end of the content: by ``Content-Length``, by the last chunk, or by the
+        end of the connection, where it cannot distinguish a cut from the end
+    :param bytes_per_second: the highest speed; None sends without a limit
+    :param ranges: whether ``Range`` is supported; False sends the whole content whatever was requested
     :param missing_row: leave this row out
     :param doubled_row: send this row twice
-    :param broken_row: send only the first half of this row, which is no JSON then
+    :param broken_row: send only the first half of this row, which is not JSON
     """
 
     cut_after: int | None = None
@@ -47,21 +47,24 @@ class Download:
     broken_row: int | None = None
 
     async def send(self, request: web.Request, content: Content) -> web.StreamResponse:
-        """Send a file's content so."""
+        """Send the content of a file in this way."""
         path = content.path
         row = self.missing_row or self.doubled_row or self.broken_row
         if row is None:
             return await self._send(request, content, path)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             changed = Path(folder) / path.name
-            rows = await asyncio.to_thread(self._change, path, changed)
+            rows = await asyncio.to_thread(self._copy_with_wrong_row, path, changed)
             if rows < row:
-                message = f"The sandbox was told to spoil row {row} of a file that has {rows}."
+                message = f"The injected fault is about row {row}, but the file has {rows} rows."
                 return web.json_response({"error": {"message": message, "type": "server_error"}}, status=500)
             return await self._send(request, content, changed)
 
-    def _change(self, path: Path, changed: Path) -> int:
-        """Copy a file with the row that is wrong; returns how many rows there are."""
+    def _copy_with_wrong_row(self, path: Path, changed: Path) -> int:
+        """Copy a file with the wrong row.
+
+        :return: how many rows the file has
+        """
         number = 0
         with path.open("rb") as rows, changed.open("wb") as copy:
             for number, row in enumerate(rows, start=1):
@@ -74,34 +77,37 @@ class Download:
         return number
 
     async def _send(self, request: web.Request, content: Content, path: Path) -> web.StreamResponse:
-        size = path.stat().st_size  # noqa: ASYNC240 (a moment, on a local disk)
-        asked = request.http_range if self.ranges else slice(None)
-        start, stop, _step = asked.indices(size)
-        whole = asked.start is asked.stop is None
-        if start >= stop and not whole:
-            return web.Response(status=416, headers={"Content-Range": f"bytes */{size}"})
-        response = (_Unframed if self.framing == "close" else web.StreamResponse)(status=200 if whole else 206)
+        size_bytes = path.stat().st_size  # noqa: ASYNC240 (a moment, on a local disk)
+        requested = request.http_range if self.ranges else slice(None)
+        start, stop, _step = requested.indices(size_bytes)
+        is_whole = requested.start is requested.stop is None
+        if start >= stop and not is_whole:
+            return web.Response(status=416, headers={"Content-Range": f"bytes */{size_bytes}"})
+        response_type = _UnframedResponse if self.framing == "close" else web.StreamResponse
+        response = response_type(status=200 if is_whole else 206)
         response.content_type = "application/octet-stream"
-        if not whole:
-            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+        if not is_whole:
+            response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size_bytes}"
         if self.framing == "length":
             response.content_length = stop - start
         elif self.framing == "close":
             response.force_close()
         end = stop if self.cut_after is None else min(stop, start + self.cut_after)
         if end == stop:
-            content.note(response.status)
+            content.record_status(response.status)
         await response.prepare(request)
         for piece in self._pieces(path, start, end):
             await response.write(piece)
             await asyncio.sleep(len(piece) / self.bytes_per_second if self.bytes_per_second else 0)
         if end < stop and request.transport is not None:
-            request.transport.close()  # what was written is still sent
+            request.transport.close()  # not abort: the bytes that were written are still sent
         return response
 
     def _pieces(self, path: Path, start: int, end: int) -> Iterator[bytes]:
-        most = min(PIECE, max(1, int(self.bytes_per_second / 20))) if self.bytes_per_second else PIECE
+        max_bytes = PIECE_BYTES
+        if self.bytes_per_second:
+            max_bytes = min(max_bytes, max(1, int(self.bytes_per_second / 20)))
         with path.open("rb") as file:
             file.seek(start)
-            for position in range(start, end, most):
-                yield file.read(min(most, end - position))
+            for position in range(start, end, max_bytes):
+                yield file.read(min(max_bytes, end - position))

@@ -1,4 +1,4 @@
-"""What can go wrong with a service, on request."""
+"""The faults of a service that a test can inject: errors, cut connections, delays, and wrong downloads."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gatew
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One way to misbehave, instead of answering or in doing so.
+    """One fault of the service.
 
-    Make it by the class methods; ``Fault(status=..., body=...)`` is any other answer, ``Fault(download=...)`` any other
-    way to send a file's content.
+    The class methods create the usual faults. ``Fault(status=..., body=...)`` is any other response, and
+    ``Fault(download=...)`` any other way to send the content of a file.
 
     :param status: the HTTP status
     :param body: the body; a mapping is sent as JSON
     :param headers: further headers
-    :param delay: seconds before anything is sent; alone, the true answer follows
-    :param cut_after: close the connection after so many bytes of the body; 0 sends nothing at all
+    :param delay: seconds before the request is processed; without ``status`` the usual response follows
+    :param cut_after: close the connection after so many bytes of the body; 0 sends nothing, not even headers
     :param pause: seconds between two bytes of the body
-    :param late: seconds between a request's being carried out and its true answer
-    :param lost: carry the request out, and close the connection instead of answering
-    :param download: how a file's content is sent; only downloads meet it
+    :param late: seconds between the processing of the request and its response
+    :param lost: process the request, and then close the connection without a response
+    :param download: how the content of a file is sent; other requests do not get this fault
     """
 
     status: int | None = None
@@ -46,7 +46,11 @@ class Fault:
 
     @classmethod
     def rate_limit(cls, *, retry_after: float | None = 30, header: str | None = None) -> Fault:
-        """Make a 429 with ``retry_after`` in the body, as Respan does it, or in the header ``Retry-After``."""
+        """Return the fault of a rate limit: 429, with ``retry_after`` in the body or with the header ``Retry-After``.
+
+        :param retry_after: seconds, in the body, where Respan sends them; None leaves them out
+        :param header: the value of ``Retry-After``, instead of ``retry_after``
+        """
         body = {"detail": "Rate limit exceeded", "retry_after": retry_after}
         if retry_after is None or header is not None:
             del body["retry_after"]
@@ -54,76 +58,85 @@ class Fault:
 
     @classmethod
     def error(cls, status: int, message: str = "The sandbox was told to fail.") -> Fault:
-        """Make an answer of any status with the usual error body."""
+        """Return the fault of a response with this status and the usual error body."""
         return cls(status=status, body={"error": {"message": message, "type": "server_error"}})
 
     @classmethod
     def html(cls, status: int = 502) -> Fault:
-        """Make a page of a proxy in between; with 200 it even looks like success."""
+        """Return the fault of a proxy that sends an HTML page; with the status 200 it looks like success."""
         return cls(status=status, body=HTML, headers={"Content-Type": "text/html"})
 
     @classmethod
     def cut(cls, after: int = 0) -> Fault:
-        """Make a connection that is closed after so many bytes of an answer that promised more."""
+        """Return the fault of a connection that is closed after so many bytes, although the headers announce more."""
         return cls(status=200, body='{"id": "batch_', headers={"Content-Length": "1000"}, cut_after=after)
 
     @classmethod
     def slow(cls, seconds: float) -> Fault:
-        """Make the true answer late."""
+        """Return the fault of a request that is processed only after so many seconds."""
         return cls(delay=seconds)
 
     @classmethod
     def drip(cls, *, pause: float) -> Fault:
-        """Make an answer that comes byte by byte."""
+        """Return the fault of a response that is sent byte by byte.
+
+        :param pause: seconds between two bytes
+        """
         return cls(status=200, body="{" + " " * 10_000 + "}", pause=pause)
 
     @classmethod
     def redirect(cls, location: str, status: int = 302) -> Fault:
-        """Make a redirect."""
+        """Return the fault of a redirect."""
         return cls(status=status, headers={"Location": location})
 
     @classmethod
     def late_answer(cls, seconds: float) -> Fault:
-        """Make a true answer that comes long after the request has been carried out."""
+        """Return the fault of a response that comes so many seconds after the request was processed."""
         return cls(late=seconds)
 
     @classmethod
     def lost_answer(cls) -> Fault:
-        """Make a connection that breaks when the request has been carried out: a batch is made, and nobody told."""
+        """Return the fault of a request that is processed, but gets no response: a batch is created nevertheless."""
         return cls(lost=True)
 
     @classmethod
     def cut_download(cls, after: int, *, framing: Literal["length", "chunked", "close"] = "length") -> Fault:
-        """Make a content that ends after so many bytes; framed by ``close``, nothing tells that it was cut."""
+        """Return the fault of a download that is cut after so many bytes.
+
+        :param framing: ``length``, ``chunked``, or ``close``, where the client cannot distinguish the cut from the end
+        """
         return cls(download=Download(cut_after=after, framing=framing))
 
     @classmethod
     def slow_download(cls, bytes_per_second: float) -> Fault:
-        """Make a content that comes no faster than this."""
+        """Return the fault of a download with a limited speed."""
         return cls(download=Download(bytes_per_second=bytes_per_second))
 
     @classmethod
     def no_ranges(cls) -> Fault:
-        """Make a download whole, with 200, though a part was asked for."""
+        """Return the fault of a whole download, with the status 200, although a ``Range`` was requested."""
         return cls(download=Download(ranges=False))
 
     @classmethod
     def missing_row(cls, number: int) -> Fault:
-        """Make a content without this row."""
+        """Return the fault of a download without this row (counted from 1)."""
         return cls(download=Download(missing_row=number))
 
     @classmethod
     def doubled_row(cls, number: int) -> Fault:
-        """Make a content that has this row twice."""
+        """Return the fault of a download with this row twice (counted from 1)."""
         return cls(download=Download(doubled_row=number))
 
     @classmethod
     def broken_row(cls, number: int) -> Fault:
-        """Make a content in which this row is no JSON."""
+        """Return the fault of a download in which this row (counted from 1) is not JSON."""
         return cls(download=Download(broken_row=number))
 
     async def play(self, request: web.Request) -> web.StreamResponse | None:
-        """Misbehave before the request is carried out; None if it is to be."""
+        """Apply the part of the fault before the request is processed.
+
+        :return: the response to send instead, or None if the request is to be processed
+        """
         await asyncio.sleep(self.delay)
         if self.status is None:
             return None
@@ -142,7 +155,10 @@ class Fault:
         return response
 
     async def spoil(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-        """Misbehave after the request has been carried out; gives what is to be sent."""
+        """Apply the part of the fault after the request was processed.
+
+        :return: the response to send
+        """
         await asyncio.sleep(self.late)
         if self.lost and request.transport is not None:
             request.transport.abort()

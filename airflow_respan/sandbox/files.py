@@ -1,4 +1,4 @@
-"""The files of the sandbox, on disk: uploads, outputs, errors."""
+"""The files of the sandbox, kept on disk: uploads, output files and error files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SandboxFile:
     """One file.
 
     :param id: ``file-...``
-    :param path: where its content is
+    :param path: the path of its content
     """
 
     id: str
@@ -24,7 +24,7 @@ class SandboxFile:
     created_at: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Describe it as the API does."""
+        """Return the file as the API describes it."""
         return {
             "id": self.id,
             "object": "file",
@@ -40,7 +40,7 @@ class SandboxFile:
 class Files:
     """All files, oldest first.
 
-    :param directory: where to keep them
+    :param directory: the directory that keeps their content
     """
 
     def __init__(self, directory: Path) -> None:
@@ -49,26 +49,29 @@ class Files:
         self._numbers = itertools.count(1)
 
     def new(self, *, filename: str, purpose: str) -> SandboxFile:
-        """Make an empty file, to be written at its path and then added."""
+        """Create an empty file on disk; the API shows it after :meth:`add`, when its content is written."""
         file_id = f"file-{next(self._numbers):08d}"
         path = self.directory / file_id
         path.touch()
         return SandboxFile(id=file_id, path=path, filename=filename, purpose=purpose, created_at=int(time.time()))
 
     def add(self, file: SandboxFile) -> None:
-        """Let a file be found."""
+        """Make a file visible to the API."""
         self._files[file.id] = file
 
     def get(self, file_id: str) -> SandboxFile | None:
-        """Find a file."""
+        """Return a file, or None if there is no such file."""
         return self._files.get(file_id)
 
     def all(self) -> list[SandboxFile]:
-        """Give all files, newest first."""
+        """Return all files, newest first."""
         return list(reversed(self._files.values()))
 
     def delete(self, file_id: str) -> bool:
-        """Delete a file; False if there is none."""
+        """Delete a file.
+
+        :return: whether there was such a file
+        """
         file = self._files.pop(file_id, None)
         if file:
             file.path.unlink()

@@ -1,4 +1,7 @@
-"""The sandbox's language model: deterministic, instant, free. Checks and answers the lines of a batch's input file."""
+"""The language model of the sandbox: deterministic, instant and free.
+
+Checks the lines of a batch's input file, and answers each request with an echo of its last message.
+"""
 
 from __future__ import annotations
 
@@ -10,78 +13,78 @@ from typing import Any
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 
 FAILING_MODEL = "sandbox-fails"
-"""A request for this model fails, so that a DAG's handling of the error file can be tried."""
+"""A request for this model fails, so that users can test how their DAGs handle the error file."""
 
 
-def problem(line: bytes, endpoint: str, seen: set[str]) -> tuple[str, str, str | None] | None:
-    """Find what a provider would refuse in one line of an input file: code, message, and the key at fault.
+def check_line(line: bytes, endpoint: str, previous_ids: set[str]) -> tuple[str, str, str | None] | None:
+    """Return why a provider would refuse a line of an input file, or None if it would accept the line.
 
     :param line: the line
-    :param endpoint: the batch's
-    :param seen: the ``custom_id`` of the lines before; this one's is added
+    :param endpoint: the endpoint of the batch
+    :param previous_ids: each ``custom_id`` of the lines before; the one of this line is added
+    :return: code, message, and the key that is wrong
     """
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
         return "invalid_json_line", "This line is not parseable as valid JSON.", None
     if not isinstance(request, Mapping):
-        return "invalid_request", "This line is no JSON object.", None
+        return "invalid_request", "This line is not a JSON object.", None
     for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", Mapping)):
         if not isinstance(request.get(name), kind):
             return "missing_required_parameter", f"Missing required parameter: '{name}'.", name
     custom_id = request["custom_id"]
-    if custom_id in seen:
+    if custom_id in previous_ids:
         return "duplicate_custom_id", f"The custom_id {custom_id!r} is used by another line.", "custom_id"
-    seen.add(custom_id)
-    for name, code, right in (("method", "invalid_method", "POST"), ("url", "url_mismatch", endpoint)):
-        if request[name] != right:
-            return code, f"The {name} {request[name]!r} is not the batch's {right!r}.", name
+    previous_ids.add(custom_id)
+    for name, code, expected in (("method", "invalid_method", "POST"), ("url", "url_mismatch", endpoint)):
+        if request[name] != expected:
+            return code, f"The {name} {request[name]!r} is not the batch's {expected!r}.", name
     return None
 
 
-def run(line: bytes, position: int) -> tuple[bool, dict[str, Any]]:
-    """Run one line of an input file.
+def run_line(line: bytes, position: int) -> tuple[bool, dict[str, Any]]:
+    """Run one request of an input file.
 
     :param line: the request
-    :param position: its place in the file, which makes its ids
-    :return: whether it succeeded, and the line for the output file or for the error file
+    :param position: its position in the file from 0, from which the ids are made
+    :return: whether the request succeeded, and its row for the output file or for the error file
     """
     request = json.loads(line)
-    name = f"batch_req_{position:06d}"
     failed = request["body"].get("model") == FAILING_MODEL
-    status = 500 if failed else 200
     body = (
         {"error": {"message": f"The model {FAILING_MODEL} always fails.", "type": "server_error"}}
         if failed
         else _answer(request["url"], request["body"], position)
     )
+    response = {"status_code": 500 if failed else 200, "request_id": f"req_{position:06d}", "body": body}
     return not failed, {
-        "id": name,
+        "id": f"batch_req_{position:06d}",
         "custom_id": request["custom_id"],
-        "response": {"status_code": status, "request_id": f"req_{position:06d}", "body": body},
+        "response": response,
         "error": None,
     }
 
 
 def _answer(url: str, body: Mapping[str, Any], position: int) -> dict[str, Any]:
-    said = _last_words(body)
-    tokens = len(said.split())
+    text = _last_message(body)
+    tokens = len(text.split())
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens, "total_tokens": 2 * tokens}
-    common = {"model": body.get("model"), "usage": usage}
+    model_and_usage = {"model": body.get("model"), "usage": usage}
     if url == "/v1/embeddings":
-        digest = hashlib.sha256(said.encode(errors="surrogatepass")).digest()
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
         vector = [byte / 255 for byte in digest[:8]]
         return {
             "object": "list",
             "data": [{"object": "embedding", "index": 0, "embedding": vector}],
-            **common,
+            **model_and_usage,
         }
-    message = {"role": "assistant", "content": f"echo: {said}"}
+    message = {"role": "assistant", "content": f"echo: {text}"}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return {"id": f"chatcmpl-{position:06d}", "object": "chat.completion", "choices": [choice], **common}
+    return {"id": f"chatcmpl-{position:06d}", "object": "chat.completion", "choices": [choice], **model_and_usage}
 
 
-def _last_words(body: Mapping[str, Any]) -> str:
+def _last_message(body: Mapping[str, Any]) -> str:
     messages = body.get("messages")
     if isinstance(messages, list) and messages and isinstance(messages[-1], Mapping):
         return str(messages[-1].get("content", ""))

@@ -1,4 +1,4 @@
-"""What the sandbox has seen of a request."""
+"""The record of a request that the sandbox received."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class ReceivedRequest:
-    """A request that the sandbox has seen, its key aside.
+    """A request that the sandbox received, without its key.
 
-    :param params: what ``X-Data-Respan-Params`` held, whichever way it was encoded
-    :param body: what was sent as JSON; empty for everything else
-    :param peer: the connection that it came over
-    :param at: when it came (seconds of ``time.monotonic``)
-    :param status: the HTTP status that it was answered; None before that, and if the connection was cut
+    :param params: the content of ``X-Data-Respan-Params``, decoded from JSON or from Base64
+    :param body: the body if it was sent as JSON; empty for everything else
+    :param peer: the address and port of the client, which identify the connection
+    :param at: when the request arrived (seconds of ``time.monotonic``)
+    :param status: the HTTP status of the response; None before the response, and if the connection was cut
     """
 
     method: str

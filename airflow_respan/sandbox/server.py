@@ -1,4 +1,4 @@
-"""The sandbox as an object: a server on loopback in a thread of its own, and all that a test wants to do to it."""
+"""The sandbox as an object: a server in a thread of its own, and the methods by which a test controls it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from airflow_respan.sandbox.app import Service
 from airflow_respan.sandbox.batches import Batches
-from airflow_respan.sandbox.control import Injected
+from airflow_respan.sandbox.control import InjectedFault
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
 from airflow_respan.sandbox.received import ReceivedRequest
@@ -23,15 +23,15 @@ DEFAULT_KEY = "sandbox-key"
 
 
 class RespanSandbox:
-    """A local Respan; a context manager that serves as long as its block lasts.
+    """A local Respan: a context manager that serves until the end of its block.
 
-    :param pace: seconds that a batch stays in each status; None lets batches move by :meth:`advance` alone
-    :param not_found_for: seconds during which a new batch is not found, as the service was seen to do
-    :param not_listed_for: seconds during which a new batch is not in the list, which may be stale
-    :param list_lacks: the fields that a batch in a list does not have, such as ``metadata``
+    :param pace: seconds that a batch stays in each status; with None only :meth:`advance` moves batches
+    :param not_found_for: seconds during which a new batch is not found; this was seen at the service
+    :param not_listed_for: seconds during which a new batch is not in the list, because the service's list can be stale
+    :param list_lacks: the fields that the batches in a list do not have, such as ``metadata``
     :param api_key: the key to accept
-    :param host: the address to listen on; loopback, unless you mean it
-    :param port: the port; 0 chooses a free one, which is then kept
+    :param host: the address to listen on; with another one than loopback, other machines can reach the sandbox
+    :param port: the port; 0 chooses a free one, which stays the same after :meth:`stop` and :meth:`start`
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RespanSandbox:
     ) -> None:
         self.host = host
         self.port = port
-        self._of_batches: dict[str, Any] = {
+        self._batch_options: dict[str, Any] = {
             "pace": pace,
             "not_found_for": not_found_for,
             "not_listed_for": not_listed_for,
@@ -66,7 +66,7 @@ class RespanSandbox:
 
     @property
     def api_key(self) -> str:
-        """The key that is accepted; setting another refuses the old one from then on."""
+        """The key that is accepted. If you set another key, the old one is refused from then on."""
         return next(iter(self._keys))
 
     @api_key.setter
@@ -76,12 +76,12 @@ class RespanSandbox:
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """What has been asked so far, oldest first, control requests aside."""
+        """The requests so far, oldest first, without those to ``/_sandbox/``."""
         return list(self.service.requests)
 
     @property
     def batches(self) -> list[dict[str, Any]]:
-        """What batches there are, oldest first, as a retrieve would show them."""
+        """All batches, oldest first, each as a retrieve returns it."""
         return self.service.batches.all()
 
     @property
@@ -92,10 +92,10 @@ class RespanSandbox:
         return self._service
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the server."""
         self._directory = tempfile.TemporaryDirectory(prefix="respan-sandbox-")
         files = Files(Path(self._directory.name))
-        batches = Batches(files, **self._of_batches)
+        batches = Batches(files, **self._batch_options)
         self._service = Service(api_keys=self._keys, files=files, batches=batches)
         self.start()
         return self
@@ -106,7 +106,7 @@ class RespanSandbox:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop, and forget everything."""
+        """Stop the server, and delete all batches and files."""
         self.stop()
         if self._service is not None:
             self._service.batches.close()
@@ -114,7 +114,11 @@ class RespanSandbox:
             self._directory.cleanup()
 
     def start(self) -> None:
-        """Listen; after :meth:`stop`, on the same port and with all batches still there."""
+        """Start listening; after :meth:`stop` on the same port and with the same batches.
+
+        :raises OSError: if the address is in use or does not exist
+        :raises OverflowError: if the port is beyond 65535
+        """
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         failure: list[BaseException] = []
@@ -127,39 +131,43 @@ class RespanSandbox:
             raise failure[0]
 
     def stop(self) -> None:
-        """Stop listening, as a service that is down: connections are refused."""
+        """Stop listening, as during an outage: connections are refused."""
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._thread = None
 
     def add_batch(self, **fields: Any) -> str:
-        """Make a batch from nothing, ``in_progress`` unless told otherwise; it stays so until it is changed.
+        """Create a batch without an input file; it stays as it is until you change it.
 
-        :param fields: what the API is to say of it: ``status``, ``output_file_id``, ``request_counts`` ...
+        :param fields: the fields that the API returns: ``status`` (``in_progress`` by default), ``output_file_id``,
+            ``request_counts`` ...
         :return: its id
         """
         return self.service.batches.add(**fields)
 
     def change_batch(self, batch_id: str, **fields: Any) -> None:
-        """Change what the API says of a batch; one on the clock stays as it is from then on."""
+        """Change the fields that the API returns for a batch; from then on its status does not change with ``pace``."""
         self.service.batches.change(batch_id, **fields)
 
     def advance(self, batch_id: str) -> str:
-        """Move a batch to its next status; returns that status."""
+        """Move a batch to its next status.
+
+        :return: that status
+        """
         return self.service.batches.advance(batch_id)
 
     def inject(self, fault: Fault, *, times: int | None = 1, path: str = "", method: str | None = None) -> None:
-        """Let requests meet a fault.
+        """Inject a fault into the next matching requests.
 
-        :param times: how many requests it hits; None hits until :meth:`heal`
-        :param path: only requests with this in their path, at its end if this ends with ``$``
-        :param method: only requests with this method
+        :param times: how many requests get it; with None all do until :meth:`heal`
+        :param path: only requests with this in their path, or at its end if this ends with ``$``
+        :param method: only requests with this method; None for every method
         """
-        self.service.faults.append(Injected(fault=fault, times=times, path=path, method=method))
+        self.service.faults.append(InjectedFault(fault=fault, times=times, path=path, method=method))
 
     def heal(self) -> None:
-        """Take back all faults."""
+        """Remove all faults."""
         self.service.faults.clear()
 
     def _serve(self, ready: threading.Event, failure: list[BaseException]) -> None:
@@ -177,7 +185,7 @@ class RespanSandbox:
         except (OSError, OverflowError) as error:  # the latter for a port beyond 65535
             failure.append(error)
         finally:
-            # What is being answered breaks off, as with a service that goes down.
+            # Responses under way are cut off, as when a service goes down.
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             loop.run_until_complete(runner.cleanup())

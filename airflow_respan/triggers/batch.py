@@ -1,4 +1,4 @@
-"""The trigger: waits for a batch inside the triggerer's event loop."""
+"""The trigger, which waits for a batch in the event loop of the triggerer."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from airflow_respan.waiting.policy import BatchWait, TimedOut
 
 
 class RespanBatchTrigger(BaseTrigger):
-    """Waits until a batch is terminal, its deadline has come, or the service says no.
+    """Wait until a batch has ended, the deadline has passed, or an error ends the wait.
 
-    Yields one event and never raises. Whether the end is a good one is the sensor's to say. The arguments hold
-    ids and numbers, never a secret.
+    The trigger yields one event and never raises. The task that deferred evaluates the outcome. The arguments are ids,
+    numbers and tracking parameters, never a secret, because Airflow saves them in its database.
 
     :param respan_conn_id: the Airflow connection
-    :param respan_params: tracking parameters for each look
+    :param respan_params: tracking parameters of each retrieve
     :param provider_id: the provider that the batch went to, or None for the connection's
-    :param cancel_on_kill: cancel the batch when somebody marks the deferred task failed or successful, or clears
-        it (Airflow 3.3 and later; earlier ones do not tell)
-    :param wait: the fields of :class:`~airflow_respan.waiting.policy.BatchWait`, ``batch_id`` first of all; others,
-        from a task that another release deferred, are passed over with a warning
+    :param cancel_on_kill: cancel the batch when the deferred task is marked failed or successful, or cleared (Airflow
+        3.3 and later; earlier versions do not call the trigger then)
+    :param wait: the arguments of :class:`~airflow_respan.waiting.policy.BatchWait`; ``batch_id`` is required. Other
+        arguments, from a task that another release deferred, are ignored with a warning.
+    :raises ValueError: if an argument of the wait is not valid
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class RespanBatchTrigger(BaseTrigger):
         known = BatchWait.option_names()
         if unknown := sorted(wait.keys() - known):
             self.log.warning(
-                "Passing over arguments that this release (%s) does not know: %s.",
+                "Ignoring arguments that are not in this release (%s): %s.",
                 airflow_respan.__version__,
                 ", ".join(unknown),
             )
         self.wait = BatchWait(**{name: value for name, value in wait.items() if name in known})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Give the class path and arguments that Airflow keeps while the task is deferred."""
+        """Return the class path and the arguments that Airflow saves while the task is deferred."""
         return (
             "airflow_respan.triggers.batch.RespanBatchTrigger",
             {
@@ -71,14 +72,15 @@ class RespanBatchTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield what ended the wait; see :mod:`airflow_respan.waiting.event`."""
+        """Wait, and yield one event with the end of the wait; see :mod:`airflow_respan.waiting.event`."""
         end: Batch | TimedOut | RespanError
         try:
-            end = await self._end()
+            end = await self._wait_for_end()
         except RespanError as error:
             end = error
         except Exception as error:
-            # Airflow would make a TaskDeferralError of it, which soft_fail skips: not so when poking.
+            # If the trigger raised it, Airflow would raise a TaskDeferralError in the task, which soft_fail skips. When
+            # poking, soft_fail does not skip this error.
             self.log.exception("The wait for batch %s broke down.", self.wait.batch_id)
             end = RespanError(
                 f"The wait for batch {self.wait.batch_id} broke down in the triggerer "
@@ -87,7 +89,7 @@ class RespanBatchTrigger(BaseTrigger):
         yield TriggerEvent(make_event(end))  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
 
     async def on_kill(self) -> None:
-        """Cancel the batch, if ``cancel_on_kill`` says so."""
+        """Cancel the batch if ``cancel_on_kill`` is set; Airflow calls this when the deferred task is killed."""
         if self.cancel_on_kill:
             try:
                 async with aclosing(RespanHook(self.respan_conn_id)) as hook:
@@ -96,6 +98,6 @@ class RespanBatchTrigger(BaseTrigger):
             except RespanError as error:
                 self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
 
-    async def _end(self) -> Batch | TimedOut:
+    async def _wait_for_end(self) -> Batch | TimedOut:
         async with shared_poller(self.respan_conn_id) as poller:
             return await poller.wait_for(self.wait, provider_id=self.provider_id, respan_params=self.respan_params)

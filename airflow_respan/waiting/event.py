@@ -1,4 +1,7 @@
-"""The one event of a wait: how the trigger writes what ended it, and how the task reads that. No I/O."""
+"""The event that a trigger sends when a wait has ended: how the trigger writes it, and how the task reads it.
+
+Airflow saves the event in its database, so another release may read it. No I/O.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ _ERRORS = {error.__name__: error for error in (RespanConfigurationError, RespanE
 
 
 def make_event(end: Batch | TimedOut | RespanError) -> dict[str, Any]:
-    """Return what ended a wait as plain JSON.
+    """Return the end of a wait as plain JSON.
 
-    :param end: the terminal batch, the timeout, or the error that the task is to raise
+    :param end: the terminal batch, the timeout, or the error that the task will raise
     """
     if isinstance(end, Batch):
         return {"batch": end.to_dict()}
@@ -36,9 +39,10 @@ def make_event(end: Batch | TimedOut | RespanError) -> dict[str, Any]:
 
 
 def read_event(event: object) -> Batch | TimedOut | RespanError | None:
-    """Read an event, which another release of this package may have written.
+    """Parse an event, which another release of this package may have written.
 
-    :return: the terminal batch, the timeout, the error to raise, or None if the event is anything else
+    :param event: anything; Airflow sometimes resumes a task without the trigger's event
+    :return: the terminal batch, the timeout, the error to raise, or None if the event is none of these
     """
     if not isinstance(event, Mapping):
         return None

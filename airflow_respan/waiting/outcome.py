@@ -1,4 +1,7 @@
-"""Whether a batch that has ended is good: one function, for every mode and every way out. No I/O, no Airflow."""
+"""Whether the outcome of a batch is a success.
+
+One function decides this for every mode, so that the modes cannot differ. No I/O, no Airflow.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,16 @@ if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
 
 QUEUE_FULL_CODE = "token_limit_exceeded"
+"""The code of the error that says that the provider's queue was full (``docs/respan-api.md``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Whether a terminal batch counts as a success.
+    """Whether a terminal batch is accepted as a success, and why.
 
     :param accepted: whether the task succeeds
-    :param message: the whole story in one text: for the exception, or for the log
-    :param needs_warning: whether an accepted batch has a flaw that somebody should see
+    :param message: status, counts and files of the batch, and why it is not accepted; for the exception or the log
+    :param needs_warning: whether an accepted batch has failed requests, an error file, or no output file
     """
 
     accepted: bool
@@ -34,12 +38,13 @@ def evaluate_batch(
     success_statuses: Collection[str] = ("completed",),
     max_failed_ratio: float = 1.0,
 ) -> Outcome:
-    """Judge a terminal batch; every mode, first look and resume alike, asks this function.
+    """Evaluate a terminal batch; every mode calls this function, at the first check and when a task is resumed.
 
     :param batch: a batch that has ended
-    :param success_statuses: the terminal statuses that are welcome; add ``expired`` to take a partial output
-    :param max_failed_ratio: the share of failed requests that is still welcome (ratio 0-1); 0 allows none.
-        A batch of which every request failed is never welcome.
+    :param success_statuses: the terminal statuses that are accepted; add ``expired`` to accept a partial output
+    :param max_failed_ratio: the largest part of failed requests that is accepted (ratio 0-1); 0 allows none.
+        A batch whose requests all failed is never accepted.
+    :return: whether the batch is accepted, and why
     """
     counts = batch.request_counts
     ratio = counts.failed_ratio if counts else None
@@ -62,28 +67,29 @@ def evaluate_batch(
 
 
 def parse_success_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
-    """Take the ``success_statuses`` that somebody wrote into a DAG.
+    """Check the ``success_statuses`` of a DAG.
 
-    :raises ValueError: if they are none, or not terminal
+    :param statuses: the statuses, or a single one
+    :raises ValueError: if there is no status, or one is not terminal
     """
-    chosen = (statuses,) if isinstance(statuses, str) else tuple(statuses)
-    if not chosen or not TERMINAL_STATUSES.issuperset(chosen):
+    parsed = (statuses,) if isinstance(statuses, str) else tuple(statuses)
+    if not parsed or not TERMINAL_STATUSES.issuperset(parsed):
         raise ValueError(f"success_statuses is {statuses!r}; choose among {', '.join(sorted(TERMINAL_STATUSES))}")
-    return chosen
+    return parsed
 
 
 def parse_failed_ratio(ratio: float) -> float:
-    """Take the ``max_failed_ratio`` that somebody wrote into a DAG.
+    """Check the ``max_failed_ratio`` of a DAG.
 
-    :raises ValueError: if it is no ratio
+    :raises ValueError: if it is not a ratio from 0 to 1
     """
     if not 0 <= ratio <= 1:
-        raise ValueError(f"max_failed_ratio is {ratio!r}; it is a ratio from 0 to 1")
+        raise ValueError(f"max_failed_ratio is {ratio!r}; it must be a ratio from 0 to 1")
     return ratio
 
 
 def describe_batch(batch: Batch) -> str:
-    """Say in a sentence or two what has become of a terminal batch: status, counts, age, first error, files."""
+    """Return status, counts, duration, files and the first error of a terminal batch, in one or two sentences."""
     parts = [f"Batch {batch.id} is {batch.status}"]
     if batch.created_at and batch.ended_at:
         parts.append(f"after {(batch.ended_at - batch.created_at).in_words()}")

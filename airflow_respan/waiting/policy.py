@@ -1,4 +1,7 @@
-"""One wait for one batch: when to look, what a look means, what to log. No I/O; poking and deferred waits share it."""
+"""One wait for one batch: when to check it, what the result of a check means, and what to log.
+
+Poking, rescheduled and deferred waits share these rules. No I/O.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,26 @@ from airflow_respan.waiting.progress import describe_progress, duration_text
 log = logging.getLogger(__name__)
 
 JITTER_RATIO = 0.1
+"""How much is added to a pause at random, at most, as a part of the pause (ratio 0-1)."""
+
 HEARTBEAT_SECONDS = 600.0
+"""After so long the progress is logged again, even if nothing has changed."""
+
 MISSING_CONNECTION_GRACE_SECONDS = 600.0
+"""How long a connection that was used before may be missing."""
+
 MAX_SECONDS = 100 * 365 * 24 * 3600.0
+"""The largest number of seconds that a wait accepts: a century."""
+
 DEADLINE_SLACK_SECONDS = 0.1
-"""Seconds before the deadline within which a look is put off to it, instead of being followed by another at once."""
+"""A check that would come less than this before the deadline is moved to the deadline, so that one check is enough."""
 
 
 @dataclass(frozen=True)
 class TimedOut:
-    """The end of a wait whose deadline passed before the batch had ended.
+    """The end of a wait whose deadline passed before the batch ended.
 
-    :param message: what is known of the batch, and what to do next
+    :param message: the state of the batch as last seen, and what to do next
     """
 
     message: str
@@ -44,21 +55,28 @@ class TimedOut:
 
 @dataclass(kw_only=True)
 class BatchWait:
-    """The rules of a wait, and what it has seen in this process.
+    """The rules of a wait, and the results of its checks in this process.
 
-    What it is made of is plain JSON, and travels as it is in the arguments of the trigger.
+    A wait may move from a worker to a triggerer and to another triggerer. Its arguments are plain JSON, because they
+    are saved with the arguments of the trigger. :meth:`options` returns them for the process that continues the wait.
+
+    Each check ends in :meth:`on_batch` or in :meth:`on_error`. Then :meth:`pause_seconds` is the time until the next
+    check. The wait is over when :meth:`on_batch` returns True, :meth:`on_error` raises, or a check was made and
+    :meth:`seconds_left` is 0 or less.
 
     :param batch_id: the batch
-    :param started_at: when the wait began (ISO 8601 with offset): the deadline hangs on it, whoever goes on waiting
+    :param started_at: when the wait began (ISO 8601 with offset); the process that continues a wait keeps it, and so
+        the deadline
     :param timeout: seconds from ``started_at`` to the deadline
-    :param poke_interval: seconds between two looks; up to a tenth is added at random, so that waits which began
-        together do not look together
-    :param exponential_backoff: make each pause as long as the wait so far, hence double the wait each time
-    :param max_wait: the longest pause that this may come to (seconds), or None
-    :param not_found_grace: seconds from ``started_at``, or since the batch was last found, during which a 404 may pass
-    :param silent_fail: wait on through errors of the API too
-    :param next_check_at: when the one who waited before meant to look again (ISO 8601), if that is to come yet
-    :param last_logged: what the log has been told last, be it by the one who waited before: no need to repeat that
+    :param poke_interval: seconds between two checks; up to a tenth is added at random, so that waits which began
+        together do not check together
+    :param exponential_backoff: make each pause as long as the wait so far, so that the wait doubles each time
+    :param max_wait: the longest pause that this may give (seconds), or None
+    :param not_found_grace: seconds from ``started_at``, or since the batch was last found, in which a 404 does not end
+        the wait
+    :param silent_fail: do not end the wait by errors of the API
+    :param next_check_at: when the process that waited before had planned the next check (ISO 8601), or None
+    :param last_logged: what was logged last, perhaps by the process that waited before, so that it is not repeated
     """
 
     batch_id: str
@@ -75,90 +93,99 @@ class BatchWait:
     error: RespanError | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Check what may come from another release, or by hand.
+        """Check the arguments, which may come from another release or from a DAG.
 
-        :raises ValueError: names the field at fault
+        :raises ValueError: if an argument is not a number of seconds, or not a time; the message names it
         """
         for name in ("timeout", "poke_interval", "max_wait", "not_found_grace"):
             value = getattr(self, name)
             if value is None and name == "max_wait":
                 continue
             if not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
-                raise ValueError(f"{name} is {value!r}; it is a number of seconds, from 0 to {MAX_SECONDS:.0f}")
-        # Not in the future, whatever the clock of the machine says that it began on.
-        # In Unix seconds from here on: there are thousands of waits, and pendulum's arithmetic is slow.
-        self._start = min(_unix_seconds("started_at", self.started_at), time.time())
-        self._planned = _unix_seconds("next_check_at", self.next_check_at) if self.next_check_at else self._start
-        self._logged_at = self._start
-        self._warned: set[str] = set()
+                raise ValueError(f"{name} is {value!r}; it must be a number of seconds from 0 to {MAX_SECONDS:.0f}")
+        # From here on times are Unix seconds: there are thousands of waits, and pendulum's arithmetic is slow.
+        # The clock of the machine where the wait began may be ahead, but no wait began in the future.
+        self._started_at_unix = min(_unix_seconds("started_at", self.started_at), time.time())
+        self._next_check_at_unix = (
+            _unix_seconds("next_check_at", self.next_check_at) if self.next_check_at else self._started_at_unix
+        )
+        self._logged_at = self._started_at_unix
+        self._warned_statuses: set[str] = set()
         self._unavailable_since: float | None = None
 
     def options(self) -> dict[str, Any]:
-        """Give the fields that make the same wait go on elsewhere, as plain JSON."""
+        """Return the arguments with which another process continues this wait, as plain JSON."""
         return {name: getattr(self, name) for name in self.option_names()}
 
     @staticmethod
     def option_names() -> tuple[str, ...]:
-        """Name the fields that :meth:`options` gives, and that a wait can be made of."""
+        """Return the names of the arguments."""
         return _OPTIONS
 
     def seconds_left(self) -> float:
-        """Seconds to the deadline; negative after it."""
-        # Rounded, lest a clock that woke us a microsecond early cost another look.
-        return round(self._start + self.timeout - time.time(), 3)
+        """Return the seconds to the deadline; negative after it."""
+        # Rounded, because a timer may end a microsecond early, and that would take one more check.
+        return round(self._started_at_unix + self.timeout - time.time(), 3)
 
     def on_batch(self, batch: Batch) -> bool:
-        """Take in what a look brought, and log it if it is news.
+        """Record the batch that a check returned, and log its progress if that has changed.
 
+        :param batch: the batch; if it is the same object as last time, nothing has changed
         :return: whether the batch has ended
         """
         if self.error:
-            log.info("Respan answers again about batch %s.", self.batch_id)
+            log.info("Batch %s can be checked again.", self.batch_id)
         elif batch is self.batch and not self._heartbeat_is_due():
-            return batch.is_terminal  # as most looks bring nothing new, when there are thousands of waits
+            return batch.is_terminal  # saves time: with thousands of waits, most checks return nothing new
         self.batch, self.error, self._unavailable_since = batch, None, None
-        if batch.status not in STATUSES and batch.status not in self._warned:
-            self._warned.add(batch.status)
-            log.warning("Batch %s has the status %r, which is not documented; waiting on.", batch.id, batch.status)
-        if not batch.is_terminal:  # what has become of a terminal one is told with the verdict
+        if batch.status not in STATUSES and batch.status not in self._warned_statuses:
+            self._warned_statuses.add(batch.status)
+            log.warning(
+                "Batch %s has the status %r, which is not documented; the wait continues.", batch.id, batch.status
+            )
+        if not batch.is_terminal:  # the outcome of a terminal batch is logged when it is evaluated
             self._log_if_new(logging.INFO, _log_key(batch), lambda: describe_progress(batch, now=pendulum.now("UTC")))
         return batch.is_terminal
 
     def on_error(self, error: RespanError) -> None:
-        """Take in a look that brought nothing; returns if the wait goes on.
+        """Record and log the error of a check, if the wait continues after it.
 
-        :param error: what stood in the way
-        :raises RespanError: that error, if it is none that passes
+        :param error: the error
+        :raises RespanError: the same error, if it ends the wait: it is permanent, or its grace period has passed
         """
         if not (self.silent_fail or isinstance(error, RespanTransientError) or self._is_within_grace(error)):
             raise error
         self.error = error
-        # A number for the text: what a service says has no place in the arguments of a trigger.
-        news = zlib.crc32(str(error).encode(errors="replace"))
-        self._log_if_new(logging.WARNING, news, lambda: f"Waiting on for batch {self.batch_id}: {error}")
+        # A checksum, because it is saved with the arguments of the trigger, where no text of the service belongs.
+        key = zlib.crc32(str(error).encode(errors="replace"))
+        text = f"Batch {self.batch_id} could not be checked; the wait continues: {error}"
+        self._log_if_new(logging.WARNING, key, lambda: text)
 
     def pause_seconds(self) -> float:
-        """Choose the seconds until the next look: never past the deadline, never against a ``retry_after``."""
+        """Return the seconds until the next check: at least a ``retry_after``, but never past the deadline.
+
+        If the process that waited before had planned a check, the first check of this process keeps that time.
+        """
         left = max(0.0, self.seconds_left())
-        seconds = self._planned - time.time()
-        if seconds <= 0 or self.batch or self.error:  # what the one before planned is over with a look, be it early
-            seconds = self._usual_pause()
+        seconds = self._next_check_at_unix - time.time()
+        if seconds <= 0 or self.batch or self.error:  # this process has made the first check, perhaps early
+            seconds = self._regular_pause_seconds()
         return seconds if seconds < left - DEADLINE_SLACK_SECONDS else left
 
     def timed_out(self) -> TimedOut:
-        """Return the timeout of this wait, with all that is known of the batch."""
+        """Return the timeout of this wait, with the progress and the error of the last check."""
         parts = [f"Batch {self.batch_id} has not ended within the timeout of {duration_text(self.timeout)}."]
         if self.batch:
             parts.append(describe_progress(self.batch, now=pendulum.now("UTC")))
         if self.error:
-            parts.append(f"The last look failed: {self.error}")
+            parts.append(f"The last check failed: {self.error}")
         parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
         return TimedOut(" ".join(parts))
 
-    def _usual_pause(self) -> float:
+    def _regular_pause_seconds(self) -> float:
         seconds = self.poke_interval
         if self.exponential_backoff:
-            seconds = max(seconds, time.time() - self._start)
+            seconds = max(seconds, time.time() - self._started_at_unix)
             if self.max_wait is not None:
                 seconds = min(seconds, self.max_wait)
         if isinstance(self.error, RespanTransientError):
@@ -166,26 +193,26 @@ class BatchWait:
         return seconds * (1 + JITTER_RATIO * random.random())  # noqa: S311 (spreads load, keeps no secret)
 
     def _is_within_grace(self, error: RespanError) -> bool:
-        """Say whether a refusal is one that time may heal."""
+        """Return whether an error may pass because the batch or the connection may be missing for a short time."""
         now = time.time()
         if isinstance(error, RespanNotFoundError):
-            # A batch that was there was seen to be gone for a moment elsewhere.
-            grace, began = self.not_found_grace, now if self.batch else self._start
+            # Seen at another service: a batch that was found before was missing for a moment.
+            grace, since = self.not_found_grace, now if self.batch else self._started_at_unix
         elif isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_check_at):
-            # Somebody has looked by this connection before: Airflow may just be unable to ask its own database.
-            grace, began = MISSING_CONNECTION_GRACE_SECONDS, now
+            # The connection was used before, so it exists: perhaps Airflow cannot reach its own database.
+            grace, since = MISSING_CONNECTION_GRACE_SECONDS, now
         else:
             return False
-        self._unavailable_since = self._unavailable_since or began
+        self._unavailable_since = self._unavailable_since or since
         return now - self._unavailable_since < grace
 
     def _heartbeat_is_due(self) -> bool:
         return time.time() - self._logged_at >= HEARTBEAT_SECONDS
 
-    def _log_if_new(self, level: int, news: object, text: Callable[[], str]) -> None:
-        """Log what is news, and what is not every ten minutes; the rest is for DEBUG."""
-        if news != self.last_logged or self._heartbeat_is_due():
-            self.last_logged, self._logged_at = news, time.time()
+    def _log_if_new(self, level: int, key: object, text: Callable[[], str]) -> None:
+        """Log a line if its key has changed, or the heartbeat is due; else log it for DEBUG only."""
+        if key != self.last_logged or self._heartbeat_is_due():
+            self.last_logged, self._logged_at = key, time.time()
             log.log(level, text())
         elif log.isEnabledFor(logging.DEBUG):
             log.debug(text())
@@ -195,22 +222,25 @@ _OPTIONS = tuple(f.name for f in fields(BatchWait) if f.init)
 
 
 def _unix_seconds(name: str, text: str) -> float:
-    """Read a moment as Unix seconds."""
+    """Parse a time as Unix seconds.
+
+    :param name: the argument, for the error
+    """
     try:
-        moment = pendulum.parse(text)
+        parsed = pendulum.parse(text)
     except (TypeError, ValueError):
-        moment = None
-    if not isinstance(moment, pendulum.DateTime):
-        raise ValueError(f"{name} is {text!r}; it is a moment, ISO 8601 with offset")
-    return moment.timestamp()
+        parsed = None
+    if not isinstance(parsed, pendulum.DateTime):
+        raise ValueError(f"{name} is {text!r}; it must be a time in ISO 8601 with offset")
+    return parsed.timestamp()
 
 
 def _log_key(batch: Batch) -> list[Any]:
-    """Give what a line of log is worth when it changes: the status, whole percents of requests, the first failure.
+    """Return what must change before the progress is logged again: status, whole percents, whether a request failed.
 
-    Not each request: of 50,000 in a batch some are done between any two looks.
+    Not the counts themselves: in a batch of 50,000 requests they change from check to check.
 
-    :return: plain JSON, as all that a wait is made of
+    :return: plain JSON, because it is saved with the arguments of the trigger
     """
     counts = batch.request_counts
     if counts is None or not counts.total:

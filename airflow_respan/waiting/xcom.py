@@ -1,4 +1,4 @@
-"""What downstream tasks find in XCom about a batch that has ended: for every mode and every terminal status."""
+"""The XComs of a batch that has ended, the same in every mode and for every terminal status."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def batch_xcoms(batch: Batch) -> dict[str, Any]:
-    """Give keys and values to push.
+    """Return the keys and values to push.
 
-    A value that is None is left out: Airflow 3.0 refuses to push it, and ``xcom_pull`` gives None anyway.
+    A value that is None is left out, because Airflow 3.0 refuses to push it, and ``xcom_pull`` returns None anyway.
     """
     values = {
         "batch_id": batch.id,

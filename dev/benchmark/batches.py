@@ -1,4 +1,4 @@
-"""The batches that the service has, and what it says of them: as OpenAI and Respan, and as Anthropic."""
+"""The batches of the benchmark's service, as JSON of OpenAI and Respan, and as JSON of Anthropic."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import random
 import time
 from datetime import UTC, datetime
 
-DAY = 24 * 3600
-OLDEST = 20 * 3600
-"""Seconds since the oldest batch was created."""
+DAY_SECONDS = 24 * 3600
+OLDEST_SECONDS = 20 * 3600
+"""The age of the oldest batch."""
 
-OTHERS_EVERY = 5
-"""Each fifth batch in the list is one that nobody watches."""
+UNWATCHED_EVERY = 5
+"""After so many watched batches, the list has one that no trigger waits for."""
 
 OPENAI = (
     '{"id":"%s","object":"batch","endpoint":"/v1/chat/completions","errors":null,"input_file_id":"file-in",'
@@ -21,7 +21,6 @@ OPENAI = (
     '"cancelling_at":null,"cancelled_at":null,"request_counts":{"total":1000,"completed":%d,"failed":0},'
     '"metadata":{"team":"data"}}'
 )
-LACKING = '{"id":"%s","object":"batch","status":"%s","created_at":%d}'
 ANTHROPIC = (
     '{"id":"%s","type":"message_batch","processing_status":"%s","created_at":"%s","expires_at":"%s","ended_at":%s,'
     '"archived_at":null,"cancel_initiated_at":null,"results_url":%s,'
@@ -30,72 +29,72 @@ ANTHROPIC = (
 
 
 def is_watched(batch_id: str) -> bool:
-    """Say whether somebody waits for a batch."""
+    """Return whether a trigger waits for a batch."""
     return batch_id.startswith("batch_")
 
 
 class Batches:
-    """All batches, newest first; which have ended, and of which somebody has been told.
+    """All batches, newest first: which have ended, and which have been checked.
 
-    :param watched: how many batches there are to wait for
-    :param lacking: whether the items of a list have but few fields
-    :param stale: seconds by which a list lags behind
+    A check of a batch is a response with this batch, from a retrieve or a page of the list.
+
+    :param watched: the number of batches that triggers wait for
     """
 
-    def __init__(self, *, watched: int, lacking: bool, stale: float) -> None:
-        self.lacking = lacking
-        self.stale = stale
+    def __init__(self, *, watched: int) -> None:
         self.order: list[str] = []
         for number in range(watched):
             self.order.append(f"batch_{number:05d}")
-            if number % OTHERS_EVERY == OTHERS_EVERY - 1:
+            if number % UNWATCHED_EVERY == UNWATCHED_EVERY - 1:
                 self.order.append(f"other_{number:05d}")
         self.index = {batch_id: index for index, batch_id in enumerate(self.order)}
         self.ends: dict[str, float] = {}
-        self.unended = [batch_id for batch_id in self.order if is_watched(batch_id)]
-        random.shuffle(self.unended)
-        self.began = time.time()
-        self.begin()
+        self.running = [batch_id for batch_id in self.order if is_watched(batch_id)]
+        random.shuffle(self.running)
+        self.started_at = time.time()
+        self.reset_checks()
 
-    def begin(self) -> None:
-        """Forget who was told of what."""
-        self.untold = set(self.unended)
-        self.all_told_at: float | None = None
+    def reset_checks(self) -> None:
+        """Forget which batches have been checked."""
+        self.unchecked = set(self.running)
+        self.all_checked_at: float | None = None
 
     def end(self, *, number: int, seconds: float) -> dict[str, float]:
-        """Choose batches that end, evenly spread from now on."""
+        """Choose batches at random that end, evenly spread over the next seconds.
+
+        :return: batch -> when it ends (seconds of ``time.monotonic``)
+        """
         now = time.monotonic()
-        chosen = [self.unended.pop() for _ in range(min(number, len(self.unended)))]
+        chosen = [self.running.pop() for _ in range(min(number, len(self.running)))]
         self.ends.update({batch_id: now + seconds * (i + 0.5) / number for i, batch_id in enumerate(chosen)})
         return self.ends
 
-    def has_ended(self, batch_id: str, *, lag: float = 0.0) -> bool:
-        """Say whether a batch has; those that nobody waits for did long ago."""
-        return not is_watched(batch_id) or self.ends.get(batch_id, float("inf")) <= time.monotonic() - lag
+    def has_ended(self, batch_id: str) -> bool:
+        """Return whether a batch has ended; the batches that no trigger waits for have."""
+        return not is_watched(batch_id) or self.ends.get(batch_id, float("inf")) <= time.monotonic()
 
-    def openai(self, batch_id: str, *, lag: float = 0.0) -> str:
-        """Describe a batch as OpenAI and Respan do."""
-        self._tell(batch_id)
-        ended = self.has_ended(batch_id, lag=lag)
-        created, now = self._created(batch_id), time.time()
+    def openai(self, batch_id: str) -> str:
+        """Return a batch as OpenAI and Respan describe it."""
+        self._record_checks(batch_id)
+        ended, created, now = self.has_ended(batch_id), self._created_at(batch_id), time.time()
         output = f'"file-{batch_id}"' if ended else "null"
-        completed = 1000 if ended else int((now - created) / DAY * 1000)
+        completed = 1000 if ended else int((now - created) / DAY_SECONDS * 1000)
         return OPENAI % (
             batch_id,
             "completed" if ended else "in_progress",
             output,
             created,
             created + 60,
-            created + DAY,
+            created + DAY_SECONDS,
             int(now) if ended else "null",
             completed,
         )
 
     def anthropic(self, batch_id: str) -> str:
-        """Describe a batch as Anthropic does."""
-        self._tell(batch_id)
-        ended, created = self.has_ended(batch_id), self._created(batch_id)
-        moments = [datetime.fromtimestamp(at, tz=UTC).isoformat() for at in (created, created + DAY)]
+        """Return a batch as Anthropic describes it."""
+        self._record_checks(batch_id)
+        ended, created = self.has_ended(batch_id), self._created_at(batch_id)
+        moments = [datetime.fromtimestamp(at, tz=UTC).isoformat() for at in (created, created + DAY_SECONDS)]
         return ANTHROPIC % (
             batch_id,
             "ended" if ended else "in_progress",
@@ -106,29 +105,23 @@ class Batches:
             1000 if ended else 0,
         )
 
-    def shown(self, query: dict[str, list[str]]) -> list[str]:
-        """Say which batches are on a page of the list."""
+    def ids_on_page(self, query: dict[str, list[str]]) -> list[str]:
+        """Return the ids of the batches on a page of the list."""
         limit = int(query.get("limit", ["20"])[0])
         start = self.index[query["after"][0]] + 1 if "after" in query else 0
         return self.order[start : start + limit]
 
     def page(self, query: dict[str, list[str]]) -> str:
-        """Describe a page of the list."""
-        shown = self.shown(query)
-        self._tell(*shown)
-        items = ",".join(
-            LACKING % (x, "completed" if self.has_ended(x, lag=self.stale) else "in_progress", self._created(x))
-            if self.lacking
-            else self.openai(x, lag=self.stale)
-            for x in shown
-        )
-        more = json.dumps(shown[-1] != self.order[-1])
-        return f'{{"object":"list","data":[{items}],"first_id":"{shown[0]}","last_id":"{shown[-1]}","has_more":{more}}}'
+        """Return a page of the list."""
+        ids = self.ids_on_page(query)
+        items = ",".join(map(self.openai, ids))
+        more = json.dumps(ids[-1] != self.order[-1])
+        return f'{{"object":"list","data":[{items}],"first_id":"{ids[0]}","last_id":"{ids[-1]}","has_more":{more}}}'
 
-    def _tell(self, *batch_ids: str) -> None:
-        self.untold.difference_update(batch_ids)
-        if not self.untold and self.all_told_at is None:
-            self.all_told_at = time.monotonic()
+    def _record_checks(self, *batch_ids: str) -> None:
+        self.unchecked.difference_update(batch_ids)
+        if not self.unchecked and self.all_checked_at is None:
+            self.all_checked_at = time.monotonic()
 
-    def _created(self, batch_id: str) -> int:
-        return int(self.began - 60 - OLDEST * self.index.get(batch_id, 0) / len(self.order))
+    def _created_at(self, batch_id: str) -> int:
+        return int(self.started_at - 60 - OLDEST_SECONDS * self.index.get(batch_id, 0) / len(self.order))

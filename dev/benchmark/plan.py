@@ -1,42 +1,45 @@
-"""What is measured: scenarios, each with contenders and numbers of waits."""
+"""The plan of the benchmark: scenarios, each with providers and numbers of waits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dev.benchmark.contenders import CONTENDERS, OURS, Contender
+from dev.benchmark.providers import OURS, PROVIDERS, Provider
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One way to wait, done by one contender after the other.
+    """One way to wait, done by one provider after the other.
 
-    :param name: as the report has it
-    :param interval: between two looks (seconds)
-    :param budget: requests per minute, 0 for none; the peers know none
-    :param ends_per_minute: how many batches end, spread over the measured time
-    :param measured: seconds
-    :param drain: seconds after that, at most, until every end has been seen
-    :param longest_startup: seconds before that, at most, until every batch has been looked at
+    :param name: the heading in the report
+    :param interval: seconds between two checks
+    :param budget: requests per minute, 0 for no limit; the other providers have no limit
+    :param ends_per_minute: how many batches end a minute, spread over the measured time
+    :param measured: the measured time (seconds)
+    :param drain: seconds after it, at most, until every end has had its event
+    :param max_startup: seconds before it, at most, until every batch has been checked
     """
 
     name: str
-    runs: tuple[tuple[Contender, int], ...]
+    runs: tuple[tuple[Provider, int], ...]
     interval: float
     budget: int
     ends_per_minute: float
     measured: float
     drain: float
-    longest_startup: float
+    max_startup: float
 
     @property
     def startup(self) -> tuple[float, float]:
-        """Seconds before the measured time: at least more than an interval, for our trigger pauses first."""
-        return self.interval * 1.2 + 3, self.longest_startup
+        """Seconds before the measured time, at least and at most.
+
+        At least more than an interval, because our trigger pauses first.
+        """
+        return self.interval * 1.2 + 3, self.max_startup
 
     @property
     def ends(self) -> int:
-        """How many batches end."""
+        """The number of batches that end."""
         return round(self.ends_per_minute * self.measured / 60)
 
 
@@ -48,13 +51,13 @@ BUDGETED = "Every 60 s, with 60 requests a minute"
 def _side_by_side(name: str, waits: int, *, measured: float, drain: float) -> Scenario:
     return Scenario(
         name=name,
-        runs=tuple((contender, waits) for contender in CONTENDERS.values()),
+        runs=tuple((provider, waits) for provider in PROVIDERS.values()),
         interval=10,
         budget=0,
         ends_per_minute=30,
         measured=measured,
         drain=drain,
-        longest_startup=120,
+        max_startup=120,
     )
 
 
@@ -67,7 +70,7 @@ def _budgeted(*waits: int, measured: float, drain: float) -> Scenario:
         ends_per_minute=10,
         measured=measured,
         drain=drain,
-        longest_startup=300,
+        max_startup=300,
     )
 
 

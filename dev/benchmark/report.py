@@ -1,4 +1,4 @@
-"""The report: a table for each scenario, and what the targets come to."""
+"""The report: a table for each scenario, and which targets are met."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 import pendulum
 import psutil
 
-from dev.benchmark.contenders import CONTENDERS, OURS
 from dev.benchmark.figures import Figures
 from dev.benchmark.plan import BUDGETED, THOUSAND
+from dev.benchmark.providers import OURS, PROVIDERS
+from dev.settings import CHECKOUT
 
-MEGABYTE = 1_000_000
-HOW = """\
+BYTES_PER_MEGABYTE = 1_000_000
+METHOD = """\
 All waits begin at once, in one event loop. Start-up is over when the service has reported every batch once. Then
 batches begin to end. Figures are of the time after start-up where they do not say otherwise. The service is a process
 of its own and answers each request after 50 to 200 ms, over plain HTTP. With TLS, the figures of those who open a
@@ -26,44 +27,44 @@ overloaded, and spends less than the work would cost. A check is one batch that 
 a retrieve or a page of the list. A stall is one step of the event loop: while it lasts, all others wait. At 99 of 100
 moments the loop is free again within the p99.\
 """
-PAGE = Path(__file__).parent.parent.parent / "docs" / "scale.md"
+PAGE = CHECKOUT / "docs" / "scale.md"
 """The page that shows an excerpt, between two comments."""
 
 
-def delay(figures: Figures, share: float) -> str:
-    """Say after how long so large a share of the ends had been seen."""
-    late = figures.late(share)
-    return f"{late:.1f}" if math.isfinite(late) else "not seen"
+def format_delay(figures: Figures, ratio: float) -> str:
+    """Return within how many seconds this ratio of the ends had their event."""
+    seconds = figures.delay(ratio)
+    return f"{seconds:.1f}" if math.isfinite(seconds) else "not seen"
 
 
-def seen(figures: Figures) -> str:
-    """Say how many of the ends were seen."""
-    return f"{len(figures.delays)} of {len(figures.delays) + figures.unseen}"
+def format_ends(figures: Figures) -> str:
+    """Return how many of the ends had their event."""
+    return f"{len(figures.delays)} of {len(figures.delays) + figures.missed}"
 
 
 ROWS: dict[str, Callable[[Figures], str]] = {
     "CPU per batch and minute, ms": lambda f: f"{f.cpu:.2f}",
-    "the same, start-up included": lambda f: f"{f.cpu_in_all:.2f}",
-    "CPU per check of a batch, ms": lambda f: f"{f.cpu_per_look:.3f}",
-    "per check, start-up included": lambda f: f"{f.cpu_per_look_in_all:.3f}",
+    "the same, start-up included": lambda f: f"{f.cpu_with_startup:.2f}",
+    "CPU per check of a batch, ms": lambda f: f"{f.cpu_per_check:.3f}",
+    "per check, start-up included": lambda f: f"{f.cpu_per_check_with_startup:.3f}",
     "CPU per wait during start-up, ms": lambda f: f"{f.startup_cpu:.2f}",
-    "every batch checked after, s": lambda f: f"{f.all_told:.0f}" if math.isfinite(f.all_told) else "not in time",
+    "every batch checked after, s": lambda f: f"{f.all_checked:.0f}" if math.isfinite(f.all_checked) else "not in time",
     "memory per wait, kB": lambda f: f"{f.memory / 1000:.1f}",
-    "memory of all waits, MB": lambda f: f"{f.memory_in_all / MEGABYTE:.1f}",
+    "memory of all waits, MB": lambda f: f"{f.total_memory / BYTES_PER_MEGABYTE:.1f}",
     "requests a minute": lambda f: f"{f.requests:,.0f}",
-    "most in any 60 s": lambda f: f"{f.most_requests:,}",
-    "share of list requests": lambda f: f"{f.lists:.0%}",
+    "most in any 60 s": lambda f: f"{f.max_requests_in_window:,}",
+    "share of list requests": lambda f: f"{f.list_ratio:.0%}",
     "connections opened": lambda f: f"{f.connections:,}",
     "event-loop stall, p99, ms": lambda f: f"{f.stall_p99:,.1f}",
     "event-loop stall, longest, ms": lambda f: f"{f.stall:,.0f}",
     "the same, ms of CPU": lambda f: f"{f.stall_cpu:,.0f}",
     "longest during start-up, ms": lambda f: f"{f.startup_stall:,.0f}",
-    "event after the end, p50, s": lambda f: delay(f, 0.5),
-    "event after the end, p99, s": lambda f: delay(f, 0.99),
-    "event after the end, longest, s": lambda f: delay(f, 1),
-    "ends seen when the run was over": seen,
-    "events for batches that had not ended": lambda f: str(f.wrong),
-    "cores used by the service and others": lambda f: f"{f.others:.1f}",
+    "event after the end, p50, s": lambda f: format_delay(f, 0.5),
+    "event after the end, p99, s": lambda f: format_delay(f, 0.99),
+    "event after the end, longest, s": lambda f: format_delay(f, 1),
+    "ends seen when the run was over": format_ends,
+    "events for batches that had not ended": lambda f: str(f.wrong_events),
+    "cores used by the service and others": lambda f: f"{f.other_cores:.1f}",
 }
 
 EXCERPTS = {
@@ -88,50 +89,54 @@ EXCERPTS = {
         "ends seen when the run was over",
     ),
 }
-"""What :data:`PAGE` shows."""
+"""The rows of each scenario on :data:`PAGE`."""
 
 
 def table(runs: Iterable[Figures], rows: Iterable[str] = tuple(ROWS)) -> str:
-    """Write figures as a Markdown table, a column for each run."""
+    """Return figures as a Markdown table, a column for each run."""
     runs = list(runs)
-    lines = [["", *(f"{f.contender}, {f.waits:,}" for f in runs)], ["---", *("--:" for _ in runs)]]
+    lines = [["", *(f"{f.provider}, {f.waits:,}" for f in runs)], ["---", *("--:" for _ in runs)]]
     lines += [[name, *(ROWS[name](f) for f in runs)] for name in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def targets(runs: list[Figures]) -> Iterator[tuple[str, str, bool]]:
-    """Hold the figures against the targets: which, the figures, and whether it is met."""
-    ours = {(f.scenario, f.waits): f for f in runs if f.contender == OURS.name}
-    # A provider that has not checked every batch once has done less work for less.
-    peers = [f for f in runs if f.contender != OURS.name and f.scenario == THOUSAND and math.isfinite(f.all_told)]
+    """Yield each target, what was measured, and whether the target is met."""
+    ours = {(f.scenario, f.waits): f for f in runs if f.provider == OURS.name}
+    # A provider that did not check every batch once spent less because it did less.
+    peers = [f for f in runs if f.provider != OURS.name and f.scenario == THOUSAND and math.isfinite(f.all_checked)]
     for waits in (1000, 5000, 10_000):
         if f := ours.get((BUDGETED, waits)):
             name = f"{waits:,} waits, budget 60"
-            yield f"{name}: never over 60 requests in any 60 s", f"{f.most_requests}", f.most_requests <= 60
+            yield (
+                f"{name}: never over 60 requests in any 60 s",
+                f"{f.max_requests_in_window}",
+                f.max_requests_in_window <= 60,
+            )
             if waits == 1000:
-                late = f"{seen(f)}, the last after {delay(f, 1)} s"
-                yield f"{name}: every end is seen within 2 intervals", late, f.late(1) <= 120
+                measured = f"{format_ends(f)}, the last after {format_delay(f, 1)} s"
+                yield f"{name}: every end is seen within 2 intervals", measured, f.delay(1) <= 120
             elif waits == 5000:
-                late = f"{seen(f)}, p99 {delay(f, 0.99)} s"
-                yield f"{name}: p99 within 5 minutes", late, f.late(0.99) <= 300
+                measured = f"{format_ends(f)}, p99 {format_delay(f, 0.99)} s"
+                yield f"{name}: p99 within 5 minutes", measured, f.delay(0.99) <= 300
             else:
-                memory = f.memory_in_all / MEGABYTE
-                shown = f"{memory:.0f} MB; {seen(f)} ends seen"
-                yield f"{name}: run, in less than 300 MB", shown, memory < 300 and not f.unseen
+                memory = f.total_memory / BYTES_PER_MEGABYTE
+                shown = f"{memory:.0f} MB; {format_ends(f)} ends seen"
+                yield f"{name}: run, in less than 300 MB", shown, memory < 300 and not f.missed
     if (f := ours.get((THOUSAND, 1000))) and peers:
-        shares: tuple[tuple[str, int, Callable[[Figures], float]], ...] = (
-            ("CPU, start-up included,", 50, lambda f: f.cpu_in_all),
-            ("CPU per check, start-up included,", 50, lambda f: f.cpu_per_look_in_all),
-            ("CPU per check after start-up", 50, lambda f: f.cpu_per_look),
+        ratios: tuple[tuple[str, int, Callable[[Figures], float]], ...] = (
+            ("CPU, start-up included,", 50, lambda f: f.cpu_with_startup),
+            ("CPU per check, start-up included,", 50, lambda f: f.cpu_per_check_with_startup),
+            ("CPU per check after start-up", 50, lambda f: f.cpu_per_check),
             ("memory per wait", 20, lambda f: f.memory),
         )
-        for what, share, figure in shares:
+        for what, divisor, figure in ratios:
             best = min(peers, key=figure)
             ratio = figure(best) / figure(f)
             yield (
-                f"{THOUSAND}: {what} at most 1/{share} of the best peer's",
-                f"1/{ratio:.1f} ({best.contender})",
-                (ratio >= share),
+                f"{THOUSAND}: {what} at most 1/{divisor} of the best peer's",
+                f"1/{ratio:.1f} ({best.provider})",
+                ratio >= divisor,
             )
         yield f"{THOUSAND}: at most 10 connections", f"{f.connections}", f.connections <= 10
         stall = f"{f.stall:.0f} ms (of CPU {f.stall_cpu:.0f} ms)"
@@ -139,22 +144,24 @@ def targets(runs: list[Figures]) -> Iterator[tuple[str, str, bool]]:
 
 
 def report(runs: list[Figures], *, command: str) -> str:
-    """Write the whole report as Markdown."""
+    """Return the whole report as Markdown."""
     machine = f"{platform.system()}, {psutil.cpu_count()} cores"
     parts = [
         "# Benchmark",
         f"{pendulum.now('UTC').to_date_string()}, `{command}`, {machine}, {versions()}.",
-        HOW,
+        METHOD,
     ]
     for scenario in dict.fromkeys(f.scenario for f in runs):
         parts += [f"## {scenario}", table(f for f in runs if f.scenario == scenario)]
-    if checked := [f"| {what} | {how} | {'met' if met else '**not met**'} |" for what, how, met in targets(runs)]:
-        parts += ["## Targets", "\n".join(["| | measured | |", "|---|---|---|", *checked])]
+    if lines := [
+        f"| {what} | {measured} | {'met' if met else '**not met**'} |" for what, measured, met in targets(runs)
+    ]:
+        parts += ["## Targets", "\n".join(["| | measured | |", "|---|---|---|", *lines])]
     return "\n\n".join(parts) + "\n"
 
 
 def excerpt(runs: list[Figures]) -> str:
-    """Write what :data:`PAGE` shows."""
+    """Return the excerpt for :data:`PAGE`."""
     parts = [f"{pendulum.now('UTC').to_date_string()}, {psutil.cpu_count()} cores, {versions()}:"]
     for scenario, rows in EXCERPTS.items():
         if shown := [f for f in runs if f.scenario == scenario]:
@@ -163,7 +170,7 @@ def excerpt(runs: list[Figures]) -> str:
 
 
 def write_excerpt(text: str, page: Path = PAGE) -> None:
-    """Replace what an earlier benchmark has left between the page's comments.
+    """Replace the text between the two comments on the page.
 
     :param text: what :func:`excerpt` returns
     :raises ValueError: if the page does not have exactly one place for it
@@ -178,6 +185,6 @@ def write_excerpt(text: str, page: Path = PAGE) -> None:
 
 
 def versions() -> str:
-    """Name what was measured."""
-    packages = ["apache-airflow", *(contender.package for contender in CONTENDERS.values())]
+    """Return the versions of Python, Airflow and the providers."""
+    packages = ["apache-airflow", *(provider.package for provider in PROVIDERS.values())]
     return ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])

@@ -1,7 +1,7 @@
-"""A whole Airflow, with two triggerers and PostgreSQL, under fire: ``make test-deployment``.
+"""A whole Airflow with two triggerers and PostgreSQL, with faults: ``make test-deployment``.
 
-Waits for many batches in every mode, throws the faults of ``storm.py`` at it, and then holds what became of each wait
-against what should have (``ledger.py``). Ends with a status other than 0 if anything is amiss.
+It waits for many batches in every mode and causes the faults of ``faults.py``. Then it compares the outcome of each
+wait with the expected one (``ledger.py``). The exit status is not 0 if they differ.
 """
 
 from __future__ import annotations
@@ -27,32 +27,40 @@ import requests
 
 import airflow_respan
 from airflow_respan.sandbox import RespanSandbox
-from dev.deployment.ledger import answers, blocked, long_steps, looks_too_soon, wrong_outcomes, wrongly_let_go
-from dev.deployment.storm import (
-    LONGEST_END,
+from dev.deployment.faults import (
+    MAX_END_SECONDS,
     Deployment,
     Wait,
+    changed_by_hand,
     key_replaced,
-    nonsense,
     outage,
     rate_limited,
     scheduler_restarted,
-    touched_by_hand,
     triggerer_killed,
+    unusable_responses,
 )
-from dev.deployment.surroundings import MEASURED, surroundings
+from dev.deployment.infrastructure import STEP_TIMES, infrastructure
+from dev.deployment.ledger import (
+    blocked_seconds,
+    count_statuses,
+    early_checks,
+    long_step_seconds,
+    wrong_ends_by_hand,
+    wrong_outcomes,
+)
 from dev.local_airflow import airflow, free_port, start
 from dev.processes import Processes
+from dev.settings import connection_to
 
 SHORT_FAULTS: list[Callable[[Deployment], None]] = [triggerer_killed, partial(outage, seconds=30)]
 ALL_FAULTS: list[Callable[[Deployment], None]] = [
     triggerer_killed,
     outage,
     rate_limited,
-    nonsense,
+    unusable_responses,
     key_replaced,
     scheduler_restarted,
-    touched_by_hand,
+    changed_by_hand,
 ]
 MODES: dict[str, dict[str, Any]] = {
     "deferred": {"deferrable": True},
@@ -65,14 +73,17 @@ BY_HAND = {
     "cleared": {"deferrable": True},
     "cleared_cancelling": {"deferrable": True, "cancel_on_kill": True},
 }
-TROUBLE = re.compile(r"\[(warning|error|critical) |Traceback|deadlock")
+PROBLEM = re.compile(r"\[(warning|error|critical) |Traceback|deadlock")
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer#1", "triggerer#2")
-LONGEST_STEP = 0.5
-"""Seconds of processor time; a garbage collection within a step was seen to take 0.2."""
+MAX_STEP_SECONDS = 0.5
+"""The most processor time of a step; a garbage collection within a step was seen to take 0.2 s."""
 
 
-def ends_as(number: int, batch_id: str) -> tuple[dict[str, Any], str]:
-    """Choose how a batch ends, and what is to become of its task: four in twenty badly."""
+def choose_end(number: int, batch_id: str) -> tuple[dict[str, Any], str]:
+    """Choose the end of a batch: 4 of 20 end badly.
+
+    :return: the fields of the batch at its end, and the state that its task must end in
+    """
     out, err = f"file-out-{batch_id}", f"file-err-{batch_id}"
 
     def counts(completed: int, failed: int) -> dict[str, int]:
@@ -92,70 +103,78 @@ def ends_as(number: int, batch_id: str) -> tuple[dict[str, Any], str]:
 
 
 def make_waits(sandbox: RespanSandbox, task_id: str, number: int) -> list[Wait]:
-    """Make the batches of a task."""
+    """Create the batches of a task, and return its waits."""
     waits = []
     for map_index in range(number):
         batch_id = sandbox.add_batch(id=f"batch_{task_id}_{map_index}")
-        ending, state = ends_as(map_index, batch_id)
-        waits.append(Wait(task_id=task_id, map_index=map_index, batch_id=batch_id, ends_as=ending, state=state))
+        fields, state = choose_end(map_index, batch_id)
+        waits.append(Wait(task_id=task_id, map_index=map_index, batch_id=batch_id, final_fields=fields, state=state))
     return waits
 
 
 def call(url: str, method: str, path: str, body: Any = None) -> Any:
-    """Ask Airflow's public API."""
-    answer = requests.request(method, f"{url}/api/v2{path}", json=body, timeout=60)
-    if not answer.ok:
-        raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text[:1000]}")
-    return answer.json()
+    """Call Airflow's public API, and return the JSON of the response.
+
+    :raises RuntimeError: if the status is 400 or more
+    """
+    response = requests.request(method, f"{url}/api/v2{path}", json=body, timeout=60)
+    if not response.ok:
+        raise RuntimeError(f"{method} {path} returned {response.status_code}: {response.text[:1000]}")
+    return response.json()
 
 
-def is_there(url: str, path: str) -> bool:
-    """Say whether Airflow's API knows something."""
+def exists(url: str, path: str) -> bool:
+    """Return whether Airflow's API has something at this path."""
     try:
         return requests.get(f"{url}/api/v2{path}", timeout=60).ok
     except requests.ConnectionError:
         return False
 
 
-def endure(deployment: Deployment, faults: list[Callable[[Deployment], None]]) -> None:
-    """Let everything begin to wait, throw the faults, let batches end all the while, and wait for the run's end."""
+def run_faults(deployment: Deployment, faults: list[Callable[[Deployment], None]]) -> None:
+    """Wait until all waits have begun, cause each fault while some batches end, and wait for the end of the run."""
     deferred = sum(wait.task_id == "deferred" for wait in deployment.waits) + len(deployment.by_hand)
-    took = deployment.until(lambda: deployment.count("deferred") == deferred, f"{deferred} tasks are deferred")
-    took += deployment.until(deployment.all_looked_at(0), "all waits have begun")
-    print(f"  all wait, {took:.0f} s after the run was triggered", flush=True)
+    seconds = deployment.until(lambda: deployment.count("deferred") == deferred, f"{deferred} tasks are deferred")
+    seconds += deployment.until(deployment.all_checked_since(0), "all waits have begun")
+    print(f"  all waits have begun, {seconds:.0f} s after the run was triggered", flush=True)
     for number, fault in enumerate(faults):
         deployment.finish(deployment.waits[number :: len(faults) + 1])
         fault(deployment)
     deployment.finish(deployment.ongoing())
-    deployment.until(deployment.run_has_ended, "the run has ended", seconds=LONGEST_END)
+    deployment.until(deployment.run_has_ended, "the run has ended", seconds=MAX_END_SECONDS)
 
 
-def found(deployment: Deployment, seen: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Collect what has become of each wait: from Airflow's API, and from what the DAG noted."""
+def collect_outcomes(deployment: Deployment, seen: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the outcome of each wait, from Airflow's API and from the file that the DAG wrote.
+
+    :param seen: that file
+    """
     outcomes: dict[tuple[str, int], dict[str, Any]] = defaultdict(lambda: {"ends": [], "errors": [], "xcoms": {}})
     for ti in deployment.task_instances():
         outcomes[ti["task_id"], ti["map_index"]].update(state=ti["state"], tries=ti["try_number"])
     for line in seen.read_text().splitlines():
-        about = json.loads(line)
-        outcome = outcomes[about["task_id"], about["map_index"]]
-        if "xcoms" in about:
-            outcome["xcoms"] = about["xcoms"]
+        record = json.loads(line)
+        outcome = outcomes[record["task_id"], record["map_index"]]
+        if "xcoms" in record:
+            outcome["xcoms"] = record["xcoms"]
         else:
-            outcome["ends"].append(about["end"])
-            outcome["errors"].append(about["error"])
+            outcome["ends"].append(record["end"])
+            outcome["errors"].append(record["error"])
     return outcomes
 
 
-def judge(deployment: Deployment, outcomes: Mapping[tuple[str, int], Mapping[str, Any]], interval: float) -> list[str]:
-    """Find what is amiss."""
-    every = [*deployment.waits, *deployment.by_hand.values()]
-    let_go = [wait for wait in every if wait.let_go_at is not None]
-    tries = {wait.path: outcomes[wait.task_id, wait.map_index]["tries"] for wait in every}
-    looks = deployment.sandbox.requests
+def find_losses(
+    deployment: Deployment, outcomes: Mapping[tuple[str, int], Mapping[str, Any]], interval: float
+) -> list[str]:
+    """Return what differs from the expected outcomes and requests, in words."""
+    all_waits = [*deployment.waits, *deployment.by_hand.values()]
+    ended_by_hand = [wait for wait in all_waits if wait.ended_by_hand_at is not None]
+    tries = {wait.path: outcomes[wait.task_id, wait.map_index]["tries"] for wait in all_waits}
+    received = deployment.sandbox.requests
     return [
-        *wrong_outcomes((wait for wait in every if wait.let_go_at is None), outcomes),
-        *wrongly_let_go(let_go, outcomes, looks),
-        *looks_too_soon(looks, interval=interval, tries=tries),
+        *wrong_outcomes((wait for wait in all_waits if wait.ended_by_hand_at is None), outcomes),
+        *wrong_ends_by_hand(ended_by_hand, outcomes, received),
+        *early_checks(received, interval=interval, tries=tries),
     ]
 
 
@@ -163,13 +182,13 @@ def judge(deployment: Deployment, outcomes: Mapping[tuple[str, int], Mapping[str
 def deployed(
     home: Path, sandbox: RespanSandbox, tasks: Mapping[str, tuple[dict[str, Any], list[Wait]]], executor: str
 ) -> Iterator[Deployment]:
-    """Run Airflow and the DAG.
+    """Run Airflow, start a run of the DAG, and yield the deployment.
 
     :param tasks: task id -> the sensor's options, and its waits
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with surroundings(home, executor, port=port) as env, Processes(home) as processes:
+    with infrastructure(home, executor, port=port) as env, Processes(home) as processes:
         env["FIRE_WAITS"] = json.dumps(
             {
                 task_id: {"options": options, "batch_ids": [wait.batch_id for wait in waits]}
@@ -177,62 +196,61 @@ def deployed(
             }
         )
 
-        def start_one(name: str) -> None:
-            more = {f"AIRFLOW__LOGGING__{kind}_LOG_SERVER_PORT": str(free_port()) for kind in ("TRIGGER", "WORKER")}
+        def start_component(name: str) -> None:
+            settings = {f"AIRFLOW__LOGGING__{kind}_LOG_SERVER_PORT": str(free_port()) for kind in ("TRIGGER", "WORKER")}
             if name.startswith("triggerer"):
-                more["PYTHONPATH"] = str(MEASURED)
-            start(processes, name, env={**env, **more}, port=port)
+                settings["PYTHONPATH"] = str(STEP_TIMES)
+            start(processes, name, env={**env, **settings}, port=port)
 
         airflow("db", "migrate", env=env)
-        connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
-        airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection), env=env)
+        airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection_to(sandbox)), env=env)
         for component in [*COMPONENTS, *(["celery worker"] if executor == "CeleryExecutor" else [])]:
-            start_one(component)
+            start_component(component)
         deployment = Deployment(
             sandbox=sandbox,
             waits=[wait for task_id, (_options, waits) in tasks.items() if task_id not in BY_HAND for wait in waits],
             by_hand={task_id: waits[0] for task_id, (_options, waits) in tasks.items() if task_id in BY_HAND},
             call=partial(call, url),
-            start=start_one,
+            start=start_component,
             end=lambda name, by: processes.end(name, by=by),
             until=processes.until,
         )
-        deployment.until(lambda: is_there(url, "/dags/under_fire"), "Airflow knows the DAG")
+        deployment.until(lambda: exists(url, "/dags/under_fire"), "Airflow has loaded the DAG")
         run = deployment.call("POST", "/dags/under_fire/dagRuns", {"logical_date": None})["dag_run_id"]
         deployment.run_path = f"/dags/under_fire/dagRuns/{run}"
         yield deployment
 
 
-def report(deployment: Deployment, amiss: list[str], logs: list[Path]) -> None:
+def report(deployment: Deployment, losses: list[str], logs: list[Path]) -> None:
     """Print the figures."""
-    stalls, steps = blocked(logs), long_steps(logs)
-    looks = deployment.sandbox.requests
+    stalls, steps = blocked_seconds(logs), long_step_seconds(logs)
+    received = deployment.sandbox.requests
     numbers = Counter(wait.task_id for wait in (*deployment.waits, *deployment.by_hand.values()))
     print(f"""
 Versions    Airflow {version("apache-airflow")}, airflow-provider-respan {airflow_respan.__version__}, \
 Python {platform.python_version()}, {os.cpu_count()} cores
 Waits       {", ".join(f"{number} {task_id}" for task_id, number in numbers.items())}
-Faults      {len(deployment.happened)}
-Requests    {len(looks)}: {answers(looks)}
+Faults      {len(deployment.events)}
+Requests    {len(received)}: {count_statuses(received)}
 Event loop  longest step {max(steps, default=0):.2f} s of processor time; Airflow's "async thread was blocked": \
 {len(stalls)} times, at most {max(stalls, default=0):.2f} s
-Losses      {len(amiss)}""")
-    for line in amiss:
+Losses      {len(losses)}""")
+    for line in losses:
         print(f"  {line}")
 
 
-def keep_requests(deployment: Deployment, path: Path) -> None:
-    """Write the requests down, beside the logs: what is amiss may only be understood from those around it."""
+def write_requests(deployment: Deployment, path: Path) -> None:
+    """Write all requests beside the logs, because a loss may be understood only from the requests around it."""
     with path.open("w") as out:
         for request in deployment.sandbox.requests:
-            about = {name: getattr(request, name) for name in ("at", "peer", "method", "path", "query", "status")}
-            out.write(json.dumps(about) + "\n")
+            record = {name: getattr(request, name) for name in ("at", "peer", "method", "path", "query", "status")}
+            out.write(json.dumps(record) + "\n")
 
 
-def explain(deployment: Deployment, home: Path) -> None:
-    """Print whatever may tell why something was waited for in vain, as nobody may see the logs later."""
+def print_log_ends(deployment: Deployment, home: Path) -> None:
+    """Print the parts of the logs that may explain a timeout; on CI nobody can read the logs later."""
     for log in sorted(home.glob("*.log")):
-        lines = [line for line in log.read_text(errors="replace").splitlines() if TROUBLE.search(line)]
+        lines = [line for line in log.read_text(errors="replace").splitlines() if PROBLEM.search(line)]
         for line in lines[-20:]:
             print(f"{log.stem}: {line[:300]}")
     for ti in deployment.task_instances():
@@ -244,7 +262,10 @@ def explain(deployment: Deployment, home: Path) -> None:
 
 
 def main() -> int:
-    """Set up, endure, judge, print."""
+    """Run the deployment, and print the report.
+
+    :return: the exit status: 1 if there were losses
+    """
     parser = argparse.ArgumentParser(prog="make test-deployment", description=__doc__)
     parser.add_argument("--executor", default="LocalExecutor", choices=["LocalExecutor", "CeleryExecutor"])
     parser.add_argument("--waits", type=int, default=200, help="deferred waits (default: %(default)s)")
@@ -253,10 +274,10 @@ def main() -> int:
     )
     parser.add_argument("--short", action="store_true", help="one kill -9 and one outage of 30 seconds")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends all that it has started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM ends all programs too
     home = Path(tempfile.mkdtemp(prefix="airflow-respan-deployment-"))
     home.chmod(0o755)  # PostgreSQL runs as another user
-    began = time.monotonic()
+    started = time.monotonic()
     print(f"{options.executor}, {options.waits} deferred waits; logs in {home}", flush=True)
     with RespanSandbox(pace=3) as sandbox:
         numbers = {"deferred": options.waits, "rescheduled": 4, "poking": 4}
@@ -270,20 +291,22 @@ def main() -> int:
         }
         with deployed(home, sandbox, tasks, options.executor) as deployment:
             try:
-                endure(deployment, SHORT_FAULTS if options.short else ALL_FAULTS)
+                run_faults(deployment, SHORT_FAULTS if options.short else ALL_FAULTS)
             except TimeoutError:
-                explain(deployment, home)
+                print_log_ends(deployment, home)
                 raise
             finally:
-                keep_requests(deployment, home / "requests.jsonl")
-            amiss = judge(deployment, found(deployment, home / "seen.jsonl"), options.interval)
+                write_requests(deployment, home / "requests.jsonl")
+            losses = find_losses(deployment, collect_outcomes(deployment, home / "seen.jsonl"), options.interval)
         logs = list(home.glob("triggerer*.log"))
-        amiss += [f"a step of a triggerer took {step:.2f} s" for step in long_steps(logs) if step > LONGEST_STEP]
-        report(deployment, amiss, logs)
-    print(f"Took        {(time.monotonic() - began) / 60:.1f} minutes")
-    if not amiss:
+        losses += [
+            f"a step of a triggerer took {step:.2f} s" for step in long_step_seconds(logs) if step > MAX_STEP_SECONDS
+        ]
+        report(deployment, losses, logs)
+    print(f"Took        {(time.monotonic() - started) / 60:.1f} minutes")
+    if not losses:
         shutil.rmtree(home)
-    return int(bool(amiss))
+    return int(bool(losses))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis from Debian's packages, with data of their own, on loopback, for as long as they are needed."""
+"""PostgreSQL and Redis from Debian's packages, on loopback, with new data, until the end of a block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from dev.local_airflow import free_port
 from dev.processes import Processes
 
-PATIENCE = 60.0
+MAX_START_SECONDS = 60.0
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def postgresql(home: Path) -> Iterator[str]:
     env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     _run([*runner, programs / "initdb", "-D", data, "-U", "airflow", "--auth=trust", "--no-sync"], env=env)
     options = ["-c", "listen_addresses=127.0.0.1", "-p", str(port), "-k", str(data), "-c", "max_connections=300"]
-    # What it holds need not survive a power cut.
+    # Its data need not survive a power failure.
     options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
     with Processes(home) as processes:
         processes.start("postgresql", [*runner, str(programs / "postgres"), "-D", str(data), *options], env=env)
@@ -47,12 +47,12 @@ def postgresql(home: Path) -> Iterator[str]:
         try:
             yield f"airflow@127.0.0.1:{port}/airflow"
         finally:
-            processes.end("postgresql", by=signal.SIGINT)  # at SIGTERM it would wait for its clients
+            processes.end("postgresql", by=signal.SIGINT)  # after SIGTERM it would wait for its clients
 
 
 @contextmanager
 def redis(home: Path) -> Iterator[str]:
-    """Run a Redis that keeps nothing; gives its URL."""
+    """Run a Redis that saves nothing, and yield its URL."""
     program, port = _installed("redis-server", "redis-server", "/usr/bin"), free_port()
     home.mkdir(parents=True)
     with Processes(home) as processes:
@@ -63,7 +63,7 @@ def redis(home: Path) -> Iterator[str]:
 
 
 def _installed(program: str, package: str, folders: str) -> Path:
-    """Find a program, or install Debian's package of it."""
+    """Return the path of a program; if it is missing, install its Debian package."""
     for _attempt in range(2):
         on_path = shutil.which(program)
         if found := sorted(Path("/").glob(f"{folders[1:]}/{program}")) or ([Path(on_path)] if on_path else []):
@@ -73,7 +73,7 @@ def _installed(program: str, package: str, folders: str) -> Path:
         print(f"Installing Debian's package {package} ...", flush=True)
         _run(["apt-get", "update", "-qq"])
         _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package])
-    sys.exit(f"{program} is not there. Install it (Debian: apt-get install {package}) and try again.")
+    sys.exit(f"{program} is missing. Install it (Debian: apt-get install {package}) and try again.")
 
 
 def _run(command: list[str | Path], *, env: dict[str, str] | None = None) -> None:
@@ -82,10 +82,10 @@ def _run(command: list[str | Path], *, env: dict[str, str] | None = None) -> Non
         sys.exit(f"{command} failed:\n{done.stdout}\n{done.stderr}")
 
 
-def _wait_for(question: list[str | Path], name: str, processes: Processes) -> None:
-    """Ask until the server answers."""
-    deadline = time.monotonic() + PATIENCE
-    while subprocess.run(question, capture_output=True, check=False).returncode:
+def _wait_for(probe: list[str | Path], name: str, processes: Processes) -> None:
+    """Run a probe until it succeeds."""
+    deadline = time.monotonic() + MAX_START_SECONDS
+    while subprocess.run(probe, capture_output=True, check=False).returncode:
         if processes.ended() or time.monotonic() > deadline:
-            sys.exit(f"{name} does not answer:\n{processes.log(name).read_text(errors='replace')[-3000:]}")
+            sys.exit(f"{name} does not respond:\n{processes.log(name).read_text(errors='replace')[-3000:]}")
         time.sleep(0.1)

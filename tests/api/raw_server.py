@@ -1,4 +1,4 @@
-"""A service that sends any bytes whatever: what the sandbox, which speaks HTTP, cannot do."""
+"""A server that sends any bytes, also invalid HTTP, which the sandbox cannot do."""
 
 from __future__ import annotations
 
@@ -11,41 +11,45 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def raw_server(
-    begin: bytes | Callable[[bytes], bytes],
-    drop: bytes = b"",
+    start: bytes | Callable[[bytes], bytes],
+    repeated: bytes = b"",
     *,
-    pause: float = 0.0,
-    seen: list[bytes] | None = None,
+    pause_seconds: float = 0.0,
+    requests: list[bytes] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[str]:
-    """Answer each connection with bytes: the beginning once, then the drop again and again; without a drop, hang up.
+    """Respond to each connection with bytes, and yield the server's URL.
 
-    A beginning may be a function of the request.
+    :param start: the bytes to send once, or a function of the request that returns them
+    :param repeated: the bytes to send afterwards again and again; if empty, the connection is closed
+    :param pause_seconds: the pause before each repetition
+    :param requests: a list to which each request is appended
+    :param tls: the server's TLS context; None for plain HTTP
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
+    stopped = threading.Event()
 
-    def answer(accepted: socket.socket) -> None:
+    def respond(accepted: socket.socket) -> None:
         with suppress(OSError), tls.wrap_socket(accepted, server_side=True) if tls else accepted as peer:
             request = peer.recv(65536)
-            if request and seen is not None:
-                seen.append(request)
-            peer.sendall(begin if isinstance(begin, bytes) else begin(request))
-            while drop and not over.wait(pause):
-                peer.sendall(drop)
+            if request and requests is not None:
+                requests.append(request)
+            peer.sendall(start if isinstance(start, bytes) else start(request))
+            while repeated and not stopped.wait(pause_seconds):
+                peer.sendall(repeated)
 
     def serve() -> None:
         with suppress(OSError):
             while True:
                 peer, _address = listener.accept()
-                threading.Thread(target=answer, args=(peer,), daemon=True).start()
+                threading.Thread(target=respond, args=(peer,), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        over.set()
+        stopped.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()

@@ -1,3 +1,5 @@
+"""A batch and its counts: read from JSON of any kind, and written as JSON."""
+
 from __future__ import annotations
 
 import json
@@ -9,7 +11,7 @@ import pytest
 from airflow_respan.api.batch import Batch, RequestCounts
 
 
-def test_the_example_of_the_documentation_is_read_whole(seed_batch: dict[str, Any]) -> None:
+def test_the_documented_example_is_read_completely(seed_batch: dict[str, Any]) -> None:
     batch = Batch.from_dict(seed_batch)
 
     assert batch == Batch(
@@ -30,16 +32,16 @@ def test_the_example_of_the_documentation_is_read_whole(seed_batch: dict[str, An
     )
 
 
-def test_a_batch_survives_the_way_to_json_and_back(seed_batch: dict[str, Any]) -> None:
+def test_a_batch_is_the_same_after_it_was_written_as_json_and_read_again(seed_batch: dict[str, Any]) -> None:
     seed_batch["usage"] = {"total_tokens": 7}
 
-    kept = json.loads(json.dumps(Batch.from_dict(seed_batch).to_dict()))
+    written = json.loads(json.dumps(Batch.from_dict(seed_batch).to_dict()))
 
-    assert kept == seed_batch
-    assert Batch.from_dict(kept) == Batch.from_dict(seed_batch)
+    assert written == seed_batch
+    assert Batch.from_dict(written) == Batch.from_dict(seed_batch)
 
 
-def test_an_item_of_a_list_may_lack_all_but_id_and_status() -> None:
+def test_only_id_and_status_are_required() -> None:
     batch = Batch.from_dict({"id": "batch_1", "status": "in_progress"})
 
     assert (batch.output_file_id, batch.request_counts, batch.created_at) == (None, None, None)
@@ -47,7 +49,7 @@ def test_an_item_of_a_list_may_lack_all_but_id_and_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "complaint"),
+    ("data", "message"),
     [
         (None, "a batch is a JSON object, not NoneType"),
         (["batch"], "a batch is a JSON object, not list"),
@@ -59,28 +61,28 @@ def test_an_item_of_a_list_may_lack_all_but_id_and_status() -> None:
         ({"error": {"message": "No such batch"}}, "'id' is None, not a text"),
     ],
 )
-def test_what_is_no_batch_is_refused_with_the_key_at_fault(data: object, complaint: str) -> None:
+def test_the_error_for_data_that_is_not_a_batch_names_the_wrong_key(data: object, message: str) -> None:
     with pytest.raises(ValueError) as refused:
         Batch.from_dict(data)
 
-    assert str(refused.value) == complaint
+    assert str(refused.value) == message
 
 
-@pytest.mark.parametrize("nothing", ["", None, 0, [], {}])
-def test_an_id_that_is_no_text_is_none(nothing: object) -> None:
-    batch = Batch.from_dict({"id": "batch_1", "status": "completed", "output_file_id": nothing})
+@pytest.mark.parametrize("file_id", ["", None, 0, [], {}])
+def test_an_empty_or_malformed_file_id_is_none(file_id: object) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "completed", "output_file_id": file_id})
 
     assert batch.output_file_id is None
 
 
-@pytest.mark.parametrize("broken", ["soon", "2024-03-26", True, -5, 0, 1e300, float("nan"), [1], {}])
-def test_a_broken_timestamp_is_none_and_loses_no_batch(broken: object) -> None:
-    assert Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": broken}).completed_at is None
+@pytest.mark.parametrize("timestamp", ["soon", "2024-03-26", True, -5, 0, 1e300, float("nan"), [1], {}])
+def test_a_malformed_timestamp_is_none_and_the_batch_is_still_read(timestamp: object) -> None:
+    assert Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": timestamp}).completed_at is None
 
 
-@pytest.mark.parametrize("moment", [0.5, 1711471533.9])
-def test_a_part_of_a_second_makes_no_other_batch_of_it(moment: float) -> None:
-    batch = Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": moment})
+@pytest.mark.parametrize("timestamp", [0.5, 1711471533.9])
+def test_fractions_of_a_second_are_dropped(timestamp: float) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": timestamp})
 
     assert Batch.from_dict(batch.to_dict()) == batch
 
@@ -98,7 +100,7 @@ def test_a_part_of_a_second_makes_no_other_batch_of_it(moment: float) -> None:
         ({"total": 0, "completed": 0, "failed": 0}, RequestCounts(total=0, completed=0, failed=0)),
     ],
 )
-def test_counts_that_are_missing_are_none_never_zero(data: object, counts: RequestCounts | None) -> None:
+def test_missing_counts_are_none_and_not_zero(data: object, counts: RequestCounts | None) -> None:
     assert RequestCounts.from_dict(data) == counts
 
 
@@ -111,7 +113,7 @@ def test_counts_that_are_missing_are_none_never_zero(data: object, counts: Reque
         (RequestCounts(total=100), None),
     ],
 )
-def test_the_failed_ratio_is_none_where_it_cannot_be_told(counts: RequestCounts, ratio: float | None) -> None:
+def test_the_failed_ratio_is_none_if_it_cannot_be_computed(counts: RequestCounts, ratio: float | None) -> None:
     assert counts.failed_ratio == ratio
 
 
@@ -137,5 +139,5 @@ def test_the_failed_ratio_is_none_where_it_cannot_be_told(counts: RequestCounts,
         (7, []),
     ],
 )
-def test_errors_are_read_in_each_of_their_shapes(errors: object, lines: list[str]) -> None:
+def test_errors_are_read_in_every_form(errors: object, lines: list[str]) -> None:
     assert list(Batch(id="batch_1", status="failed", errors=errors).error_lines()) == lines

@@ -1,4 +1,4 @@
-"""What both clients do alike; each test runs over requests and over aiohttp."""
+"""The behaviour that both clients share: most tests run over requests and over aiohttp."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GetBatch = Callable[..., Batch]
 Connect = Callable[..., None]
 
 PROVIDER = (
-    "It may be about the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not "
+    "The cause may be the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not "
     "pay for batches)."
 )
 
@@ -65,7 +65,9 @@ def test_tracking_parameters_are_merged_and_encoded(
     assert "X-Evil" not in request.headers
 
 
-def test_a_provider_is_named_only_when_asked_for(sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch) -> None:
+def test_the_provider_of_the_call_replaces_that_of_the_connection(
+    sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
+) -> None:
     connect(host=sandbox.url, password=sandbox.api_key, extra={"provider_id": "openai", "headers": {"X-Team": "data"}})
     batch_id = sandbox.add_batch()
 
@@ -87,18 +89,18 @@ def test_an_id_stays_one_segment_of_the_path(connected: RespanSandbox, get_batch
 
 
 @pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None, "batch_\ud83d"])
-def test_what_is_no_id_is_refused_before_anything_is_sent(
+def test_an_invalid_id_is_refused_before_anything_is_sent(
     connected: RespanSandbox, get_batch: GetBatch, batch_id: Any
 ) -> None:
     with pytest.raises(ValueError) as refused:
         get_batch(batch_id)
 
-    assert str(refused.value) == f"batch_id is {batch_id!r}, which is no id of the service's"
+    assert str(refused.value) == f"batch_id is {batch_id!r}, which is not a valid id"
     assert connected.requests == []
 
 
 @pytest.mark.parametrize(
-    ("fault", "error", "words"),
+    ("fault", "error", "text"),
     [
         (
             Fault(status=401, body={"error": "Authentication credentials were not provided."}),
@@ -146,66 +148,66 @@ def test_what_is_no_id_is_refused_before_anything_is_sent(
         ),
     ],
 )
-def test_a_refusal_says_who_what_and_what_to_do_and_is_not_retried(
-    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, error: type[RespanAPIError], words: str
+def test_a_permanent_error_names_cause_and_advice_and_is_not_retried(
+    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, error: type[RespanAPIError], text: str
 ) -> None:
     connected.inject(fault)
 
     with pytest.raises(error) as refused:
         get_batch("batch_abc123")
 
-    who = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
-    assert str(refused.value) == f"{who} {words}"
+    subject = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
+    assert str(refused.value) == f"{subject} {text}"
     assert refused.value.status_code == fault.status
     assert len(connected.requests) == 1
 
 
 @pytest.mark.parametrize(
-    ("fault", "words"),
+    ("fault", "text"),
     [
-        (Fault.error(500), "answered 500 Internal Server Error: The sandbox was told to fail. This may pass."),
-        (Fault.error(408), "answered 408 Request Timeout: The sandbox was told to fail. This may pass."),
-        (Fault.error(409), "answered 409 Conflict: The sandbox was told to fail. This may pass."),
-        (Fault.error(425), "answered 425 Too Early: The sandbox was told to fail. This may pass."),
-        (Fault(status=503), "answered 503 Service Unavailable: an empty body. This may pass."),
-        (Fault(status=599), "answered 599: an empty body. This may pass."),
+        (Fault.error(500), "answered 500 Internal Server Error: The sandbox was told to fail. This may be temporary."),
+        (Fault.error(408), "answered 408 Request Timeout: The sandbox was told to fail. This may be temporary."),
+        (Fault.error(409), "answered 409 Conflict: The sandbox was told to fail. This may be temporary."),
+        (Fault.error(425), "answered 425 Too Early: The sandbox was told to fail. This may be temporary."),
+        (Fault(status=503), "answered 503 Service Unavailable: an empty body. This may be temporary."),
+        (Fault(status=599), "answered 599: an empty body. This may be temporary."),
         (
             Fault(status=502, body="<h1>Bad\nGateway</h1>"),
-            "answered 502 Bad Gateway: not JSON but '<h1>Bad Gateway</h1>'. This may pass.",
+            "answered 502 Bad Gateway: not JSON but '<h1>Bad Gateway</h1>'. This may be temporary.",
         ),
         (
             Fault(status=200, body="<h1>Log in</h1>"),
-            "answered 200 with something that was not asked for (not JSON but '<h1>Log in</h1>'). This may pass.",
+            "answered 200 with an unexpected body (not JSON but '<h1>Log in</h1>'). This may be temporary.",
         ),
         (
             Fault(status=200),
-            "answered 200 with something that was not asked for (an empty body). This may pass.",
+            "answered 200 with an unexpected body (an empty body). This may be temporary.",
         ),
         (
             Fault(status=200, body={"id": "batch_other", "status": "completed"}),
-            "answered 200 with something that was not asked for ('id' is 'batch_other', another than was asked for). "
-            "This may pass.",
+            "answered 200 with an unexpected body ('id' is 'batch_other', which is not the requested id). "
+            "This may be temporary.",
         ),
         (
             Fault(status=200, body={"id": "batch_abc123"}),
-            "answered 200 with something that was not asked for ('status' is None, not a text). This may pass.",
+            "answered 200 with an unexpected body ('status' is None, not a text). This may be temporary.",
         ),
     ],
 )
-def test_an_answer_that_may_pass_is_tried_once_more_and_then_told(
-    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, words: str
+def test_a_transient_error_is_retried_once_and_then_raised(
+    connected: RespanSandbox, get_batch: GetBatch, fault: Fault, text: str
 ) -> None:
     connected.inject(fault, times=None)
 
     with pytest.raises(RespanTransientError) as failed:
         get_batch("batch_abc123")
 
-    who = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
-    assert str(failed.value) == f"{who} {words}"
+    subject = f"Asked to retrieve batch 'batch_abc123', Respan ({connected.url}, connection 'respan_default')"
+    assert str(failed.value) == f"{subject} {text}"
     assert len(connected.requests) == 2
 
 
-def test_one_bad_moment_is_not_noticed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+def test_one_transient_error_is_hidden_by_the_retry(connected: RespanSandbox, get_batch: GetBatch) -> None:
     batch_id = connected.add_batch()
     connected.inject(Fault.cut(5))
 
@@ -216,32 +218,30 @@ def test_one_bad_moment_is_not_noticed(connected: RespanSandbox, get_batch: GetB
 def test_a_cut_connection_is_transient(connected: RespanSandbox, get_batch: GetBatch, fault: Fault) -> None:
     connected.inject(fault, times=None)
 
-    with pytest.raises(RespanTransientError, match="gave no answer"):
+    with pytest.raises(RespanTransientError, match="sent no complete response"):
         get_batch("batch_abc123")
 
 
 def test_a_service_that_is_down_is_transient(connected: RespanSandbox, get_batch: GetBatch) -> None:
     connected.stop()
 
-    with pytest.raises(RespanTransientError, match=r"gave no answer \(.*refused|Connect call failed"):
+    with pytest.raises(RespanTransientError, match=r"sent no complete response \(.*refused|Connect call failed"):
         get_batch("batch_abc123")
 
 
-def test_a_rate_limit_is_told_and_not_tried_again(connected: RespanSandbox, get_batch: GetBatch) -> None:
+def test_a_rate_limit_is_raised_and_not_retried(connected: RespanSandbox, get_batch: GetBatch) -> None:
     connected.inject(Fault.rate_limit(retry_after=30))
 
     with pytest.raises(RespanTransientError) as limited:
         get_batch("batch_abc123")
 
     assert (limited.value.status_code, limited.value.retry_after) == (429, 30)
-    assert str(limited.value).endswith(
-        "answered 429 Too Many Requests: Rate limit exceeded. It asks to be left alone for 30 seconds."
-    )
+    assert str(limited.value).endswith("answered 429 Too Many Requests: Rate limit exceeded. Retry after 30 seconds.")
     assert len(connected.requests) == 1
 
 
-@pytest.mark.parametrize("fault", [Fault.slow(30), Fault.drip(pause=0.05)], ids=["silent", "dripping"])
-def test_an_answer_that_does_not_come_in_time_is_given_up(
+@pytest.mark.parametrize("fault", [Fault.slow(30), Fault.drip(pause=0.05)], ids=["silent", "byte by byte"])
+def test_a_response_that_does_not_arrive_within_the_timeout_is_an_error(
     sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, fault: Fault
 ) -> None:
     connect(host=sandbox.url, password=sandbox.api_key, extra={"timeout": 0.3})
@@ -251,29 +251,27 @@ def test_an_answer_that_does_not_come_in_time_is_given_up(
         get_batch("batch_abc123")
 
 
-def test_an_answer_without_end_is_given_up(connect: Connect, get_batch: GetBatch) -> None:
+def test_a_response_without_end_is_an_error(connect: Connect, get_batch: GetBatch) -> None:
     with raw_server(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n[", b" " * 2**20) as url:
         connect(host=url, password="a-key")
 
-        with pytest.raises(RespanTransientError, match="sent more than 16777216 bytes, which no answer is"):
+        with pytest.raises(RespanTransientError, match="sent more than the maximum of 16777216 bytes"):
             get_batch("batch_abc123")
 
 
 @pytest.mark.parametrize(
     "location", ["https://elsewhere.example/api/v1/batches/x/", "//elsewhere.example/", "http://["]
 )
-def test_the_key_does_not_follow_a_redirect_to_another_host(
+def test_a_redirect_to_another_host_is_not_followed(
     connected: RespanSandbox, get_batch: GetBatch, location: str
 ) -> None:
     connected.inject(Fault.redirect(location))
 
-    with pytest.raises(RespanAPIError, match="which is not followed, lest the API key go astray"):
+    with pytest.raises(RespanAPIError, match="which is not followed, to protect the API key"):
         get_batch("batch_abc123")
 
 
-def test_a_redirect_to_another_port_of_this_machine_is_another_host(
-    connected: RespanSandbox, get_batch: GetBatch
-) -> None:
+def test_a_redirect_to_another_port_is_not_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
     with RespanSandbox(pace=None) as other:
         connected.inject(Fault.redirect(f"{other.url}/api/v1/batches/batch_abc123/"))
 
@@ -283,7 +281,7 @@ def test_a_redirect_to_another_port_of_this_machine_is_another_host(
         assert other.requests == []
 
 
-def test_a_redirect_that_stays_at_home_is_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
+def test_a_redirect_to_the_same_origin_is_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
     batch_id = connected.add_batch()
     connected.inject(Fault.redirect(f"/api/v1/batches/{batch_id}", status=308))
 
@@ -291,7 +289,7 @@ def test_a_redirect_that_stays_at_home_is_followed(connected: RespanSandbox, get
     assert [request.path for request in connected.requests][-1] == f"/api/v1/batches/{batch_id}"
 
 
-def test_redirects_in_circles_end(connected: RespanSandbox, get_batch: GetBatch) -> None:
+def test_a_loop_of_redirects_ends(connected: RespanSandbox, get_batch: GetBatch) -> None:
     connected.inject(Fault.redirect("/api/v1/batches/batch_abc123/"), times=None)
 
     with pytest.raises(RespanAPIError, match="redirected too often"):
@@ -330,21 +328,21 @@ def test_the_proxy_of_the_environment_is_used(
     assert get_batch(sandbox.add_batch()).status == "in_progress"
 
 
-def test_a_ca_bundle_that_is_not_there_is_named(connect: Connect, get_batch: GetBatch) -> None:
+def test_the_error_for_a_missing_ca_bundle_names_it(connect: Connect, get_batch: GetBatch) -> None:
     connect(host="https://127.0.0.1:1", password="a-key", extra={"verify": "/no/such/bundle.pem"})
 
     with pytest.raises(RespanConfigurationError) as refused:
         get_batch("batch_abc123")
 
     assert str(refused.value) == (
-        "Airflow connection 'respan_default' cannot check certificates by '/no/such/bundle.pem', which its extra field "
-        "'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or directory. "
-        "Name a CA bundle or a directory of certificates that is on this machine."
+        "Airflow connection 'respan_default' cannot check certificates with '/no/such/bundle.pem', which its extra "
+        "field 'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or "
+        "directory. Name a CA bundle or a directory of certificates that is on this machine."
     )
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_ca_bundle_that_is_none_is_named(
+def test_the_error_for_an_invalid_ca_bundle_names_it(
     connect: Connect, get_batch: GetBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     bundle = tmp_path / "bundle.pem"
@@ -353,26 +351,26 @@ def test_a_ca_bundle_that_is_none_is_named(
     monkeypatch.setenv(variable, str(bundle))
     connect(host="https://127.0.0.1:1", password="a-key")
 
-    with pytest.raises(RespanConfigurationError, match=re.escape(f"cannot check certificates by '{bundle}'")):
+    with pytest.raises(RespanConfigurationError, match=re.escape(f"cannot check certificates with '{bundle}'")):
         get_batch("batch_abc123")
 
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """A certificate authority that nobody knows."""
+    """A certificate authority that is in no CA bundle."""
     return trustme.CA()
 
 
 @pytest.fixture
 def tls_server(authority: trustme.CA) -> Iterator[str]:
-    """A service with a certificate of that authority's."""
+    """The URL of a server with a certificate of that authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    with raw_server(b"HTTP/1.1 200 OK\r\n" + WHOLE, tls=context) as url:
+    with raw_server(b"HTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH, tls=context) as url:
         yield url
 
 
-def test_a_private_authority_is_trusted_by_its_path(
+def test_a_private_authority_is_trusted_if_its_path_is_set(
     connect: Connect, get_batch: GetBatch, tls_server: str, authority: trustme.CA, tmp_path: Path
 ) -> None:
     bundle = tmp_path / "ca.pem"
@@ -382,13 +380,13 @@ def test_a_private_authority_is_trusted_by_its_path(
     assert get_batch("batch_abc123").status == "in_progress"
 
 
-def test_a_certificate_need_not_be_checked(connect: Connect, get_batch: GetBatch, tls_server: str) -> None:
+def test_the_check_of_the_certificate_can_be_turned_off(connect: Connect, get_batch: GetBatch, tls_server: str) -> None:
     connect(host=tls_server, password="a-key", extra={"verify": False})
 
     assert get_batch("batch_abc123").status == "in_progress"
 
 
-def test_an_unknown_authority_is_not_trusted_and_the_error_says_what_to_do(
+def test_an_unknown_authority_is_not_trusted_and_the_error_has_advice(
     connect: Connect, get_batch: GetBatch, tls_server: str
 ) -> None:
     connect(host=tls_server, password="a-key")
@@ -404,28 +402,28 @@ def test_the_certificate_of_another_host_is_not_trusted(
     authority.cert_pem.write_to_path(str(bundle))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("elsewhere.example").configure_cert(context)
-    seen: list[bytes] = []
-    with raw_server(b"HTTP/1.1 200 OK\r\n" + WHOLE, tls=context, seen=seen) as url:
+    requests: list[bytes] = []
+    with raw_server(b"HTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH, tls=context, requests=requests) as url:
         connect(host=url, password="a-key", extra={"verify": str(bundle)})
 
-        with pytest.raises(RespanTransientError, match="gave no answer"):
+        with pytest.raises(RespanTransientError, match="sent no complete response"):
             get_batch("batch_abc123")
 
-    assert seen == []
+    assert requests == []
 
 
-def test_a_connection_that_does_not_exist_says_how_to_make_it(airflow_db: None, get_batch: GetBatch) -> None:
+def test_the_error_for_a_missing_connection_says_how_to_create_it(airflow_db: None, get_batch: GetBatch) -> None:
     with pytest.raises(RespanConfigurationError) as refused:
         get_batch("batch_abc123", conn_id="respan_missing")
 
     assert str(refused.value) == (
         "Airflow connection 'respan_missing' does not exist. Create it with the connection type 'Respan' and an API "
         "key from https://platform.respan.ai/platform/api-keys as its password, or set AIRFLOW_CONN_RESPAN_MISSING "
-        "(a value that cannot be read counts as none)."
+        "(Airflow ignores a value that it cannot read)."
     )
 
 
-def test_a_key_that_was_replaced_is_picked_up(connected: RespanSandbox, connect: Connect) -> None:
+def test_a_replaced_key_is_used_on_a_worker(connected: RespanSandbox, connect: Connect) -> None:
     batch_id = connected.add_batch()
     hook = RespanHook()
     hook.get_batch(batch_id)
@@ -436,7 +434,7 @@ def test_a_key_that_was_replaced_is_picked_up(connected: RespanSandbox, connect:
     assert hook.get_batch(batch_id).id == batch_id
 
 
-def test_a_key_that_was_replaced_is_picked_up_on_a_triggerer(connected: RespanSandbox, connect: Connect) -> None:
+def test_a_replaced_key_is_used_on_a_triggerer(connected: RespanSandbox, connect: Connect) -> None:
     batch_id = connected.add_batch()
 
     async def wait() -> None:
@@ -449,7 +447,7 @@ def test_a_key_that_was_replaced_is_picked_up_on_a_triggerer(connected: RespanSa
     asyncio.run(wait())
 
 
-KEY = "sandbox-key-nobody-may-see"
+KEY = "sandbox-key-that-is-secret"
 
 
 @pytest.mark.parametrize(
@@ -462,7 +460,7 @@ KEY = "sandbox-key-nobody-may-see"
         Fault.cut(3),
     ],
 )
-def test_the_key_is_in_no_error_even_if_the_service_echoes_it(
+def test_no_error_contains_the_key_even_if_the_response_repeats_it(
     sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, fault: Fault
 ) -> None:
     sandbox.api_key = KEY
@@ -477,7 +475,7 @@ def test_the_key_is_in_no_error_even_if_the_service_echoes_it(
     assert KEY not in repr(error)
 
 
-DRIPS = {
+BYTE_BY_BYTE = {
     "status line": (b"", b"H"),
     "headers": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
     "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -487,44 +485,44 @@ DRIPS = {
 }
 
 
-@pytest.mark.parametrize("place", DRIPS)
-def test_an_answer_that_drips_is_given_up_wherever_it_does(connect: Connect, get_batch: GetBatch, place: str) -> None:
-    begin, drop = DRIPS[place]
-    with raw_server(begin, drop, pause=0.1) as url:
+@pytest.mark.parametrize("place", BYTE_BY_BYTE)
+def test_a_response_that_arrives_byte_by_byte_is_an_error(connect: Connect, get_batch: GetBatch, place: str) -> None:
+    start, repeated = BYTE_BY_BYTE[place]
+    with raw_server(start, repeated, pause_seconds=0.1) as url:
         connect(host=url, password="a-key", extra={"timeout": 0.5})
-        began = time.monotonic()
+        started_at = time.monotonic()
 
-        # Older releases of aiohttp have other words for a bad status line.
-        too_late = r"TimeoutError|no whole answer within 0\.5 seconds|Bad status line|Expected HTTP/"
+        # Older releases of aiohttp have another message for a bad status line.
+        too_late = r"TimeoutError|no complete response within 0\.5 seconds|Bad status line|Expected HTTP/"
         with pytest.raises(RespanTransientError, match=too_late):
             get_batch("batch_abc123")
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - started_at < 10
 
 
 BATCH = b'{"id": "batch_abc123", "status": "in_progress"}'
-WHOLE = b"Content-Length: " + str(len(BATCH)).encode() + b"\r\n\r\n" + BATCH
+LENGTH_AND_BATCH = b"Content-Length: " + str(len(BATCH)).encode() + b"\r\n\r\n" + BATCH
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
-        b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 20_000 + b"\r\n" + WHOLE,
-        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + WHOLE,
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 20_000 + b"\r\n" + LENGTH_AND_BATCH,
+        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + LENGTH_AND_BATCH,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
         b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
     ],
-    ids=["long header", "cookie and charset", "chunked", "closed at its end"],
+    ids=["long header", "cookie and charset", "chunked", "without length"],
 )
-def test_an_odd_answer_is_still_an_answer(connect: Connect, get_batch: GetBatch, answer: bytes) -> None:
-    with raw_server(answer) as url:
+def test_an_unusual_but_valid_response_is_read(connect: Connect, get_batch: GetBatch, response: bytes) -> None:
+    with raw_server(response) as url:
         connect(host=url, password="a-key")
 
         assert get_batch("batch_abc123").status == "in_progress"
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"HTTP/1.1 103 Early Hints\r\n\r\n",
         b"HTTP/1.1 204 No Content\r\n\r\n",
@@ -539,23 +537,23 @@ def test_an_odd_answer_is_still_an_answer(connect: Connect, get_batch: GetBatch,
         b"\x00",
     ],
 )
-def test_what_is_no_usable_answer_may_pass(connect: Connect, get_batch: GetBatch, answer: bytes) -> None:
-    with raw_server(answer) as url:
+def test_an_unusable_response_is_a_transient_error(connect: Connect, get_batch: GetBatch, response: bytes) -> None:
+    with raw_server(response) as url:
         connect(host=url, password="a-key", extra={"timeout": 2})
 
         with pytest.raises(RespanTransientError):
             get_batch("batch_abc123")
 
 
-def test_a_connection_that_is_cut_costs_two_requests_and_no_more(connect: Connect, get_batch: GetBatch) -> None:
-    seen: list[bytes] = []
-    with raw_server(b"", seen=seen) as url:
+def test_a_connection_that_is_cut_is_tried_twice(connect: Connect, get_batch: GetBatch) -> None:
+    requests: list[bytes] = []
+    with raw_server(b"", requests=requests) as url:
         connect(host=url, password="a-key")
 
         with pytest.raises(RespanTransientError):
             get_batch("batch_abc123")
 
-    assert len(seen) == 2
+    assert len(requests) == 2
 
 
 def test_a_redirect_with_credentials_is_not_followed(connected: RespanSandbox, get_batch: GetBatch) -> None:
@@ -568,7 +566,7 @@ def test_a_redirect_with_credentials_is_not_followed(connected: RespanSandbox, g
 
 
 @pytest.mark.parametrize("padding", [0, 400, 460, 690])
-def test_no_part_of_the_key_survives_the_shortening_of_a_text(
+def test_no_part_of_the_key_is_left_in_a_text_that_was_shortened(
     sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch, padding: int
 ) -> None:
     sandbox.api_key = KEY
@@ -581,7 +579,7 @@ def test_no_part_of_the_key_survives_the_shortening_of_a_text(
     assert KEY[:8] not in str(refused.value)
 
 
-def test_a_key_that_the_service_echoes_into_a_batch_is_blotted_out(
+def test_a_key_that_the_response_repeats_in_a_batch_is_redacted(
     sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
 ) -> None:
     sandbox.api_key = KEY
@@ -592,18 +590,18 @@ def test_a_key_that_the_service_echoes_into_a_batch_is_blotted_out(
     assert list(batch.error_lines()) == ["Invalid key ***"]
 
 
-def test_no_spelling_of_the_key_in_json_gets_it_into_a_batch(
+def test_a_key_that_is_escaped_in_json_is_redacted(
     sandbox: RespanSandbox, connect: Connect, get_batch: GetBatch
 ) -> None:
     sandbox.api_key = KEY
     connect(host=sandbox.url, password=KEY)
-    spelled = "".join(f"\\u{ord(char):04x}" for char in KEY)
-    sandbox.inject(Fault(status=200, body=f'{{"id": "batch_1", "status": "failed", "errors": ["{spelled}"]}}'))
+    escaped = "".join(f"\\u{ord(char):04x}" for char in KEY)
+    sandbox.inject(Fault(status=200, body=f'{{"id": "batch_1", "status": "failed", "errors": ["{escaped}"]}}'))
 
     assert get_batch("batch_1").errors == ["***"]
 
 
-def test_the_password_of_the_environments_proxy_is_in_no_error(
+def test_no_error_contains_the_password_of_the_environments_proxy(
     connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://me:proxy-secret@127.0.0.1:1")
@@ -616,7 +614,7 @@ def test_the_password_of_the_environments_proxy_is_in_no_error(
 
 
 @pytest.mark.parametrize("extra", [[1, 2], "[1, 2]", "5"])
-def test_an_extra_that_is_no_object_is_named(connect: Connect, get_batch: GetBatch, extra: object) -> None:
+def test_an_extra_that_is_not_an_object_is_an_error(connect: Connect, get_batch: GetBatch, extra: object) -> None:
     connect(password="a-key", extra=extra)
 
     with pytest.raises(RespanConfigurationError, match="has an extra that is not a JSON object"):
@@ -628,38 +626,38 @@ def test_a_hook_shared_by_coroutines_opens_and_closes_one_session(
 ) -> None:
     batch_id = connected.add_batch()
 
-    async def ask_together() -> None:
+    async def get_concurrently() -> None:
         async with aclosing(RespanHook()) as hook:
             await asyncio.gather(*(hook.aget_batch(batch_id) for _ in range(5)))
 
-    asyncio.run(ask_together())
+    asyncio.run(get_concurrently())
     assert [str(warning.message) for warning in recwarn if "nclosed" in str(warning.message)] == []
 
 
-def test_coroutines_and_threads_all_pick_up_a_replaced_key(connected: RespanSandbox, connect: Connect) -> None:
+def test_coroutines_and_threads_all_use_a_replaced_key(connected: RespanSandbox, connect: Connect) -> None:
     batch_id = connected.add_batch()
     hook = RespanHook()
     hook.get_batch(batch_id)
 
-    async def ask_together() -> None:
+    async def get_concurrently() -> None:
         async with aclosing(hook):
             await hook.aget_batch(batch_id)
             connected.api_key = "another-key"
             connect(host=connected.url, password="another-key")
             await asyncio.gather(*(hook.aget_batch(batch_id) for _ in range(6)))
 
-    asyncio.run(ask_together())
+    asyncio.run(get_concurrently())
     with ThreadPoolExecutor(8) as threads:
         assert {batch.id for batch in threads.map(hook.get_batch, [batch_id] * 8)} == {batch_id}
 
 
-def test_a_hook_may_be_used_in_one_event_loop_after_another(connected: RespanSandbox) -> None:
+def test_a_hook_can_be_used_in_several_event_loops_in_turn(connected: RespanSandbox) -> None:
     batch_id, hook = connected.add_batch(), RespanHook()
 
-    async def ask() -> str:
+    async def get_and_close() -> str:
         try:
             return (await hook.aget_batch(batch_id)).id
         finally:
             await hook.aclose()
 
-    assert [asyncio.run(ask()) for _ in range(2)] == [batch_id] * 2
+    assert [asyncio.run(get_and_close()) for _ in range(2)] == [batch_id] * 2

@@ -1,3 +1,5 @@
+"""The settings of a connection: read from its fields, and secrets redacted."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,7 +9,7 @@ import pytest
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.exceptions import RespanConfigurationError
 
-KEY = "key-that-nobody-may-see"
+KEY = "secret-api-key"
 
 
 def read(**fields: Any) -> RespanConnection:
@@ -36,7 +38,7 @@ def read(**fields: Any) -> RespanConnection:
         ({"host": "http://respan.internal", "extra": {"allow_http": True}}, "http://respan.internal"),
     ],
 )
-def test_every_spelling_of_the_base_url_becomes_one(fields: dict[str, Any], url: str) -> None:
+def test_every_form_of_the_base_url_is_normalised(fields: dict[str, Any], url: str) -> None:
     assert read(**fields).base_url == url
 
 
@@ -66,7 +68,7 @@ def test_the_extra_fields_are_read_from_json() -> None:
     )
 
 
-def test_the_extra_fields_are_read_from_the_texts_of_a_form() -> None:
+def test_the_extra_fields_are_read_from_texts_that_a_form_saved() -> None:
     extra = {"respan_params": '{"a": 1}', "timeout": "5", "verify": "False", "headers": "", "provider_id": " openai "}
     connection = read(extra=extra)
 
@@ -76,11 +78,11 @@ def test_the_extra_fields_are_read_from_the_texts_of_a_form() -> None:
 
 
 NO_KEY = (
-    "Airflow connection 'respan_default' has no API key. Put one in its password field; keys are made at "
+    "Airflow connection 'respan_default' has no API key. Put one in its password field; create keys at "
     "https://platform.respan.ai/platform/api-keys."
 )
-WRITE_IT = "Write it like https://api.respan.ai."
-CORRECT_IT = "Correct the field or leave it out."
+HOST_ADVICE = "Write it like https://api.respan.ai."
+FIELD_ADVICE = "Correct the field or leave it out."
 
 
 @pytest.mark.parametrize(
@@ -90,17 +92,17 @@ CORRECT_IT = "Correct the field or leave it out."
         ({"password": "  "}, NO_KEY),
         (
             {"password": "two\nlines"},
-            "Airflow connection 'respan_default' has a password that no API key can be. Paste the key anew, without "
-            "line breaks.",
+            "Airflow connection 'respan_default' has a password that cannot be an API key. Paste the key again, "
+            "without line breaks.",
         ),
         *[
-            (fields, f"Airflow connection 'respan_default' has a scheme that is neither http nor https. {WRITE_IT}")
+            (fields, f"Airflow connection 'respan_default' has a scheme that is neither http nor https. {HOST_ADVICE}")
             for fields in ({"host": "ftp://x"}, {"host": "x", "schema": KEY})
         ],
-        ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
-        ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        ({"host": "https://"}, f"Airflow connection 'respan_default' has a host that is not a URL. {HOST_ADVICE}"),
+        ({"host": "https://a b"}, f"Airflow connection 'respan_default' has a host that is not a URL. {HOST_ADVICE}"),
         *[
-            ({"host": host}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}")
+            ({"host": host}, f"Airflow connection 'respan_default' has a host that is not a URL. {HOST_ADVICE}")
             for host in (
                 "https://a..b",
                 f"https://{'a' * 64}.example",
@@ -120,26 +122,29 @@ CORRECT_IT = "Correct the field or leave it out."
             )
             for port in (-1, 65536)
         ],
-        ({"host": "https://x:port"}, f"Airflow connection 'respan_default' has a host that is no URL. {WRITE_IT}"),
+        (
+            {"host": "https://x:port"},
+            f"Airflow connection 'respan_default' has a host that is not a URL. {HOST_ADVICE}",
+        ),
         (
             {"host": "https://me:secret@x"},
-            f"Airflow connection 'respan_default' has a host with more than scheme, name, port and path. {WRITE_IT}",
+            f"Airflow connection 'respan_default' has a host with more than scheme, name, port and path. {HOST_ADVICE}",
         ),
         (
             {"host": "http://respan.internal"},
             "Airflow connection 'respan_default' would send the API key unencrypted to 'respan.internal'. Use https, "
-            "or set the extra field 'allow_http' to true if the network in between is yours.",
+            "or set the extra field 'allow_http' to true if you control the network in between.",
         ),
         (
             {"extra": {"timeout": "soon"}},
             "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds. "
-            f"{CORRECT_IT}",
+            f"{FIELD_ADVICE}",
         ),
         *[
             (
                 {"extra": {"timeout": timeout}},
                 "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds. "
-                f"{CORRECT_IT}",
+                f"{FIELD_ADVICE}",
             )
             for timeout in (10**400, [], {})
         ],
@@ -147,43 +152,43 @@ CORRECT_IT = "Correct the field or leave it out."
             (
                 {"extra": {"respan_params": params}},
                 "Airflow connection 'respan_default' has an extra field 'respan_params' that is not a JSON object. "
-                f"{CORRECT_IT}",
+                f"{FIELD_ADVICE}",
             )
             for params in ({"a": float("nan")}, '{"a": Infinity}', "[" * 100_000)
         ],
         (
             {"extra": {"provider_id": "open\nai"}},
-            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",
+            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {FIELD_ADVICE}",
         ),
         (
             {"extra": {"timeout": 0}},
             "Airflow connection 'respan_default' has an extra field 'timeout' that is not a number of seconds above 0 "
-            f"and of at most a day. {CORRECT_IT}",
+            f"and of at most a day. {FIELD_ADVICE}",
         ),
         (
             {"extra": {"respan_params": "[1]"}},
             "Airflow connection 'respan_default' has an extra field 'respan_params' that is not a JSON object. "
-            f"{CORRECT_IT}",
+            f"{FIELD_ADVICE}",
         ),
         (
             {"extra": {"respan_params_encoding": "gzip"}},
             "Airflow connection 'respan_default' has an extra field 'respan_params_encoding' that is not 'json' or "
-            f"'base64'. {CORRECT_IT}",
+            f"'base64'. {FIELD_ADVICE}",
         ),
         (
             {"extra": {"verify": 3}},
             "Airflow connection 'respan_default' has an extra field 'verify' that is not true, false or the path of "
-            f"a CA bundle. {CORRECT_IT}",
+            f"a CA bundle. {FIELD_ADVICE}",
         ),
         (
             {"extra": {"allow_http": "maybe"}},
             "Airflow connection 'respan_default' has an extra field 'allow_http' that is not true or false. "
-            f"{CORRECT_IT}",
+            f"{FIELD_ADVICE}",
         ),
         (
             {"extra": {"headers": {"X-Team": "a\r\nX-Evil: 1"}}},
             "Airflow connection 'respan_default' has an extra field 'headers' that is not a JSON object of HTTP "
-            f"headers (ASCII, no line breaks). {CORRECT_IT}",
+            f"headers (ASCII, no line breaks). {FIELD_ADVICE}",
         ),
         (
             {"extra": {"headers": {"authorization": "Bearer x"}}},
@@ -199,32 +204,32 @@ CORRECT_IT = "Correct the field or leave it out."
             (
                 {"extra": {"proxies": {"http": proxy}}},
                 "Airflow connection 'respan_default' has an extra field 'proxies' that is not a JSON object of schemes "
-                f'and proxy URLs, like {{"https": "http://proxy:3128"}}. {CORRECT_IT}',
+                f'and proxy URLs, like {{"https": "http://proxy:3128"}}. {FIELD_ADVICE}',
             )
             for proxy in ("http://[::1", "http://a..b:1", "http://proxy:99999", "http://pr\u00f6xy")
         ],
         (
             {"extra": {"provider_id": 5}},
-            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {CORRECT_IT}",
+            f"Airflow connection 'respan_default' has an extra field 'provider_id' that is not a text. {FIELD_ADVICE}",
         ),
     ],
 )
-def test_a_connection_that_cannot_work_says_which_and_what_to_set(fields: dict[str, Any], message: str) -> None:
+def test_the_error_for_an_invalid_connection_names_it_and_what_to_set(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(RespanConfigurationError) as refused:
         read(**fields)
 
     assert str(refused.value) == message
 
 
-def test_no_secret_is_in_the_repr() -> None:
+def test_the_repr_contains_no_secret() -> None:
     extra = {"headers": {"X-Secret": "header-secret"}, "proxies": {"https": "http://me:proxy-secret@proxy"}}
-    shown = repr(read(extra=extra))
+    text = repr(read(extra=extra))
 
-    assert KEY not in shown
-    assert "secret" not in shown
+    assert KEY not in text
+    assert "secret" not in text
 
 
-def test_secrets_are_blotted_out_of_foreign_texts() -> None:
+def test_secrets_are_redacted_in_texts() -> None:
     extra = {"headers": {"X-Secret": "header-secret"}, "proxies": {"https": "http://me:proxy-secret@proxy"}}
     connection = read(extra=extra)
 
@@ -233,14 +238,14 @@ def test_secrets_are_blotted_out_of_foreign_texts() -> None:
 
 
 @pytest.mark.parametrize("secret", ["header-secret", 'header "secret"', "header\\secret", "header\tsecret"])
-def test_secrets_are_blotted_out_of_foreign_json_wherever_they_stand(secret: str) -> None:
+def test_secrets_are_redacted_everywhere_in_json(secret: str) -> None:
     connection = read(extra={"headers": {"X-Secret": secret}})
 
     data = {"errors": [{"message": f"<{secret}>", "é": "http://me:proxy-secret@proxy"}], f"a {secret}": 1}
     assert connection.sanitize(data) == {"errors": [{"message": "<***>", "é": "http://***@proxy"}], "a ***": 1}
 
 
-def test_foreign_json_without_a_secret_stays_as_it_is() -> None:
+def test_json_without_a_secret_is_not_changed() -> None:
     data = {"errors": [{"message": 'me@example.org said "é\\"'}], "counts": [1, None, 0.5, True]}
 
     assert read(extra={}).sanitize(data) == data

@@ -1,4 +1,4 @@
-"""Downloads that are cut: they go on or begin anew, and never pass as whole."""
+"""Downloads that are cut off: they resume or start again, and are never taken for complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_respan.api.download import MAX_FRUITLESS_ATTEMPTS, MIN_PROGRESS_BYTES
+from airflow_respan.api.download import MAX_ATTEMPTS_WITHOUT_PROGRESS, MIN_PROGRESS_BYTES
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
@@ -27,39 +27,40 @@ def head(status: str, **headers: object) -> bytes:
 
 
 def whole(content: bytes = CONTENT, *, cut: int | None = None, **headers: object) -> bytes:
-    """All of it promised, and perhaps not all of it sent."""
+    """Return a response with the length of the whole content, cut off after so many bytes of it."""
     return head("200 OK", Content_Length=len(content), **headers) + content[:cut]
 
 
 def rest(start: int, *, cut: int | None = None, content: bytes = CONTENT, **headers: object) -> bytes:
-    answer = {
+    """Return a partial response from a position on, cut off at another position of the content."""
+    fields = {
         "Content_Length": len(content) - start,
         "Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}",
         **headers,
     }
-    return head("206 Partial Content", **answer) + content[start:cut]
+    return head("206 Partial Content", **fields) + content[start:cut]
 
 
 class Script:
-    """Answers one request after the other, the last again and again; the requests are kept."""
+    """Returns one response after the other, the last one again and again, and records the requests."""
 
-    def __init__(self, *answers: bytes) -> None:
-        self.answers = list(answers)
+    def __init__(self, *responses: bytes) -> None:
+        self.responses = list(responses)
         self.requests: list[bytes] = []
 
     def __call__(self, request: bytes) -> bytes:
         self.requests.append(request)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
 
     @property
     def ranges(self) -> list[str | None]:
-        found = [re.search(rb"(?im)^range: (.*?)\r$", request) for request in self.requests]
-        return [match[1].decode() if match else None for match in found]
+        matches = [re.search(rb"(?im)^range: (.*?)\r$", request) for request in self.requests]
+        return [match[1].decode() if match else None for match in matches]
 
 
 @pytest.fixture
 def download(connect: Connect, tmp_path: Path) -> Callable[[Script], bytes]:
-    """Download from a service that answers by a script; nothing but the target may be left."""
+    """Download from a server that responds by a script, and check that no file but the target is left."""
 
     def run(script: Script) -> bytes:
         with raw_server(script) as url:
@@ -72,7 +73,7 @@ def download(connect: Connect, tmp_path: Path) -> Callable[[Script], bytes]:
     return run
 
 
-def test_a_cut_download_goes_on_where_it_was(download: Callable[[Script], bytes]) -> None:
+def test_a_download_that_was_cut_resumes_where_it_was_cut(download: Callable[[Script], bytes]) -> None:
     script = Script(whole(cut=1000, ETag='"a"'), rest(1000, cut=5000, ETag='"a"'), rest(5000, ETag='"a"'))
 
     assert download(script) == CONTENT
@@ -80,7 +81,7 @@ def test_a_cut_download_goes_on_where_it_was(download: Callable[[Script], bytes]
     assert b'If-Range: "a"\r\n' in script.requests[1]
 
 
-def test_without_a_tag_the_length_has_to_be_the_same(download: Callable[[Script], bytes]) -> None:
+def test_a_download_without_etag_resumes_if_the_length_is_the_same(download: Callable[[Script], bytes]) -> None:
     script = Script(whole(cut=1000), rest(1000))
 
     assert download(script) == CONTENT
@@ -88,7 +89,7 @@ def test_without_a_tag_the_length_has_to_be_the_same(download: Callable[[Script]
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         rest(1000, ETag='"b"'),
         rest(999, ETag='"a"'),
@@ -101,24 +102,26 @@ def test_without_a_tag_the_length_has_to_be_the_same(download: Callable[[Script]
     ],
     ids=["other tag", "other place", "other length", "no length", "other unit", "no range", "multipart", "416"],
 )
-def test_what_is_not_the_rest_is_not_appended(download: Callable[[Script], bytes], answer: bytes) -> None:
-    script = Script(whole(cut=1000, ETag='"a"'), answer, whole(ETag='"b"'))
+def test_a_response_that_is_not_the_missing_part_is_not_appended(
+    download: Callable[[Script], bytes], response: bytes
+) -> None:
+    script = Script(whole(cut=1000, ETag='"a"'), response, whole(ETag='"b"'))
 
     assert download(script) == CONTENT
     assert script.ranges == [None, "bytes=1000-", None]
 
 
-def test_a_part_that_nobody_asked_for_is_not_the_whole(download: Callable[[Script], bytes]) -> None:
+def test_a_partial_response_to_a_complete_request_is_not_used(download: Callable[[Script], bytes]) -> None:
     assert download(Script(rest(0, cut=1000), whole())) == CONTENT
 
 
-def test_a_service_that_ignores_the_range_is_read_from_the_start(download: Callable[[Script], bytes]) -> None:
+def test_a_complete_response_to_a_range_request_replaces_what_came_before(download: Callable[[Script], bytes]) -> None:
     script = Script(whole(cut=1000), whole())
 
     assert download(script) == CONTENT
 
 
-def test_a_content_that_has_become_shorter_replaces_what_came_before(download: Callable[[Script], bytes]) -> None:
+def test_a_content_that_has_become_shorter_replaces_the_longer_one(download: Callable[[Script], bytes]) -> None:
     script = Script(whole(cut=1000), whole(b"short"))
 
     assert download(script) == b"short"
@@ -128,98 +131,98 @@ def chunked(content: bytes, *, end: bytes) -> bytes:
     return head("200 OK", Transfer_Encoding="chunked") + b"%x\r\n%s\r\n" % (len(content), content) + end
 
 
-def test_a_chunked_content_without_its_end_is_not_whole(download: Callable[[Script], bytes]) -> None:
+def test_a_chunked_content_without_its_last_chunk_is_incomplete(download: Callable[[Script], bytes]) -> None:
     script = Script(chunked(CONTENT[:1000], end=b""), chunked(CONTENT, end=b"0\r\n\r\n"))
 
     assert download(script) == CONTENT
     assert script.ranges == [None, None]
 
 
-def test_a_content_that_ends_with_the_connection_is_measured_against_the_files_size(
-    connect: Connect, tmp_path: Path
-) -> None:
-    answers = iter([head("200 OK") + CONTENT[:1000], rest(1000)])
+def test_a_content_without_length_is_compared_with_the_size_of_the_file(connect: Connect, tmp_path: Path) -> None:
+    responses = iter([head("200 OK") + CONTENT[:1000], rest(1000)])
 
-    def answer(request: bytes) -> bytes:
+    def respond(request: bytes) -> bytes:
         if b"/content/" in request:
-            return next(answers)
+            return next(responses)
         body = b'{"id": "file-1", "object": "file", "bytes": %d}' % TOTAL
         return head("200 OK", Content_Length=len(body)) + body
 
-    with raw_server(answer) as url:
+    with raw_server(respond) as url:
         connect(host=url, password="a-key")
 
         assert RespanHook().download_file("file-1", tmp_path / "out").read_bytes() == CONTENT
 
 
-def test_a_rest_that_ends_with_the_connection_is_measured_against_the_whole(
+def test_a_missing_part_without_length_is_compared_with_the_total(
     download: Callable[[Script], bytes],
 ) -> None:
-    endless = head("206 Partial Content", Content_Range=f"bytes 1000-{TOTAL - 1}/{TOTAL}") + CONTENT[1000:2000]
+    without_length = head("206 Partial Content", Content_Range=f"bytes 1000-{TOTAL - 1}/{TOTAL}") + CONTENT[1000:2000]
 
-    assert download(Script(whole(cut=1000), endless, rest(2000))) == CONTENT
+    assert download(Script(whole(cut=1000), without_length, rest(2000))) == CONTENT
 
 
-def test_where_nobody_knows_the_size_the_end_of_the_connection_is_the_end(
+def test_if_no_size_is_known_the_content_ends_with_the_connection(
     download: Callable[[Script], bytes],
 ) -> None:
     assert download(Script(head("200 OK") + CONTENT)) == CONTENT
 
 
-def test_a_download_that_gets_nowhere_is_given_up(connect: Connect, tmp_path: Path) -> None:
+def test_a_download_without_progress_fails_after_several_attempts(connect: Connect, tmp_path: Path) -> None:
     script = Script(whole(cut=1000), rest(1000, cut=1000))
     with raw_server(script) as url:
         connect(host=url, password="a-key")
 
-        with pytest.raises(RespanTransientError, match=r"Asked to download file 'file-1', Respan .* gave no answer"):
+        with pytest.raises(
+            RespanTransientError, match=r"Asked to download file 'file-1', Respan .* sent no complete response"
+        ):
             RespanHook().download_file("file-1", tmp_path / "out")
 
-    assert len(script.requests) == MAX_FRUITLESS_ATTEMPTS
+    assert len(script.requests) == MAX_ATTEMPTS_WITHOUT_PROGRESS
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_than_was_promised_is_not_believed(connect: Connect, tmp_path: Path) -> None:
-    """The size of a file may be the only promise there is."""
+def test_more_bytes_than_the_size_of_the_file_are_an_error(connect: Connect, tmp_path: Path) -> None:
+    """If the response of the content has no length, the size of the file is the only known length."""
 
-    def answer(request: bytes) -> bytes:
+    def respond(request: bytes) -> bytes:
         body = b'{"id": "file-1", "bytes": 9}'
-        promised = head("200 OK", Content_Length=len(body)) + body
-        return head("200 OK") + CONTENT if b"/content/" in request else promised
+        description = head("200 OK", Content_Length=len(body)) + body
+        return head("200 OK") + CONTENT if b"/content/" in request else description
 
-    with raw_server(answer) as url:
+    with raw_server(respond) as url:
         connect(host=url, password="a-key")
 
-        with pytest.raises(RespanTransientError, match=f"sent {TOTAL} bytes of a content of 9"):
+        with pytest.raises(RespanTransientError, match=f"sent {TOTAL} bytes of content instead of 9"):
             RespanHook().download_file("file-1", tmp_path / "out")
 
 
-def test_as_long_as_it_gets_on_it_is_not_given_up(connect: Connect, tmp_path: Path) -> None:
-    content = bytes(MIN_PROGRESS_BYTES) * (MAX_FRUITLESS_ATTEMPTS + 2)
+def test_a_download_with_progress_is_retried_without_limit(connect: Connect, tmp_path: Path) -> None:
+    content = bytes(MIN_PROGRESS_BYTES) * (MAX_ATTEMPTS_WITHOUT_PROGRESS + 2)
 
-    def answer(request: bytes) -> bytes:
-        found = re.search(rb"(?i)\r\nrange: bytes=(\d+)-", request)
-        start = int(found[1]) if found else 0
+    def respond(request: bytes) -> bytes:
+        match = re.search(rb"(?i)\r\nrange: bytes=(\d+)-", request)
+        start = int(match[1]) if match else 0
         end = start + MIN_PROGRESS_BYTES
         return rest(start, cut=end, content=content) if start else whole(content, cut=end)
 
-    with raw_server(answer) as url:
+    with raw_server(respond) as url:
         connect(host=url, password="a-key")
 
         assert RespanHook().download_file("file-1", tmp_path / "out").read_bytes() == content
 
 
-def test_the_sandbox_can_be_asked_for_the_rest(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_download_overwrites_a_longer_old_content(connected: RespanSandbox, tmp_path: Path) -> None:
     hook = RespanHook()
     file_id = hook.upload_file(io.BytesIO(CONTENT)).id
     with (tmp_path / "out").open("w+b") as file:
-        file.write(b"something else, and more of it than the content" * 1000)
+        file.write(b"an old content that is longer than the new one" * 1000)
 
         hook.download_into(file_id, file)
 
     assert (tmp_path / "out").read_bytes() == CONTENT
 
 
-def test_a_file_that_cannot_be_written_is_named(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_the_error_for_a_file_that_cannot_be_written_names_it(connected: RespanSandbox, tmp_path: Path) -> None:
     hook = RespanHook()
     file_id = hook.upload_file(io.BytesIO(CONTENT)).id
 

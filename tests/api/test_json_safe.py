@@ -1,3 +1,5 @@
+"""JSON from outside: only what Airflow or a database cannot store is changed."""
+
 from __future__ import annotations
 
 import json
@@ -11,7 +13,7 @@ from airflow_respan.waiting.policy import BatchWait
 
 
 @pytest.mark.parametrize(
-    ("foreign", "kept"),
+    ("value", "sanitized"),
     [
         ({"a": [1, 2.5, "x", None, True]}, {"a": [1, 2.5, "x", None, True]}),
         ("cut \ud83d", "cut ?"),
@@ -23,12 +25,12 @@ from airflow_respan.waiting.policy import BatchWait
         ({"__classname__": 1, "__var": 2, "a": 3}, {"_classname__": 1, "_var": 2, "a": 3}),
     ],
 )
-def test_only_what_would_break_something_is_changed(foreign: object, kept: object) -> None:
-    assert sanitize_json(foreign) == kept
-    assert sanitize_json(sanitize_json(foreign)) == kept
+def test_only_values_that_cannot_be_stored_are_changed(value: object, sanitized: object) -> None:
+    assert sanitize_json(value) == sanitized
+    assert sanitize_json(sanitized) == sanitized
 
 
-def test_what_is_nested_without_end_ends() -> None:
+def test_deep_nesting_is_cut() -> None:
     deep: Any = "x"
     for _ in range(500):
         deep = {"a": [deep]}
@@ -37,7 +39,7 @@ def test_what_is_nested_without_end_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "fields",
     [
         '{"metadata": {"a": "cut \\ud83d"}}',
         '{"x": 100000000000000000000000}',
@@ -52,24 +54,24 @@ def test_what_is_nested_without_end_ends() -> None:
     ],
 )
 @pytest.mark.parametrize("status", ["in_progress", "completed", "failed"])
-def test_no_odd_field_of_an_answer_breaks_a_wait(answer: str, status: str) -> None:
+def test_an_unusual_field_does_not_break_a_wait(fields: str, status: str) -> None:
     from airflow.sdk.serde import deserialize, serialize
 
     from airflow_respan.waiting.outcome import evaluate_batch
 
-    batch = Batch.from_dict({"id": "batch_1", **json.loads(answer), "status": status})
+    batch = Batch.from_dict({"id": "batch_1", **json.loads(fields), "status": status})
     wait = BatchWait(batch_id="batch_1")
     wait.on_batch(batch)
 
     assert evaluate_batch(batch).message
     assert wait.timed_out().message
-    strict = json.dumps(batch.to_dict(), allow_nan=False).encode()
-    assert Batch.from_dict(json.loads(strict)) == batch
+    strict_json = json.dumps(batch.to_dict(), allow_nan=False).encode()
+    assert Batch.from_dict(json.loads(strict_json)) == batch
     assert deserialize(serialize(batch.to_dict())) == batch.to_dict()
 
 
 @pytest.mark.parametrize("key", ["id", "status"])
-@pytest.mark.parametrize("word", ["x" * 201, "two\nlines", "a\x1b[31mred"])
-def test_an_id_or_status_that_would_spoil_a_log_is_refused(key: str, word: str) -> None:
-    with pytest.raises(ValueError, match=f"which no {key} is"):
-        Batch.from_dict({"id": "batch_1", "status": "completed", key: word})
+@pytest.mark.parametrize("value", ["x" * 201, "two\nlines", "a\x1b[31mred"])
+def test_an_id_or_status_that_is_too_long_or_not_printable_is_refused(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"which is not a valid {key}"):
+        Batch.from_dict({"id": "batch_1", "status": "completed", key: value})

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic."""
+"""The figures of the benchmark are computed correctly."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from operator import attrgetter
 
 import pytest
 
-from dev.benchmark.figures import figures_of, most_within, percentile
-from dev.benchmark.turns import Turns, longest_wait
+from dev.benchmark.figures import figures_of, max_in_window, percentile
+from dev.benchmark.loop_iterations import MeasuringSelector, stall_percentile
 
-wall = attrgetter("wall")
+seconds = attrgetter("seconds")
 
 RUN = {
-    "contender": "respan",
+    "provider": "respan",
     "waits": 4,
     "interval": 10.0,
     "started": 100.0,
     "startup": 20.0,
     "startup_cpu": 0.4,
-    "startup_turns": [(101.0, 0.001, 0.001), (102.0, 0.5, 0.4)],
-    "all_told": 112.0,
+    "startup_iterations": [(101.0, 0.001, 0.001), (102.0, 0.5, 0.4)],
+    "all_checked": 112.0,
     "measured_from": 120.0,
     "measured_to": 180.0,
     "cpu": 0.03,
     "machine_busy": 30.03,
     "memory": 8000,
     "waiting": 2,
-    "turns": [(130.0, 0.9, 0.1), (131.0, 0.001, 0.0)],
+    "iterations": [(130.0, 0.9, 0.1), (131.0, 0.001, 0.0)],
     "ends": {"a": 130.0, "b": 140.0, "c": 150.0},
     "events": {"a": 134.0, "b": 139.0, "d": 150.0},
     "service": {
@@ -41,38 +41,37 @@ RUN = {
             [190.0, "a", 2, 1],
         ],
         "connections": 2,
-        "cpu": 1.5,
     },
 }
 
 
-def test_figures_are_those_of_the_measured_time_and_of_what_was_waiting():
+def test_figures_are_for_the_measured_time_and_the_waits_in_it():
     figures = figures_of(RUN, scenario="some", budget=60)
     assert figures.cpu == pytest.approx(30 / 3)  # milliseconds; four batches first and two at last for a minute
-    assert figures.cpu_in_all == pytest.approx(430 / (3 + 4 / 3))
-    assert figures.cpu_per_look == pytest.approx(30 / 5)
-    assert figures.cpu_per_look_in_all == pytest.approx(430 / 6)
-    assert (figures.startup_cpu, figures.all_told, figures.startup_stall) == pytest.approx((100, 12, 500))
-    assert (figures.memory, figures.memory_in_all) == (2000, 8000)
-    assert (figures.requests, figures.lists, figures.most_requests) == (2, 0.5, 3)
+    assert figures.cpu_with_startup == pytest.approx(430 / (3 + 4 / 3))
+    assert figures.cpu_per_check == pytest.approx(30 / 5)
+    assert figures.cpu_per_check_with_startup == pytest.approx(430 / 6)
+    assert (figures.startup_cpu, figures.all_checked, figures.startup_stall) == pytest.approx((100, 12, 500))
+    assert (figures.memory, figures.total_memory) == (2000, 8000)
+    assert (figures.requests, figures.list_ratio, figures.max_requests_in_window) == (2, 0.5, 3)
     assert (figures.stall_p99, figures.stall, figures.stall_cpu) == pytest.approx((300, 900, 100))
-    assert figures.others == pytest.approx(0.5)
+    assert figures.other_cores == pytest.approx(0.5)
 
 
 def test_an_event_counts_only_for_a_batch_that_had_ended():
     figures = figures_of(RUN, scenario="some", budget=60)
     assert figures.delays == [4.0]
-    assert (figures.unseen, figures.wrong) == (2, 2)
-    assert (figures.late(1 / 3), figures.late(0.5)) == (4.0, math.inf)
+    assert (figures.missed, figures.wrong_events) == (2, 2)
+    assert (figures.delay(1 / 3), figures.delay(0.5)) == (4.0, math.inf)
 
 
-def test_a_batch_that_nobody_was_told_of_in_time():
-    assert figures_of({**RUN, "all_told": None}, scenario="some", budget=0).all_told == math.inf
+def test_a_batch_that_was_not_checked_in_time():
+    assert figures_of({**RUN, "all_checked": None}, scenario="some", budget=0).all_checked == math.inf
 
 
-def test_most_within_any_window():
-    assert most_within([], 60) == 0
-    assert most_within([0, 1, 59.9, 60.0, 60.5, 200], 60) == 4
+def test_the_most_moments_in_any_window():
+    assert max_in_window([], 60) == 0
+    assert max_in_window([0, 1, 59.9, 60.0, 60.5, 200], 60) == 4
 
 
 def test_percentile():
@@ -81,28 +80,28 @@ def test_percentile():
     assert math.isnan(percentile([], 0.5))
 
 
-def test_how_soon_a_loop_is_free_again():
-    assert longest_wait([], 0.99, seconds=100) == 0
-    assert longest_wait([0.1] * 10, 0.99, seconds=100) == 0  # busy at a hundredth of all moments
-    assert longest_wait([100.0], 0.99, seconds=100) == pytest.approx(99)
-    assert longest_wait([1.0, 3.0], 0.99, seconds=100) == pytest.approx(2)
-    assert longest_wait([3.0, 3.0], 0.99, seconds=100) == pytest.approx(2.5)
+def test_the_seconds_within_which_a_loop_is_free_again():
+    assert stall_percentile([], 0.99, seconds=100) == 0
+    assert stall_percentile([0.1] * 10, 0.99, seconds=100) == 0  # busy at a hundredth of all moments
+    assert stall_percentile([100.0], 0.99, seconds=100) == pytest.approx(99)
+    assert stall_percentile([1.0, 3.0], 0.99, seconds=100) == pytest.approx(2)
+    assert stall_percentile([3.0, 3.0], 0.99, seconds=100) == pytest.approx(2.5)
 
 
-def test_the_turns_of_a_loop_are_noted_also_the_one_that_goes_on():
-    turns = Turns()
+def test_the_iterations_of_a_loop_are_recorded_also_the_running_one():
+    iterations = MeasuringSelector()
     began = time.monotonic()
     running = []
 
     async def block() -> None:
-        await asyncio.sleep(0.1)  # no turn of the loop
+        await asyncio.sleep(0.1)  # not an iteration of its own
         end = time.monotonic() + 0.3
         while time.monotonic() < end:
             pass
-        running.extend(turns.between(began, time.monotonic()))
+        running.extend(iterations.between(began, time.monotonic()))
 
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(iterations)) as runner:
         runner.run(block())
-    for longest in max(running, key=wall), max(turns.between(began, time.monotonic()), key=wall):
-        assert 0.3 <= longest.wall < time.monotonic() - began - 0.09
-    assert longest.cpu > 0.01
+    for longest in max(running, key=seconds), max(iterations.between(began, time.monotonic()), key=seconds):
+        assert 0.3 <= longest.seconds < time.monotonic() - began - 0.09
+    assert longest.cpu_seconds > 0.01

@@ -1,4 +1,4 @@
-"""What the benchmark writes into the documentation."""
+"""The benchmark writes its excerpt into one place of the documentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_an_excerpt_replaces_the_one_before(tmp_path: Path) -> None:
     assert page.read_text() == f"Above.\n\n{BEGIN}\n\nnew figures\n\n{END}\n\nBelow.\n"
 
 
-def test_a_page_without_a_place_for_it_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_page_without_the_comments_is_not_changed(tmp_path: Path) -> None:
     page = tmp_path / "scale.md"
     page.write_text("No place.\n")
 

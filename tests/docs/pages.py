@@ -1,4 +1,4 @@
-"""The pages of the project as data: the README, the other files beside it, and docs/."""
+"""The pages of the project as data: the README, the other Markdown files beside it, and docs/."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BLOCK = re.compile(
 class Block:
     """A fenced block of code.
 
-    :param place: page and line, for messages
+    :param place: page and line, for error messages
     :param mark: the comment in the line before, which says how the block is tested; empty if there is none
     """
 
@@ -34,7 +34,7 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """Find the fenced blocks of a page."""
+    """Yield the fenced blocks of a page."""
     text = page.read_text(encoding="utf-8")
     for found in _BLOCK.finditer(text):
         line = text.count("\n", 0, found.start("language")) + 1

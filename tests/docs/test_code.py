@@ -1,4 +1,4 @@
-"""Every block of code in the README and in the pages does what it shows."""
+"""Every block of code in the README and in the pages works as it is shown."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ QUESTIONS = [
 IN_CONNECTED, IN_RESULTS = "run in: connected", "run in: results"
 
 
-def of(language: str, *, mark: str = "") -> list[Any]:
+def blocks_with(language: str, *, mark: str = "") -> list[Any]:
     found = [block for block in ALL_BLOCKS if block.language == language and block.mark.startswith(mark)]
     assert found, f"no page has a {language} block with the mark {mark!r}"
     return [pytest.param(block, id=block.place) for block in found]
 
 
 def run(block: Block) -> dict[str, Any]:
-    """Run a block as somebody who pastes it into a file would."""
+    """Run a block as if it were pasted into a file, and return its global names."""
     namespace: dict[str, Any] = {"__name__": "pasted"}
     exec(compile(block.code, block.place, "exec"), namespace)
     return namespace
@@ -45,7 +45,7 @@ def run(block: Block) -> dict[str, Any]:
 
 @pytest.fixture
 def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with ``questions.jsonl``, of which the last request fails at the sandbox."""
+    """A working directory with ``questions.jsonl``; its last request fails in the sandbox."""
     monkeypatch.chdir(tmp_path)
     text = (EXAMPLES / "questions.jsonl").read_text()
     *good, last = text.splitlines(keepends=True)
@@ -55,7 +55,7 @@ def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def results(questions: Path, connect: Callable[..., None]) -> Path:
-    """The same, with the results of a batch of these questions in ``results/``."""
+    """The same directory, with the results of a batch of these questions in ``results/``."""
     with RespanSandbox(pace=0) as sandbox:
         connect(host=sandbox.url, password=sandbox.api_key)
         hook = RespanHook()
@@ -77,7 +77,7 @@ def test_every_block_has_a_language_and_a_mark_that_a_test_reads() -> None:
     assert marks == {"", IN_CONNECTED, IN_RESULTS}
 
 
-@pytest.mark.parametrize("block", of("python", mark=EXAMPLE))
+@pytest.mark.parametrize("block", blocks_with("python", mark=EXAMPLE))
 def test_an_example_is_a_part_of_its_file_and_runs_by_itself(block: Block) -> None:
     name = block.mark.removeprefix(EXAMPLE)
 
@@ -85,20 +85,20 @@ def test_an_example_is_a_part_of_its_file_and_runs_by_itself(block: Block) -> No
     assert "wait" in run(block)["wait_for_batch_dag"].task_ids
 
 
-@pytest.mark.parametrize("block", of("python", mark=PART))
+@pytest.mark.parametrize("block", blocks_with("python", mark=PART))
 def test_a_part_of_an_example_is_in_its_file(block: Block) -> None:
     name = block.mark.removeprefix(PART)
 
     assert indent(block.code, "    ") in (EXAMPLES / name).read_text(), f"{block.place} and example_dags/{name} differ"
 
 
-@pytest.mark.parametrize("block", [param for param in of("python") if not param.values[0].mark])
+@pytest.mark.parametrize("block", [param for param in blocks_with("python") if not param.values[0].mark])
 def test_a_block_without_a_mark_runs_by_itself(block: Block) -> None:
     run(block)
 
 
-@pytest.mark.parametrize("block", [param for param in of("python") if "@dag(" in param.values[0].code])
-def test_airflow_loads_a_dag_from_a_file_with_the_block(block: Block, airflow_db: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [param for param in blocks_with("python") if "@dag(" in param.values[0].code])
+def test_airflow_loads_the_dag_of_a_block(block: Block, airflow_db: None, tmp_path: Path) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
     (tmp_path / "pasted.py").write_text(block.code)
@@ -108,7 +108,7 @@ def test_airflow_loads_a_dag_from_a_file_with_the_block(block: Block, airflow_db
     assert len(bag.dags) == 1
 
 
-@pytest.mark.parametrize("block", of("python", mark=IN_CONNECTED))
+@pytest.mark.parametrize("block", blocks_with("python", mark=IN_CONNECTED))
 def test_a_block_runs_beside_a_local_respan(
     block: Block, connected: RespanSandbox, questions: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -120,7 +120,7 @@ def test_a_block_runs_beside_a_local_respan(
     assert tests or connected.requests
 
 
-READ = {
+EXPECTED = {
     "answers": lambda answers: (
         {**answers, "question-5": None}
         == {**{f"question-{n}": f"echo: {text}" for n, text in enumerate(QUESTIONS[:4], start=1)}, "question-5": None}
@@ -129,20 +129,20 @@ READ = {
     "finish_reasons": lambda reasons: reasons == ["stop"] * 4,
     "pairs": lambda pairs: dict(pairs) == {**{text: f"echo: {text}" for text in QUESTIONS[:4]}, QUESTIONS[4]: None},
 }
-"""What each recipe has to have read, by the name that it gives to it."""
+"""What each recipe must have read, by the name of its variable."""
 
 
-@pytest.mark.parametrize("block", of("python", mark=IN_RESULTS))
+@pytest.mark.parametrize("block", blocks_with("python", mark=IN_RESULTS))
 def test_a_recipe_reads_the_results_of_a_batch(block: Block, results: Path) -> None:
     defined = run(block)
 
-    names = READ.keys() & defined.keys()
+    names = EXPECTED.keys() & defined.keys()
     assert names
     for name in names:
-        assert READ[name](defined[name]), defined[name]
+        assert EXPECTED[name](defined[name]), defined[name]
 
 
-@pytest.mark.parametrize("block", of("json"))
+@pytest.mark.parametrize("block", blocks_with("json"))
 def test_json_is_json(block: Block) -> None:
     data = json.loads(block.code)
 
@@ -159,13 +159,13 @@ CONNECTIONS = [
 
 
 @pytest.mark.parametrize("text", CONNECTIONS)
-def test_a_connection_is_one_that_airflow_and_the_hook_read(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_airflow_and_the_hook_read_a_connection(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_RESPAN_DEFAULT", text)
 
     assert RespanHook().get_conn().connection.api_key == "your-respan-api-key"
 
 
-def test_the_readme_and_two_pages_show_a_connection() -> None:
+def test_there_are_four_connections_to_test() -> None:
     assert len(CONNECTIONS) == 4
 
 
@@ -179,7 +179,7 @@ def test_the_example_dags_are_listed_in_the_readme_and_in_the_quick_start() -> N
         assert sorted(listed) == [(name, name) for name in names], page
 
 
-def test_every_make_target_that_is_named_exists() -> None:
+def test_every_make_target_on_a_page_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     named = set()
     for page in PAGES:
@@ -189,7 +189,7 @@ def test_every_make_target_that_is_named_exists() -> None:
     assert named <= targets
 
 
-def test_every_program_that_is_shown_exists() -> None:
+def test_every_command_on_a_page_is_a_known_one() -> None:
     for block in ALL_BLOCKS:
         if block.language == "console":
             command, *arguments = shlex.split(block.code.splitlines()[0].partition("'")[0])

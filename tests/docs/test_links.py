@@ -1,4 +1,4 @@
-"""Every link between the project's own files leads somewhere, in a repository browser as well as in the build."""
+"""Every link between the project's files has a target, in a repository browser and in the build."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def anchor(heading: str) -> str:
 
 
 @pytest.mark.parametrize("page", ON_PAGES)
-def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+def test_the_target_of_every_link_exists(page: Path) -> None:
     for link in LINK.finditer(prose(page)):
         target, _hash, fragment = link["target"].partition("#")
         if target.startswith(("https://", "http://")):
@@ -34,20 +34,20 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ON_PAGES)
-def test_no_link_to_an_own_file_is_absolute(page: Path) -> None:
-    """It would lead to another version of the file, or break when the project moves."""
+def test_no_link_to_a_file_of_the_project_is_absolute(page: Path) -> None:
+    """An absolute link would lead to another version of the file, and break when the project moves."""
     for link in LINK.finditer(prose(page)):
         assert not re.search(r"^https?://.*/(blob|tree|raw)/", link["target"]), link[0]
 
 
 @pytest.mark.parametrize("page", ON_PAGES)
-def test_files_that_are_named_exist(page: Path) -> None:
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
     for path in re.findall(r"`((?:tests|dev|docs|example_dags)/[\w./-]+)`", prose(page)):
         if path != "docs/_build":
             assert (CHECKOUT / path).exists(), path
 
 
-def test_every_page_begins_with_whom_it_is_for() -> None:
+def test_every_page_begins_with_its_readers() -> None:
     for page in PAGES:
         if page.name in ("README.md", "CHANGELOG.md"):
             continue

@@ -1,4 +1,4 @@
-"""The messages that the pages quote are in the source, word for word."""
+"""Every message that a page quotes is in the source, word for word."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUOTED = [
 
 @cache
 def texts() -> str:
-    """Return all texts of the source, one a line; what is filled in into a text ends its line."""
+    """Return all texts of the source, one a line; the value in an f-string ends the line."""
     found = []
     for path in (CHECKOUT / "airflow_respan").rglob("*.py"):
         nodes = ast.walk(ast.parse(path.read_text()))

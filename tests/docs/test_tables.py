@@ -1,4 +1,4 @@
-"""The tables of arguments and fields name every one that there is."""
+"""The tables on the pages are complete, and agree with the code."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_table_of_faults_is_complete() -> None:
 
 
 @pytest.mark.parametrize(("page", "name"), TABLES)
-def test_a_table_says_what_the_code_says(page: str, name: str) -> None:
+def test_a_table_agrees_with_the_code(page: str, name: str) -> None:
     text = (DOCS / page).read_text()
 
     assert text == with_table(text, name, TABLES[page, name]()), "python -m dev.docs_tables"

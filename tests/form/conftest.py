@@ -1,4 +1,4 @@
-"""A real API server, a local Respan, and Debian's Chromium in front of them: what ``make test-form`` needs."""
+"""Fixtures for ``make test-form``: a real API server of Airflow, and Debian's Chromium."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 from dev.local_airflow import airflow, answers, environment, free_port, running, whole_airflow
 from tests.form.connection_form import ConnectionsPage
 
-STARTS_WITHIN = 120.0
-PATIENCE = 20.0
+MAX_START_SECONDS = 120.0
+BROWSER_TIMEOUT_SECONDS = 20.0
 PICTURES = pytest.StashKey[Path]()
 
 
@@ -24,7 +24,8 @@ PICTURES = pytest.StashKey[Path]()
 class Server:
     """A running API server.
 
-    :param env: the environment that a process has to have to see the same connections
+    :param url: the URL of its UI
+    :param env: the environment variables with which another process sees the same connections
     """
 
     url: str
@@ -33,15 +34,15 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The API server of an Airflow that has no other component."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the tests ends the server with them
+    """An Airflow API server without any other component of Airflow."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so SIGTERM to the tests also stops the server
     home = tmp_path_factory.mktemp("airflow")
     port = free_port()
     env = whole_airflow(environment(home), port=port)
     airflow("db", "migrate", env=env)
     url = f"http://127.0.0.1:{port}"
     with running(env, home, port=port, components=["api-server"]) as processes:
-        deadline = time.monotonic() + STARTS_WITHIN
+        deadline = time.monotonic() + MAX_START_SECONDS
         while not answers(f"{url}/api/v2/version"):
             if processes.ended() or time.monotonic() > deadline:
                 pytest.fail(f"The API server did not start:\n{processes.log('api-server').read_text()[-3000:]}")
@@ -51,18 +52,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[BrowserContext]:
-    """Debian's Chromium; Playwright's own is never downloaded."""
+    """Debian's Chromium; the browser of Playwright is never downloaded."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.fail("There is no chromium: make test-form installs it, or says how.")
-    expect.set_options(timeout=PATIENCE * 1000)
+        pytest.fail("chromium is not installed: make test-form installs it, or says how.")
+    expect.set_options(timeout=BROWSER_TIMEOUT_SECONDS * 1000)
     with (
         sync_playwright() as playwright,
         # Chromium's sandbox does not work for root.
         playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as chrome,
         chrome.new_context(viewport={"width": 1280, "height": 1800}, locale="en-US") as context,
     ):
-        context.set_default_timeout(PATIENCE * 1000)
+        context.set_default_timeout(BROWSER_TIMEOUT_SECONDS * 1000)
         yield context
 
 
@@ -74,14 +75,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Conf
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say where the screenshots are."""
+    """Print where the screenshots are."""
     if folder := config.stash.get(PICTURES, None):
         terminalreporter.write_line(f"Screenshots: {folder}")
 
 
 @pytest.fixture
 def page(browser: BrowserContext, pictures: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """An empty page; what it shows at the end of the test, well or badly, is kept as a picture."""
+    """An empty page; a screenshot of it is saved at the end of each test."""
     with browser.new_page() as page:
         yield page
         page.screenshot(path=pictures / f"{request.node.name}.png", animations="disabled")
@@ -89,13 +90,13 @@ def page(browser: BrowserContext, pictures: Path, request: pytest.FixtureRequest
 
 @pytest.fixture
 def connections(page: Page, server: Server) -> ConnectionsPage:
-    """The page of connections."""
+    """Airflow's page of connections."""
     return ConnectionsPage(page, server.url)
 
 
 @pytest.fixture
 def picture(page: Page, pictures: Path) -> Callable[[str], None]:
-    """Take a picture in between."""
+    """Save a screenshot during a test."""
 
     def take(name: str) -> None:
         page.screenshot(path=pictures / f"{name}.png", animations="disabled")

@@ -1,4 +1,4 @@
-"""Airflow's page of connections as a person uses it: fields are found by their labels, buttons by their names."""
+"""Airflow's page of connections, used as a person does: fields are found by label, buttons by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 
 class ConnectionsPage:
-    """The list of connections, and the form that opens above it."""
+    """The list of connections, and the form that opens over it."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -17,7 +17,7 @@ class ConnectionsPage:
         page.goto(f"{url}/connections")
 
     def row(self, conn_id: str) -> Locator:
-        """The line of a connection in the list."""
+        """Return the row of a connection in the list."""
         return self.page.get_by_role("row").filter(has=self.page.get_by_role("cell", name=conn_id, exact=True))
 
     def add(self, conn_id: str) -> None:
@@ -28,18 +28,18 @@ class ConnectionsPage:
         self.page.get_by_role("option", name="Respan", exact=True).click()
 
     def edit(self, conn_id: str) -> None:
-        """Open the form for a connection that is there."""
+        """Open the form for an existing connection."""
         self.row(conn_id).get_by_role("button", name="Edit Connection").click()
 
     def open_section(self, name: str) -> None:
-        """Unfold the standard or the extra fields; the others fold."""
+        """Open the section of the standard or of the extra fields; the other section closes."""
         section = self.form.get_by_role("button", name=name, exact=True)
         if section.get_attribute("aria-expanded") != "true":
             section.click()
         expect(self.fields().first).to_be_visible()
 
     def save(self) -> None:
-        """Save, and wait until Airflow has done so."""
+        """Save the form, and wait until it closes."""
         self.form.get_by_role("button", name="Save").click()
         expect(self.form).to_be_hidden()
 
@@ -47,20 +47,20 @@ class ConnectionsPage:
         """Press the *Test* button of a connection."""
         self.row(conn_id).get_by_role("button", name="Test Connection").click()
 
-    def tested_well(self, conn_id: str) -> Locator:
-        """Give the sign of a test that succeeded: all that Airflow says of it is the colour of the button's picture."""
+    def success_icon(self, conn_id: str) -> Locator:
+        """Return the sign of a successful test, which is only the colour of the button's icon."""
         return self.row(conn_id).get_by_role("button", name="Test Connection").locator("svg[color=green]")
 
     def fields(self) -> Locator:
-        """All fields of the section that is open."""
+        """Return all fields of the open section."""
         return self.form.get_by_role("region").locator("[data-scope=field][data-part=root]")
 
     def field(self, label: str) -> Locator:
-        """One field of the section that is open."""
+        """Return one field of the open section."""
         return self.fields().filter(has=self.page.get_by_text(label, exact=True))
 
     def labels_and_helps(self) -> list[tuple[str, str]]:
-        """Read label and help text of every field of the section that is open, from the top."""
+        """Return label and help text of every field of the open section, from top to bottom."""
 
         def text(field: Locator, part: str) -> str:
             return " ".join(field.locator(f"[data-scope=field][data-part={part}]").all_inner_texts()).strip()
@@ -68,10 +68,10 @@ class ConnectionsPage:
         return [(text(field, "label"), text(field, "helper-text")) for field in self.fields().all()]
 
     def fill(self, label: str, value: str | bool) -> None:
-        """Fill in a field, texts at once."""
+        """Fill in a field; a text is entered at once."""
         field = self.field(label)
         if isinstance(value, bool):
-            if self.shown(label) != value:
+            if self.value(label) != value:
                 field.get_by_role("checkbox").press("Space")
         elif field.get_by_role("combobox").count():
             field.get_by_role("combobox").click()
@@ -83,8 +83,8 @@ class ConnectionsPage:
         """Fill in a field key by key."""
         self._input(self.field(label)).press_sequentially(text)
 
-    def shown(self, label: str) -> Any:
-        """Read what a field shows."""
+    def value(self, label: str) -> Any:
+        """Return the value that a field shows."""
         field = self.field(label)
         if field.get_by_role("checkbox").count():
             return field.get_by_role("checkbox").is_checked()

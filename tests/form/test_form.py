@@ -1,4 +1,4 @@
-"""The connection form of the newest Airflow in a real browser, and what becomes of its fields; ``make test-form``."""
+"""The connection form of the newest Airflow in a real browser, and the settings that it saves; ``make test-form``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_respan.sandbox import RespanSandbox
 from tests.form.conftest import Server
 from tests.form.connection_form import ConnectionsPage
 
-KEY = "key-that-no-page-may-show"
+KEY = "secret-api-key"
 PROXY = "http://me:proxy-secret@proxy:3128"
 TOKEN = "header-secret"
 
@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "proxies": {"https": PROXY},
     "headers": {"X-Team": "data", "X-Secret-Token": TOKEN},
 }
-"""The settings that the form is filled in with."""
+"""The settings that are entered into the form."""
 
 TYPED: dict[str, str | bool] = {
     conn_field.name: SETTINGS[conn_field.name]
@@ -43,7 +43,7 @@ TYPED: dict[str, str | bool] = {
     else json.dumps(SETTINGS[conn_field.name])
     for conn_field in CONNECTION_FIELDS
 }
-"""What is typed into each extra field."""
+"""The value that is entered into each extra field."""
 
 LOOK_UP = """
 import dataclasses, json, sys
@@ -57,18 +57,18 @@ print(json.dumps([settings, [hook.get_batch(batch_id).status for batch_id in sys
 
 @pytest.fixture
 def sandbox() -> Iterator[RespanSandbox]:
-    """A local Respan with a key of its own."""
+    """A local Respan with another API key than by default."""
     with RespanSandbox(pace=None, api_key=KEY) as running:
         yield running
 
 
 @pytest.fixture
 def look_up(server: Server) -> Callable[..., tuple[RespanConnection, list[str]]]:
-    """Read a connection as a task does, and retrieve batches with it, in a process beside the server."""
+    """Read a connection as a task does, and retrieve batches with it, in another process."""
 
     def run(conn_id: str, *batch_ids: str) -> tuple[RespanConnection, list[str]]:
         command = [sys.executable, "-c", LOOK_UP, conn_id, *batch_ids]
-        # As Airflow's own commands have it: without it, and outside a task, only the environment is searched.
+        # Airflow's own commands set this too. Outside a task, Airflow otherwise searches only the environment.
         env = {**server.env, "_AIRFLOW_PROCESS_CONTEXT": "server"}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -78,9 +78,9 @@ def look_up(server: Server) -> Callable[..., tuple[RespanConnection, list[str]]]
     return run
 
 
-def fill_in_everything(connections: ConnectionsPage, conn_id: str, sandbox: RespanSandbox) -> None:
+def fill_in_every_field(connections: ConnectionsPage, conn_id: str, sandbox: RespanSandbox) -> None:
     connections.add(conn_id)
-    connections.fill("Description", "all of it")
+    connections.fill("Description", "every field")
     connections.fill("Base URL", "http://127.0.0.1")
     connections.fill("API key", KEY)
     connections.fill("Port", str(sandbox.port))
@@ -94,13 +94,13 @@ def expected_settings(conn_id: str, sandbox: RespanSandbox) -> RespanConnection:
 
 
 def store(server: Server, conn_id: str, **fields: Any) -> None:
-    """Make a connection without the form, by Airflow's API."""
+    """Create a connection without the form, by Airflow's API."""
     body = {"connection_id": conn_id, "conn_type": "respan", **fields}
-    made = requests.post(f"{server.url}/api/v2/connections", json=body, timeout=30)
-    assert made.status_code == 201, made.text
+    response = requests.post(f"{server.url}/api/v2/connections", json=body, timeout=30)
+    assert response.status_code == 201, response.text
 
 
-def test_the_form_has_our_fields_in_our_order_with_our_words_and_no_other(
+def test_the_form_has_exactly_our_fields_in_our_order(
     connections: ConnectionsPage, picture: Callable[[str], None]
 ) -> None:
     relabelled, placeholders = UI_FIELD_BEHAVIOUR["relabeling"], UI_FIELD_BEHAVIOUR["placeholders"]
@@ -125,26 +125,26 @@ def test_the_form_has_our_fields_in_our_order_with_our_words_and_no_other(
     assert connections.labels_and_helps() == [(field["label"], field["description"]) for field in CONN_FIELDS.values()]
 
 
-def test_what_was_filled_in_is_there_after_reopening_but_no_secret_can_be_read(
+def test_a_reopened_form_shows_what_was_saved_but_no_secret(
     connections: ConnectionsPage, page: Page, sandbox: RespanSandbox, picture: Callable[[str], None]
 ) -> None:
-    fill_in_everything(connections, "reopened", sandbox)
+    fill_in_every_field(connections, "reopened", sandbox)
     picture("every-field")
     connections.save()
-    answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer))  # noqa: PLW0108 (Playwright refuses builtins)
+    responses: list[Response] = []
+    page.on("response", lambda response: responses.append(response))  # noqa: PLW0108 (Playwright refuses builtins)
     page.reload()
     connections.edit("reopened")
 
-    assert connections.shown("Description") == "all of it"
-    assert connections.shown("Base URL") == "http://127.0.0.1"
-    assert connections.shown("Port") == str(sandbox.port)
-    assert connections.shown("API key") == "***"
+    assert connections.value("Description") == "every field"
+    assert connections.value("Base URL") == "http://127.0.0.1"
+    assert connections.value("Port") == str(sandbox.port)
+    assert connections.value("API key") == "***"
     connections.field("API key").get_by_role("button", name="Show value").click()
-    assert connections.shown("API key") == "***"
+    assert connections.value("API key") == "***"
     connections.open_section("Extra Fields")
     expect(connections.fields()).to_have_count(len(CONN_FIELDS))
-    shown = {name: connections.shown(label) for name, label in LABELS.items()}
+    shown = {name: connections.value(label) for name, label in LABELS.items()}
     for name in ("respan_params", "proxies", "headers"):
         shown[name] = json.loads(shown[name])
     assert shown == {
@@ -153,10 +153,12 @@ def test_what_was_filled_in_is_there_after_reopening_but_no_secret_can_be_read(
         "proxies": {"https": "***"},
         "headers": {"X-Team": "data", "X-Secret-Token": "***"},
     }
-    came = [answer.text() for answer in answers if "/connections" in answer.url and answer.request.method == "GET"]
-    assert any("reopened" in text for text in came)
+    texts = [
+        response.text() for response in responses if "/connections" in response.url and response.request.method == "GET"
+    ]
+    assert any("reopened" in text for text in texts)
     for secret in (KEY, "proxy-secret", TOKEN):
-        assert not [text for text in came if secret in text]
+        assert not [text for text in texts if secret in text]
 
 
 def test_json_can_be_typed_key_by_key_and_corrected(connections: ConnectionsPage, page: Page) -> None:
@@ -165,22 +167,22 @@ def test_json_can_be_typed_key_by_key_and_corrected(connections: ConnectionsPage
     connections.open_section("Extra Fields")
 
     connections.type(params, '{"a": "b: {c", "d": "e"}')
-    assert json.loads(connections.shown(params)) == {"a": "b: {c", "d": "e"}
+    assert json.loads(connections.value(params)) == {"a": "b: {c", "d": "e"}
 
     page.keyboard.press("Control+Home")
     for key in ("ArrowDown", "End", "ArrowLeft", "ArrowLeft"):
         page.keyboard.press(key)
     page.keyboard.type("xyz")
-    assert json.loads(connections.shown(params)) == {"a": "b: {cxyz", "d": "e"}
+    assert json.loads(connections.value(params)) == {"a": "b: {cxyz", "d": "e"}
 
 
-def test_the_hook_reads_what_the_form_saved_and_works_with_it(
+def test_the_hook_uses_what_the_form_saved(
     connections: ConnectionsPage,
     sandbox: RespanSandbox,
     look_up: Callable[..., tuple[RespanConnection, list[str]]],
 ) -> None:
     batch_id = sandbox.add_batch(status="in_progress")
-    fill_in_everything(connections, "read", sandbox)
+    fill_in_every_field(connections, "read", sandbox)
     connections.save()
 
     assert look_up("read", batch_id) == (expected_settings("read", sandbox), ["in_progress"])
@@ -196,13 +198,13 @@ def test_saving_again_keeps_the_secrets_that_the_form_hides(
     look_up: Callable[..., tuple[RespanConnection, list[str]]],
 ) -> None:
     batch_id = sandbox.add_batch(status="in_progress")
-    fill_in_everything(connections, "edited", sandbox)
+    fill_in_every_field(connections, "edited", sandbox)
     connections.save()
     page.reload()
     connections.edit("edited")
     connections.fill("Description", "changed")
     connections.open_section("Extra Fields")
-    headers = connections.shown(LABELS["headers"])
+    headers = connections.value(LABELS["headers"])
     connections.fill(LABELS["headers"], json.dumps({**json.loads(headers), "X-Team": "other"}))
     connections.fill(LABELS["timeout"], "25")
     connections.save()
@@ -214,7 +216,7 @@ def test_saving_again_keeps_the_secrets_that_the_form_hides(
     assert statuses == ["in_progress"]
 
 
-def test_a_form_with_the_key_alone_means_the_defaults(
+def test_a_form_with_only_the_key_has_the_defaults(
     connections: ConnectionsPage,
     page: Page,
     sandbox: RespanSandbox,
@@ -239,17 +241,17 @@ def test_a_form_with_the_key_alone_means_the_defaults(
 def test_the_test_button_succeeds_with_every_field_filled_in(
     connections: ConnectionsPage, sandbox: RespanSandbox
 ) -> None:
-    fill_in_everything(connections, "button", sandbox)
+    fill_in_every_field(connections, "button", sandbox)
     connections.save()
     connections.press_test("button")
 
-    expect(connections.tested_well("button")).to_be_visible()
+    expect(connections.success_icon("button")).to_be_visible()
     assert [request.headers["X-Secret-Token"] for request in sandbox.requests] == [TOKEN]
 
 
 @pytest.mark.xfail(
     Version("3.3.1") <= Version(airflow.__version__) <= Version("3.3.2"),
-    reason="these Airflows refuse to test any connection without a port, apache/airflow#73298",
+    reason="these versions refuse to test a connection without a port, apache/airflow#73298",
     strict=True,
 )
 def test_the_test_button_succeeds_with_the_port_in_the_url(
@@ -259,8 +261,8 @@ def test_the_test_button_succeeds_with_the_port_in_the_url(
     page.reload()
     connections.press_test("no_port")
 
-    expect(connections.tested_well("no_port").or_(connections.failed_test)).to_be_visible()
-    assert connections.tested_well("no_port").count() == 1
+    expect(connections.success_icon("no_port").or_(connections.failed_test)).to_be_visible()
+    assert connections.success_icon("no_port").count() == 1
 
 
 ASKED = "Asked to list batches, Respan ({url}, connection '{conn_id}')"
@@ -271,9 +273,7 @@ REFUSED = (
 )
 
 
-def test_the_test_button_says_what_is_wrong_with_a_wrong_key(
-    connections: ConnectionsPage, sandbox: RespanSandbox
-) -> None:
+def test_the_test_button_shows_the_error_for_a_wrong_key(connections: ConnectionsPage, sandbox: RespanSandbox) -> None:
     connections.add("wrong_key")
     connections.fill("Base URL", "http://127.0.0.1")
     connections.fill("API key", "no-such-key")
@@ -281,14 +281,14 @@ def test_the_test_button_says_what_is_wrong_with_a_wrong_key(
     connections.save()
     connections.press_test("wrong_key")
 
-    # Airflow tests a connection under a name that it makes up.
-    said = re.escape(REFUSED.format(url=sandbox.url, conn_id="CONN_ID")).replace("CONN_ID", r"\w+")
-    expect(connections.failed_test).to_have_text(re.compile(f"^Test Connection Failed{said}$"))
-    assert connections.tested_well("wrong_key").count() == 0
+    # Airflow tests a connection under a generated name.
+    error = re.escape(REFUSED.format(url=sandbox.url, conn_id="CONN_ID")).replace("CONN_ID", r"\w+")
+    expect(connections.failed_test).to_have_text(re.compile(f"^Test Connection Failed{error}$"))
+    assert connections.success_icon("wrong_key").count() == 0
 
 
 @pytest.mark.parametrize(
-    ("conn_id", "fields", "exit_code", "said"),
+    ("conn_id", "fields", "exit_code", "message"),
     [
         ("right", {}, 0, "Connection success!"),
         ("wrong_key_stored", {"password": "no-such-key"}, 1, f"Connection failed! {REFUSED}"),
@@ -296,25 +296,25 @@ def test_the_test_button_says_what_is_wrong_with_a_wrong_key(
             "no_key",
             {"password": None},
             1,
-            "Connection failed! Airflow connection 'no_key' has no API key. Put one in its password field; keys are "
-            "made at https://platform.respan.ai/platform/api-keys.",
+            "Connection failed! Airflow connection 'no_key' has no API key. Put one in its password field; create "
+            "keys at https://platform.respan.ai/platform/api-keys.",
         ),
         (
             "wrong_host",
             {"host": "http://127.0.0.1:1"},
             1,
-            f"Connection failed! {ASKED} gave no answer (ConnectionError: [Errno 111] Connection refused). This may "
-            "pass.",
+            f"Connection failed! {ASKED} sent no complete response (ConnectionError: [Errno 111] Connection refused). "
+            "This may be temporary.",
         ),
     ],
 )
-def test_the_command_line_says_how_a_test_went(
+def test_the_command_line_shows_the_result_of_the_test(
     server: Server,
     sandbox: RespanSandbox,
     conn_id: str,
     fields: dict[str, Any],
     exit_code: int,
-    said: str,
+    message: str,
 ) -> None:
     body = {"host": sandbox.url, "password": KEY, **fields}
     store(server, conn_id, **body)
@@ -322,7 +322,7 @@ def test_the_command_line_says_how_a_test_went(
     command = [sys.executable, "-m", "airflow", "connections", "test", conn_id]
     done = subprocess.run(command, env=dict(server.env), capture_output=True, text=True, check=False)
 
-    whole = said.format(url=body["host"], conn_id=conn_id)
-    # The command breaks lines to the width of its terminal.
-    assert " ".join(done.stdout.split()) == f"Retrieving connection: '{conn_id}' Testing... {whole}"
+    expected = message.format(url=body["host"], conn_id=conn_id)
+    # The command wraps lines at the width of the terminal.
+    assert " ".join(done.stdout.split()) == f"Retrieving connection: '{conn_id}' Testing... {expected}"
     assert done.returncode == exit_code

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 
+from tests.memory import peak_megabytes, reset_peak
 from tests.operators.landings import good, jsonl, land, upload
-
-
-def peak() -> float:
-    """The most memory that the process has had since its peak was reset (megabytes)."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def main() -> None:
@@ -26,11 +21,9 @@ def main() -> None:
         input_path=requests,
         parquet=options.get("parquet", False),
     )
-    # Not getrusage's peak, which the process has from the one that started it.
-    Path("/proc/self/clear_refs").write_text("5")
-    before = peak()
+    before = reset_peak()
     manifest = land(path, **options)["return_value"]
-    sys.stdout.write(f"MEASURED {json.dumps({'manifest': manifest, 'grown_by': peak() - before})}\n")
+    sys.stdout.write(f"MEASURED {json.dumps({'manifest': manifest, 'grown_by': peak_megabytes() - before})}\n")
 
 
 if __name__ == "__main__":

@@ -349,7 +349,7 @@ def test_a_create_whose_answer_was_lost_says_so_and_the_next_attempt_finds_it(co
 
     assert isinstance(lost.error, RespanTransientError)
     assert str(lost.error).endswith(
-        "The service may have done it all the same: look there before you send it again. The next attempt of this "
+        "Respan may have carried out the request: check before you send it again. The next attempt of this "
         "task, a retry or after a clear, does look there."
     )
     assert again().value == batches(connected)[0]["id"]
@@ -418,8 +418,8 @@ def test_the_search_gives_up_loudly(connected: RespanSandbox) -> None:
 
     assert re.fullmatch(
         r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: None of the "
-        r"newest 100 batches was created by this task, and there are more since [\d: -]+ UTC\. Raise search_pages, so "
-        r"that the search reads further\.",
+        r"newest 100 batches was made by this task, and there are more since [\d: -]+ UTC\. Let it look further "
+        r"\(search_pages\)",
         str(outcome.error),
     )
     assert again(search_pages=2).error is None
@@ -518,7 +518,7 @@ def test_an_outage_while_waiting_cancels_nothing(connected: RespanSandbox) -> No
 
     outcome = attempt(lambda: create("waiting", timeout=0.5), ti)
 
-    assert "The last look failed" in str(outcome.error)
+    assert "The last check failed" in str(outcome.error)
     assert [batch["status"] for batch in batches(connected)] == ["validating"]
 
 
@@ -591,7 +591,7 @@ def test_metadata_that_the_service_dropped_is_warned_of(
         ),
         ({"requests": [], "on_changed_input": "ask"}, "on_changed_input is 'ask'; choose among fail, resubmit"),
         ({"requests": [], "search_pages": 0}, "search_pages is 0; it is a number of pages, 1 or more"),
-        ({"requests": [], "max_failed_ratio": 2}, "max_failed_ratio is 2; it is a ratio from 0 to 1"),
+        ({"requests": [], "max_failed_ratio": 2}, "max_failed_ratio is 2; it must be a ratio from 0 to 1"),
     ],
 )
 def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[str, Any], complaint: str) -> None:

@@ -206,7 +206,7 @@ FAULTS = {
     "not UTF-8": (b'{"custom_id": "\xff"}\n', "line 3 of file 'file-00000001': not UTF-8"),
     "UTF-16": ('{"custom_id": "x"}'.encode("utf-16"), "line 3 of file 'file-00000001': not UTF-8"),
     "NaN": (b'{"custom_id": "x", "n": NaN}\n', r"not JSON \(NaN is not JSON\)"),
-    "two keys": (b'{"custom_id": "x", "custom_id": "y"}\n', r"not JSON \(a key is there twice\)"),
+    "two keys": (b'{"custom_id": "x", "custom_id": "y"}\n', r"not JSON \(a key occurs twice\)"),
     "deep": (b"[" * 100_000 + b"\n", "line 3 of file 'file-00000001': nested too deeply"),
     "no object": (b'["custom_id"]\n', "line 3 of file 'file-00000001': not a JSON object"),
     "no id": (b'{"response": {}}\n', "line 3 of file 'file-00000001': no custom_id, or one that is not a text"),

@@ -37,61 +37,63 @@ def test_no_other_number_of_pages_is_cheaper(pages: list[int]) -> None:
     assert cost(pages_worth_reading(Counter(pages))) == min(cost(read) for read in range(32))
 
 
-def sweep_for(number: int, *, pages: Mapping[int, int] | None = None) -> tuple[ListScan, list[WatchedBatch]]:
-    """A sweep for so many batches, some of them expected on other pages than the first."""
-    targets = [WatchedBatch(f"batch_{position}", None, None) for position in range(number)]
+def scan_for(number: int, *, pages: Mapping[int, int] | None = None) -> tuple[ListScan, list[WatchedBatch]]:
+    """Return a scan for so many batches, some of them expected on other pages than the first."""
+    batches = [WatchedBatch(f"batch_{position}", None, None) for position in range(number)]
     for position, page in (pages or {}).items():
-        targets[position].page = page
-    return ListScan(provider_id=None, wanted={target.batch_id: target for target in targets}, began=0.0), targets
+        batches[position].expected_page = page
+    return ListScan(
+        provider_id=None, missing={watched.batch_id: watched for watched in batches}, started_at=0.0
+    ), batches
 
 
-def test_a_sweep_ends_when_all_are_found_and_knows_the_pages_then() -> None:
-    sweep, targets = sweep_for(200)
+def test_a_scan_ends_when_all_batches_are_found_and_records_their_pages() -> None:
+    scan, batches = scan_for(200)
 
-    assert sweep.read([f"batch_{position}" for position in range(100)], "batch_99")
-    assert not sweep.read([f"batch_{position}" for position in range(100, 200)], "batch_199")
-    assert [target.page for target in targets] == [0] * 100 + [1] * 100
-
-
-def test_what_the_list_does_not_have_is_far() -> None:
-    sweep, targets = sweep_for(10)
-
-    assert not sweep.read(["batch_0", "batch_1"], None)
-    assert [target.page for target in targets] == [0, 0] + [NOT_LISTED] * 8
+    assert scan.record_page([f"batch_{position}" for position in range(100)], "batch_99")
+    assert not scan.record_page([f"batch_{position}" for position in range(100, 200)], "batch_199")
+    assert [watched.expected_page for watched in batches] == [0] * 100 + [1] * 100
 
 
-def test_a_list_full_of_others_is_given_up() -> None:
-    sweep, targets = sweep_for(1000)
+def test_a_batch_that_no_page_shows_is_not_listed() -> None:
+    scan, batches = scan_for(10)
+
+    assert not scan.record_page(["batch_0", "batch_1"], None)
+    assert [watched.expected_page for watched in batches] == [0, 0] + [NOT_LISTED] * 8
+
+
+def test_a_scan_of_pages_with_other_batches_only_ends_early() -> None:
+    scan, batches = scan_for(1000)
     pages = 0
-    while sweep.read([f"other_{pages}"], f"other_{pages}"):
+    while scan.record_page([f"other_{pages}"], f"other_{pages}"):
         pages += 1
 
     assert pages + 1 == MAX_EMPTY_PAGES
-    assert {target.page for target in targets} == {NOT_LISTED}
+    assert {watched.expected_page for watched in batches} == {NOT_LISTED}
 
 
-def test_pages_on_which_nothing_was_expected_are_no_reason_to_give_up() -> None:
-    sweep, targets = sweep_for(30, pages={position: 5 + position % 5 for position in range(30)})
-    pages = [[]] * 5 + [[t.batch_id for t in targets if t.page == page] for page in range(5, 10)]
+def test_empty_pages_before_the_expected_ones_do_not_end_a_scan() -> None:
+    scan, batches = scan_for(30, pages={position: 5 + position % 5 for position in range(30)})
+    pages = [[]] * 5 + [[each.batch_id for each in batches if each.expected_page == page] for page in range(5, 10)]
 
-    read_on = [sweep.read(page, "more") for page in pages]
+    continued = [scan.record_page(page, "more") for page in pages]
 
-    assert read_on == [True] * 9 + [False]
-    assert [target.page for target in targets] == [5 + position % 5 for position in range(30)]
-
-
-def test_what_is_expected_later_is_not_given_up_with_what_was_missed() -> None:
-    sweep, targets = sweep_for(20, pages=dict.fromkeys(range(10, 20), 4))
-
-    assert sweep.read([], "more")
-    assert sweep.read([], "more")
-    assert [target.page for target in targets] == [NOT_LISTED] * 10 + [4] * 10
+    assert continued == [True] * 9 + [False]
+    assert [watched.expected_page for watched in batches] == [5 + position % 5 for position in range(30)]
 
 
-def test_a_list_that_never_ends_is_left_when_it_yields_too_little() -> None:
-    sweep, _targets = sweep_for(1000)
+def test_batches_expected_on_later_pages_are_not_given_up_with_the_missed_ones() -> None:
+    scan, batches = scan_for(20, pages=dict.fromkeys(range(10, 20), 4))
+
+    assert scan.record_page([], "more")
+    assert scan.record_page([], "more")
+    assert [watched.expected_page for watched in batches] == [NOT_LISTED] * 10 + [4] * 10
+
+
+def test_a_scan_of_a_list_that_never_ends_stops_when_pages_show_too_few_batches() -> None:
+    scan, _batches = scan_for(1000)
     pages = 0
-    while sweep.read([f"batch_{pages}"] if pages < 3 else [], "again"):
+    while scan.record_page([f"batch_{pages}"] if pages < 3 else [], "again"):
         pages += 1
 
     assert pages < 3 + MAX_EMPTY_PAGES

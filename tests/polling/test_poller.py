@@ -1,4 +1,4 @@
-"""What many waits in one event loop cost, and what they may not do to each other; on real sockets."""
+"""How many requests many waits in one event loop send, and that they do not affect each other; on real sockets."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ LIST = "/api/v1/batches/"
 
 @pytest.fixture
 def unlimited(sandbox: RespanSandbox, connect: Connect) -> RespanSandbox:
-    """A local Respan, and a connection to it without a budget."""
+    """Return a local Respan, with a connection to it that has no rate limit."""
     connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 0})
     return sandbox
 
 
-def asked(sandbox: RespanSandbox) -> Counter[str]:
-    """How many requests there were: for the list, and for all batches."""
+def request_counts(sandbox: RespanSandbox) -> Counter[str]:
+    """Count the requests for the list, and those for single batches."""
     return Counter("list" if request.path == LIST else "retrieve" for request in sandbox.requests)
 
 
@@ -38,31 +38,31 @@ def triggers_for(batch_ids: list[str], **options: Any) -> list[RespanBatchTrigge
     return [RespanBatchTrigger(batch_id=batch_id, **{"poke_interval": 0.5, **options}) for batch_id in batch_ids]
 
 
-async def make_event(trigger: RespanBatchTrigger) -> Any:
+async def run_trigger(trigger: RespanBatchTrigger) -> Any:
     [event] = [event.payload async for event in trigger.run()]
     return event
 
 
-async def condition(is_true: Callable[[], bool]) -> None:
+async def wait_until(is_true: Callable[[], bool]) -> None:
     while not is_true():
         await asyncio.sleep(0.01)
 
 
 def run_until(
-    triggers: list[RespanBatchTrigger], is_true: Callable[[], bool], then: Callable[[], None] = lambda: None
+    triggers: list[RespanBatchTrigger], is_true: Callable[[], bool], action: Callable[[], None] = lambda: None
 ) -> list[Any]:
-    """Run triggers, do something when a condition has come true, and give all events."""
+    """Run triggers, call the action once the condition is true, and return all events."""
 
     async def run() -> list[Any]:
-        waiting = [asyncio.ensure_future(make_event(trigger)) for trigger in triggers]
-        await asyncio.wait_for(condition(is_true), 30)
-        then()
+        waiting = [asyncio.ensure_future(run_trigger(trigger)) for trigger in triggers]
+        await asyncio.wait_for(wait_until(is_true), 30)
+        action()
         return await asyncio.wait_for(asyncio.gather(*waiting), 30)
 
     return asyncio.run(run())
 
 
-def test_waits_for_one_batch_cost_one_poll(unlimited: RespanSandbox) -> None:
+def test_waits_for_one_batch_share_each_check(unlimited: RespanSandbox) -> None:
     batch_id = unlimited.add_batch()
 
     events = run_until(
@@ -75,111 +75,113 @@ def test_waits_for_one_batch_cost_one_poll(unlimited: RespanSandbox) -> None:
     assert len(unlimited.requests) <= 6
 
 
-def test_many_batches_are_read_off_pages_of_the_list_and_each_end_is_confirmed(unlimited: RespanSandbox) -> None:
+def test_many_batches_are_checked_by_pages_of_the_list_and_each_end_is_confirmed(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch() for _ in range(250)]
 
     def end_all() -> None:
         for batch_id in batch_ids:
             unlimited.change_batch(batch_id, status="completed", output_file_id=f"file-{batch_id}")
 
-    events = run_until(triggers_for(batch_ids, poke_interval=1), lambda: asked(unlimited)["list"] >= 6, end_all)
+    events = run_until(
+        triggers_for(batch_ids, poke_interval=1), lambda: request_counts(unlimited)["list"] >= 6, end_all
+    )
 
     assert [event["batch"]["output_file_id"] for event in events] == [f"file-{batch_id}" for batch_id in batch_ids]
     retrieved = Counter(request.path for request in unlimited.requests if request.path != LIST)
     assert len(retrieved) == 250
     assert sum(retrieved.values()) < 300
-    assert asked(unlimited)["list"] < 20
+    assert request_counts(unlimited)["list"] < 20
     assert len({request.peer for request in unlimited.requests}) <= MAX_CONCURRENT_REQUESTS
 
 
-def stale(batch_id: str, **fields: Any) -> dict[str, Any]:
+def list_item(batch_id: str, **fields: Any) -> dict[str, Any]:
     return {"id": batch_id, "object": "batch", "status": "in_progress", **fields}
 
 
-def lying_list(sandbox: RespanSandbox, *items: dict[str, Any]) -> None:
-    """Let the list say something else than a retrieve does."""
+def set_list_items(sandbox: RespanSandbox, *items: dict[str, Any]) -> None:
+    """Let the list show these items, whatever a retrieve returns."""
     body = {"object": "list", "data": list(items), "has_more": False}
     sandbox.inject(Fault(status=200, body=json.dumps(body)), times=None, path=f"{LIST}$")
 
 
-def test_an_end_that_only_the_list_knows_of_is_none(unlimited: RespanSandbox) -> None:
+def test_an_end_that_only_the_list_shows_does_not_end_a_wait(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch() for _ in range(3)]
-    lying_list(unlimited, *(stale(batch_id, status="completed") for batch_id in batch_ids))
+    set_list_items(unlimited, *(list_item(batch_id, status="completed") for batch_id in batch_ids))
 
     def end_all() -> None:
         for batch_id in batch_ids:
             unlimited.change_batch(batch_id, status="failed")
 
-    events = run_until(triggers_for(batch_ids), lambda: asked(unlimited)["list"] >= 3, end_all)
+    events = run_until(triggers_for(batch_ids), lambda: request_counts(unlimited)["list"] >= 3, end_all)
 
     assert {event["batch"]["status"] for event in events} == {"failed"}
 
 
-def test_an_end_that_the_list_does_not_know_of_is_found(unlimited: RespanSandbox) -> None:
+def test_an_end_that_the_list_does_not_show_ends_a_wait(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch() for _ in range(3)]
-    lying_list(unlimited, *map(stale, batch_ids))
+    set_list_items(unlimited, *map(list_item, batch_ids))
     for batch_id in batch_ids:
         unlimited.change_batch(batch_id, status="completed")
 
-    began = time.monotonic()
+    started_at = time.monotonic()
     events = run_until(triggers_for(batch_ids, poke_interval=0.2), lambda: True)
 
     assert {event["batch"]["status"] for event in events} == {"completed"}
-    assert asked(unlimited)["list"] >= 3
-    assert time.monotonic() - began < 0.2 * (MAX_PAUSES_BETWEEN_RETRIEVES + 10)
+    assert request_counts(unlimited)["list"] >= 3
+    assert time.monotonic() - started_at < 0.2 * (MAX_PAUSES_BETWEEN_RETRIEVES + 10)
 
 
-def test_a_batch_is_retrieved_when_it_is_to_expire(unlimited: RespanSandbox) -> None:
+def test_a_batch_is_retrieved_when_it_is_about_to_expire(unlimited: RespanSandbox) -> None:
     now = int(time.time())
     batch_ids = [unlimited.add_batch(expires_at=now + 2) for _ in range(3)]
-    lying_list(unlimited, *(stale(batch_id, expires_at=now + 2) for batch_id in batch_ids))
+    set_list_items(unlimited, *(list_item(batch_id, expires_at=now + 2) for batch_id in batch_ids))
     for batch_id in batch_ids:
         unlimited.change_batch(batch_id, status="expired")
 
-    began = time.monotonic()
+    started_at = time.monotonic()
     events = run_until(triggers_for(batch_ids, poke_interval=1), lambda: True)
 
     assert {event["batch"]["status"] for event in events} == {"expired"}
-    assert time.monotonic() - began < MAX_PAUSES_BETWEEN_RETRIEVES
+    assert time.monotonic() - started_at < MAX_PAUSES_BETWEEN_RETRIEVES
 
 
 @pytest.mark.parametrize("fault", [Fault.error(403), Fault.error(404), Fault.error(500), Fault.html(200), Fault.cut()])
-def test_where_the_list_is_refused_batches_are_retrieved_one_by_one(unlimited: RespanSandbox, fault: Fault) -> None:
+def test_batches_are_retrieved_one_by_one_when_the_list_cannot_be_read(unlimited: RespanSandbox, fault: Fault) -> None:
     batch_ids = [unlimited.add_batch(status="completed") for _ in range(20)]
     unlimited.inject(fault, times=None, path=f"{LIST}$")
 
     events = run_until(triggers_for(batch_ids), lambda: True)
 
     assert {event["batch"]["status"] for event in events} == {"completed"}
-    assert asked(unlimited)["list"] <= 2
-    assert asked(unlimited)["retrieve"] == 20
+    assert request_counts(unlimited)["list"] <= 2
+    assert request_counts(unlimited)["retrieve"] == 20
 
 
-def test_after_an_outage_the_list_is_asked_again_at_once(unlimited: RespanSandbox) -> None:
+def test_the_list_is_read_again_at_once_after_an_outage(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch() for _ in range(20)]
     unlimited.inject(Fault.error(503), times=None)
 
-    def list_works_again() -> bool:
-        if asked(unlimited)["retrieve"] >= 20:
+    def the_list_works_again() -> bool:
+        if request_counts(unlimited)["retrieve"] >= 20:
             unlimited.heal()
         return any(request.path == LIST and request.status == 200 for request in unlimited.requests)
 
-    asyncio.run(watch_until(batch_ids, list_works_again))
+    asyncio.run(wait_and_cancel(batch_ids, the_list_works_again))
 
     assert sum(request.path != LIST and request.status == 200 for request in unlimited.requests) <= 20
 
 
 def test_batches_that_the_list_does_not_show_are_retrieved(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch(status="completed") for _ in range(20)]
-    lying_list(unlimited)
+    set_list_items(unlimited)
 
     events = run_until(triggers_for(batch_ids), lambda: True)
 
     assert {event["batch"]["status"] for event in events} == {"completed"}
-    assert asked(unlimited) == {"list": 1, "retrieve": 20}
+    assert request_counts(unlimited) == {"list": 1, "retrieve": 20}
 
 
-def test_a_rate_limit_that_one_wait_meets_holds_all_but_last_looks(unlimited: RespanSandbox) -> None:
+def test_a_retry_after_pauses_all_checks_but_last_ones(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch() for _ in range(10)]
     unlimited.inject(Fault.rate_limit(retry_after=2))
     first, *others = triggers_for(batch_ids, poke_interval=0.2)
@@ -198,24 +200,24 @@ def test_a_rate_limit_that_one_wait_meets_holds_all_but_last_looks(unlimited: Re
     assert min(request.at for request in later) - limited.at >= 2
 
 
-def test_the_budget_holds_for_retries_too(sandbox: RespanSandbox, connect: Connect) -> None:
+def test_the_rate_limit_includes_retries(sandbox: RespanSandbox, connect: Connect) -> None:
     connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 20})
     sandbox.inject(Fault.error(503), times=None)
     batch_ids = [sandbox.add_batch() for _ in range(30)]
 
     async def try_for(seconds: float) -> None:
-        waiting = [asyncio.ensure_future(make_event(t)) for t in triggers_for(batch_ids, poke_interval=0.1)]
+        waiting = [asyncio.ensure_future(run_trigger(t)) for t in triggers_for(batch_ids, poke_interval=0.1)]
         await asyncio.sleep(seconds)
         for wait in waiting:
             wait.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(try_for(8))
-    # 18 of the 20 are used: 5 of them at once, the others 3.4 seconds apart.
+    # 18 of the 20 requests a minute are used: 5 are sent at once, the others 3.4 seconds apart.
     assert 5 <= len(sandbox.requests) <= 8
 
 
-def test_with_too_small_a_budget_the_longest_due_come_first_and_the_log_says_so_once(
+def test_when_the_rate_limit_is_too_low_the_most_overdue_come_first_and_one_warning_is_logged(
     sandbox: RespanSandbox, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 60})
@@ -223,52 +225,52 @@ def test_with_too_small_a_budget_the_longest_due_come_first_and_the_log_says_so_
     batch_ids = [sandbox.add_batch() for _ in range(12)]
 
     with caplog.at_level(logging.WARNING, logger="airflow_respan.polling.poller"):
-        asyncio.run(watch_until(batch_ids, lambda: asked(sandbox)["retrieve"] >= 26))
+        asyncio.run(wait_and_cancel(batch_ids, lambda: request_counts(sandbox)["retrieve"] >= 26))
 
     paths = [request.path for request in sandbox.requests if request.path != LIST]
     assert len(set(paths[:12])) == 12
     assert len(set(paths[12:24])) == 12
     [warning] = caplog.messages
     assert warning == (
-        "12 batches are waited for by connection 'respan_default', and 60 requests a minute are too few to look at "
-        "each as often as its poke_interval says. Those that are due the longest come first. Raise poke_interval, or "
-        "the connection's requests_per_minute if your organisation may send more."
+        "Connection 'respan_default' has waits for 12 batches, and 60 requests a minute are too few to check each as "
+        "often as its poke_interval says. The most overdue are checked first. Raise poke_interval, or the connection's "
+        "requests_per_minute if your organisation may send more."
     )
 
 
-def test_in_an_outage_the_log_does_not_blame_the_budget(
+def test_no_warning_about_the_rate_limit_is_logged_in_an_outage(
     sandbox: RespanSandbox, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 60})
     sandbox.inject(Fault.error(503), times=None)
     batch_ids = [sandbox.add_batch() for _ in range(12)]
 
-    asyncio.run(watch_until(batch_ids, lambda: asked(sandbox)["retrieve"] >= 20))
+    asyncio.run(wait_and_cancel(batch_ids, lambda: request_counts(sandbox)["retrieve"] >= 20))
 
-    said = [(record.name, record.getMessage()) for record in caplog.records]
-    assert not [message for name, message in said if name == "airflow_respan.polling.poller"]
-    assert [message for name, message in said if name == "airflow_respan.waiting.policy"]
+    lines = [(record.name, record.getMessage()) for record in caplog.records]
+    assert not [message for name, message in lines if name == "airflow_respan.polling.poller"]
+    assert [message for name, message in lines if name == "airflow_respan.waiting.policy"]
 
 
-async def watch_until(batch_ids: list[str], is_true: Callable[[], bool]) -> None:
-    """Let waits look until a condition comes true."""
-    waiting = [asyncio.ensure_future(make_event(trigger)) for trigger in triggers_for(batch_ids, poke_interval=0.1)]
-    await asyncio.wait_for(condition(is_true), 60)
+async def wait_and_cancel(batch_ids: list[str], is_true: Callable[[], bool]) -> None:
+    """Run waits until the condition is true, and cancel them."""
+    waiting = [asyncio.ensure_future(run_trigger(trigger)) for trigger in triggers_for(batch_ids, poke_interval=0.1)]
+    await asyncio.wait_for(wait_until(is_true), 60)
     for wait in waiting:
         wait.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-def test_a_wait_that_is_cancelled_does_not_harm_the_others(unlimited: RespanSandbox) -> None:
+def test_a_cancelled_wait_does_not_affect_other_waits(unlimited: RespanSandbox) -> None:
     batch_ids = [unlimited.add_batch() for _ in range(3)]
 
     async def cancel_the_first() -> list[Any]:
         first, twin, other = (
-            asyncio.ensure_future(make_event(trigger))
+            asyncio.ensure_future(run_trigger(trigger))
             for trigger in triggers_for([batch_ids[0], batch_ids[0], batch_ids[1]], poke_interval=0.2)
         )
         unlimited.inject(Fault.slow(0.5))
-        await condition(lambda: bool(unlimited.requests))
+        await wait_until(lambda: bool(unlimited.requests))
         first.cancel()
         with suppress(asyncio.CancelledError):
             await first
@@ -279,10 +281,10 @@ def test_a_wait_that_is_cancelled_does_not_harm_the_others(unlimited: RespanSand
     assert [event["batch"]["status"] for event in asyncio.run(cancel_the_first())] == ["completed", "completed"]
 
 
-def test_one_waits_error_is_not_the_others(unlimited: RespanSandbox) -> None:
+def test_an_error_of_one_wait_does_not_affect_other_waits(unlimited: RespanSandbox) -> None:
     batch_id = unlimited.add_batch(status="completed")
 
-    gone, found = run_until(
+    not_found, completed = run_until(
         [
             RespanBatchTrigger(batch_id="batch_none", poke_interval=0.2, not_found_grace=0),
             RespanBatchTrigger(batch_id=batch_id, poke_interval=0.2),
@@ -290,18 +292,18 @@ def test_one_waits_error_is_not_the_others(unlimited: RespanSandbox) -> None:
         lambda: True,
     )
 
-    assert gone["error"] == "RespanNotFoundError"
-    assert found["batch"]["status"] == "completed"
+    assert not_found["error"] == "RespanNotFoundError"
+    assert completed["batch"]["status"] == "completed"
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
-def test_the_poller_goes_with_the_last_wait_and_comes_again(unlimited: RespanSandbox) -> None:
+def test_the_poller_is_closed_with_the_last_wait_and_created_again(unlimited: RespanSandbox) -> None:
     batch_id = unlimited.add_batch(status="completed")
 
     async def twice() -> list[Any]:
         events = []
         for _ in range(2):
-            events += await asyncio.gather(*(make_event(t) for t in triggers_for([batch_id] * 2, poke_interval=0.1)))
+            events += await asyncio.gather(*(run_trigger(t) for t in triggers_for([batch_id] * 2, poke_interval=0.1)))
             assert asyncio.all_tasks() == {asyncio.current_task()}
         return events
 
@@ -310,14 +312,14 @@ def test_the_poller_goes_with_the_last_wait_and_comes_again(unlimited: RespanSan
     assert len({request.peer for request in unlimited.requests}) == 4
 
 
-def test_two_connections_do_not_share_a_budget(sandbox: RespanSandbox, connect: Connect) -> None:
+def test_two_connections_do_not_share_a_rate_limit(sandbox: RespanSandbox, connect: Connect) -> None:
     connect(host=sandbox.url, password=sandbox.api_key, extra={"requests_per_minute": 1})
     connect(conn_id="respan_other", host=sandbox.url, password=sandbox.api_key)
-    patient, other = sandbox.add_batch(status="completed"), sandbox.add_batch(status="completed")
+    first, other = sandbox.add_batch(status="completed"), sandbox.add_batch(status="completed")
 
     events = run_until(
         [
-            RespanBatchTrigger(batch_id=patient, poke_interval=0.1),
+            RespanBatchTrigger(batch_id=first, poke_interval=0.1),
             *(
                 RespanBatchTrigger(batch_id=other, poke_interval=0.1, respan_conn_id="respan_other", provider_id=p)
                 for p in ("openai", "parasail")

@@ -1,4 +1,4 @@
-"""Foreign data as nobody would send it, and as somebody will: JSON, batches, headers, bytes."""
+"""Random data that a service might send, valid or not: JSON, batches, headers, bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from airflow_respan.api.statuses import TERMINAL_STATUSES
 
 KEY = "key/that+nobody_may-see=="
-"""An API key with each character beyond letters that services put into theirs."""
+"""An API key with all the special characters that services use in their keys."""
 
 BATCH_ID = "batch_abc123"
 
@@ -52,7 +52,7 @@ json_values = st.recursive(
 
 
 def deep(value: Any, depth: int) -> Any:
-    """Nest a value."""
+    """Return a value nested in so many lists and objects."""
     for level in range(depth):
         value = [value] if level % 2 else {"a": value}
     return value
@@ -64,7 +64,7 @@ statuses = st.one_of(st.sampled_from([*sorted(TERMINAL_STATUSES), "in_progress",
 
 @st.composite
 def batch_objects(draw: st.DrawFn) -> dict[str, Any]:
-    """A batch of the service's, with fields missing, replaced and added."""
+    """Build a batch object with fields removed, replaced and added."""
     batch = dict(SEED)
     for name in draw(st.lists(st.sampled_from([*SEED]), max_size=5)):
         batch.pop(name, None)
@@ -79,18 +79,18 @@ pages = st.fixed_dictionaries(
 )
 
 
-def written(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
 NESTED = b'{"errors": {"x": ' + b"[" * 990 + b"]" * 990 + b"}}"
-ECHO = written({**SEED, "error": f"You sent {KEY}", "errors": KEY, "metadata": {KEY: KEY}}).replace(b"/", b"\\/")
-"""A batch, or an error, in which the service repeats the key, spelled as PHP spells it."""
+ECHO = as_json({**SEED, "error": f"You sent {KEY}", "errors": KEY, "metadata": {KEY: KEY}}).replace(b"/", b"\\/")
+"""A batch, or an error, that repeats the API key, with slashes escaped as PHP writes them."""
 
 
 @st.composite
 def mutated(draw: st.DrawFn, of: st.SearchStrategy[bytes]) -> bytes:
-    """Bytes, cut off or with some of them replaced, doubled or put in between."""
+    """Build bytes with some of them removed, replaced, repeated or inserted."""
     data = draw(of)
     for _ in range(draw(st.integers(0, 3))):
         begin, end = sorted((draw(st.integers(0, len(data))), draw(st.integers(0, len(data)))))
@@ -108,7 +108,7 @@ bodies = st.one_of(
         [
             b"",
             b"null",
-            b"\xef\xbb\xbf" + written(SEED),
+            b"\xef\xbb\xbf" + as_json(SEED),
             json.dumps(SEED).encode("utf-16"),
             b"[" * 5000,
             b"[" * 900 + b"]" * 900,
@@ -121,10 +121,10 @@ bodies = st.one_of(
             ECHO,
         ]
     ),
-    json_values.map(written),
-    batch_objects().map(written),
-    st.builds(lambda shape, inner: written({shape: inner}), st.sampled_from(["error", "detail", "errors"]), anything),
-    mutated(batch_objects().map(written)),
+    json_values.map(as_json),
+    batch_objects().map(as_json),
+    st.builds(lambda shape, inner: as_json({shape: inner}), st.sampled_from(["error", "detail", "errors"]), anything),
+    mutated(batch_objects().map(as_json)),
 )
 http_statuses = st.one_of(
     st.sampled_from([200, 201, 301, 302, 307, 400, 401, 403, 404, 422, 424, 429, 500, 503]), st.integers(100, 999)

@@ -1,4 +1,4 @@
-"""What an answer can be: a result, or an error that names the culprit and keeps the key to itself."""
+"""Whatever the response is, the result is a value, or an error that names the request and does not show the API key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CALLS: list[Request[Any]] = [
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 
 
-def assert_names_the_culprit(error: RespanError, request: Request[Any], status: int) -> None:
+def assert_error_names_the_request(error: RespanError, request: Request[Any], status: int) -> None:
     message = str(error)
     assert message.startswith(
         f"Asked to {request.action}, Respan (https://api.respan.ai, connection 'respan_default') answered "
@@ -46,16 +46,16 @@ def assert_names_the_culprit(error: RespanError, request: Request[Any], status: 
 @example(CALLS[0], 400, {}, strategies.ECHO)
 @example(CALLS[0], 403, {}, strategies.NESTED)
 @example(CALLS[1], 200, {}, strategies.NESTED)
-def test_every_answer_is_a_result_or_an_error_that_names_the_culprit(
+def test_every_response_is_a_result_or_an_error_that_names_the_request(
     request: Request[Any], status: int, headers: dict[str, str], body: bytes
 ) -> None:
-    answer = Response(status=status, headers=headers, body=body)
+    received = Response(status=status, headers=headers, body=body)
 
     try:
-        following = response.redirect_request(request, answer)
-        result = None if following else response.parse_response(request, answer)
+        following = response.redirect_request(request, received)
+        result = None if following else response.parse_response(request, received)
     except RespanError as error:
-        assert_names_the_culprit(error, request, status)
+        assert_error_names_the_request(error, request, status)
         return
 
     if following:
@@ -69,15 +69,15 @@ def test_every_answer_is_a_result_or_an_error_that_names_the_culprit(
 
 
 @given(strategies.headers, strategies.bodies)
-def test_the_time_to_wait_is_bounded_in_all_its_forms(headers: dict[str, str], body: bytes) -> None:
+def test_retry_after_is_bounded_in_all_its_forms(headers: dict[str, str], body: bytes) -> None:
     seconds = response.parse_retry_after(Response(status=429, headers=headers, body=body), now=NOW)
 
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS
 
 
 @given(strategies.json_values)
-def test_the_time_to_wait_in_a_body_is_bounded(value: Any) -> None:
-    body = strategies.written({"detail": "Rate limit exceeded", "retry_after": value})
+def test_retry_after_in_a_body_is_bounded(value: Any) -> None:
+    body = strategies.as_json({"detail": "Rate limit exceeded", "retry_after": value})
     seconds = response.parse_retry_after(Response(status=429, headers={}, body=body), now=NOW)
 
     assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER_SECONDS

@@ -1,4 +1,4 @@
-"""What an Airflow connection may hold: settings that can be used, or an error that names the field."""
+"""Whatever an Airflow connection has in its fields, it can be used, or an error names the wrong field."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ extras = st.one_of(
 
 
 @given(st.one_of(st.just(KEY), st.just(f"{KEY}\n"), strategies.texts), hosts, words, st.integers(-1, 2**17), extras)
-def test_a_connection_can_be_used_or_says_which_field_is_wrong(
+def test_a_connection_can_be_used_or_an_error_names_the_field(
     password: str, host: str | None, schema: str, port: int, extra: Any
 ) -> None:
-    assume(KEY not in (host or ""))  # an address is no secret: every error names it
+    assume(KEY not in (host or ""))  # the host is not a secret: every error shows it
     try:
         connection = RespanConnection.from_airflow(
             conn_id="respan_default", password=password, host=host, schema=schema, port=port, extra=extra
@@ -84,12 +84,14 @@ def test_a_connection_can_be_used_or_says_which_field_is_wrong(
 
 
 @given(st.one_of(strategies.texts, st.text()), strategies.texts, st.dictionaries(strategies.texts, strategies.anything))
-def test_ids_and_parameters_stay_what_and_where_they_are(batch_id: str, provider_id: str, params: Any) -> None:
+def test_ids_and_parameters_arrive_unchanged_in_their_part_of_the_request(
+    batch_id: str, provider_id: str, params: Any
+) -> None:
     connection = RespanConnection(conn_id="respan_default", api_key=KEY)
     try:
         request = endpoints.get_batch(connection, batch_id, provider_id=provider_id, respan_params=params)
     except ValueError as error:
-        assert str(error).startswith(  # noqa: PT017 (either may be)
+        assert str(error).startswith(  # noqa: PT017 (the call may return or raise)
             ("batch_id is ", "provider_id is ", "respan_params cannot be sent as JSON: ")
         )
         return
@@ -98,8 +100,8 @@ def test_ids_and_parameters_stay_what_and_where_they_are(batch_id: str, provider
     assert request.url.isprintable()
     parts = urlsplit(request.url)
     assert (parts.scheme, parts.netloc, parts.fragment) == ("https", "api.respan.ai", "")
-    [*before, quote_path_segment, after] = parts.path.split("/")
-    assert (before, unquote(quote_path_segment), after) == (["", "api", "v1", "batches"], batch_id, "")
+    [*before, segment, after] = parts.path.split("/")
+    assert (before, unquote(segment), after) == (["", "api", "v1", "batches"], batch_id, "")
     header = request.headers.get("X-Data-Respan-Params", "{}")
     assert header.isascii()
     assert header.isprintable()
@@ -107,13 +109,12 @@ def test_ids_and_parameters_stay_what_and_where_they_are(batch_id: str, provider
 
 
 @given(strategies.texts, st.text(max_size=300))
-def test_no_name_of_a_file_leaves_its_place_in_the_form(provider_id: str, filename: str) -> None:
-
+def test_no_file_name_adds_a_part_to_the_form(provider_id: str, filename: str) -> None:
     connection = RespanConnection(conn_id="respan_default", api_key=KEY)
     try:
         request = endpoints.upload_file(connection, io.BytesIO(b"{}"), filename=filename, provider_id=provider_id)
     except ValueError as error:
-        assert str(error).startswith("provider_id is ")  # noqa: PT017 (either may be)
+        assert str(error).startswith("provider_id is ")  # noqa: PT017 (the call may return or raise)
         return
 
     assert request.upload

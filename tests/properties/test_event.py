@@ -1,4 +1,4 @@
-"""What may come out of a trigger of another release, or into it."""
+"""Events of any content, perhaps from another release, and waits with any settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_respan.waiting.policy import JITTER_RATIO, BatchWait, TimedOut
 from tests.properties import strategies
 
 ERRORS = st.sampled_from([RespanError, RespanAPIError, TimedOut])
-events_of_ours = st.one_of(
+valid_events = st.one_of(
     strategies.batch_objects().map(lambda batch: {"batch": batch}),
     st.builds(lambda error, text: make_event(error(text)), ERRORS, strategies.texts),
 )
@@ -25,11 +25,11 @@ mutations = st.dictionaries(
     st.one_of(strategies.anything, strategies.batch_objects(), st.sampled_from(["RespanAPIError", "BaseException"])),
     max_size=2,
 )
-others = st.builds(lambda event, mutation: {**event, **mutation}, events_of_ours, mutations)
+changed_events = st.builds(lambda event, mutation: {**event, **mutation}, valid_events, mutations)
 
 
-@given(st.one_of(others, strategies.anything))
-def test_only_a_whole_end_is_taken_for_one(event: Any) -> None:
+@given(st.one_of(changed_events, strategies.anything))
+def test_only_a_complete_event_is_accepted(event: Any) -> None:
     end = read_event(event)
 
     if isinstance(end, Batch):
@@ -45,7 +45,7 @@ def test_only_a_whole_end_is_taken_for_one(event: Any) -> None:
 
 @given(st.one_of(st.builds(lambda error, text: error(text), ERRORS, st.one_of(st.text(), strategies.texts))))
 @example(RespanError("cut \ud83d and \0"))
-def test_what_a_trigger_says_can_be_kept_by_every_database(error: RespanError | TimedOut) -> None:
+def test_every_database_can_store_an_event(error: RespanError | TimedOut) -> None:
     event = make_event(error)
 
     assert json.dumps(event, ensure_ascii=False).encode()
@@ -67,6 +67,5 @@ def test_a_pause_is_bounded_by_the_deadline_and_by_the_interval(
     pause = wait.pause_seconds()
 
     assert math.isfinite(pause)
-    assert (
-        0 <= pause <= min(timeout + 0.001, poke_interval * (1 + JITTER_RATIO))
-    )  # the deadline is kept to a millisecond
+    # The deadline is rounded to a millisecond.
+    assert 0 <= pause <= min(timeout + 0.001, poke_interval * (1 + JITTER_RATIO))

@@ -1,4 +1,4 @@
-"""What the service may write: read, judged and told without a crash, and fit for XCom and a trigger's event."""
+"""Whatever JSON the service sends, it is read, evaluated and logged, and can be saved as XCom and in an event."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ from airflow_respan.waiting.xcom import batch_xcoms
 from tests.properties import strategies
 
 
-def assert_fit_for_airflow(value: Any) -> None:
-    written = json.dumps(value, allow_nan=False, ensure_ascii=False)
-    assert "\\u0000" not in written
-    assert json.loads(written.encode("utf-8")) == value
+def assert_airflow_can_store(value: Any) -> None:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    assert "\\u0000" not in text
+    assert json.loads(text.encode("utf-8")) == value
     assert deserialize(serialize(value)) == value
 
 
 @given(strategies.anything)
-def test_whatever_json_becomes_what_airflow_can_keep(value: Any) -> None:
-    kept = sanitize_json(value)
+def test_airflow_can_store_all_sanitized_json(value: Any) -> None:
+    sanitized = sanitize_json(value)
 
-    assert_fit_for_airflow(kept)
-    assert sanitize_json(kept) == kept
+    assert_airflow_can_store(sanitized)
+    assert sanitize_json(sanitized) == sanitized
 
 
 @given(st.one_of(strategies.batch_objects(), strategies.anything))
-def test_what_is_read_as_a_batch_survives_every_way_and_what_is_not_names_the_key(data: Any) -> None:
+def test_json_is_a_batch_that_can_be_stored_or_an_error_names_the_key(data: Any) -> None:
     try:
         batch = Batch.from_dict(data)
     except ValueError as error:
-        assert str(error).startswith(  # noqa: PT017 (either may be)
+        assert str(error).startswith(  # noqa: PT017 (the call may return or raise)
             ("'id' is ", "'status' is ", "'object' is ", "a batch is a JSON object, not ")
         )
         return
 
-    assert_fit_for_airflow(batch.to_dict())
-    assert_fit_for_airflow(batch_xcoms(batch))
+    assert_airflow_can_store(batch.to_dict())
+    assert_airflow_can_store(batch_xcoms(batch))
     assert Batch.from_dict(json.loads(json.dumps(batch.to_dict()))) == batch
     assert len(batch.id) <= MAX_ID_LENGTH >= len(batch.status)
 
 
 @given(strategies.batch_objects(), st.floats(0, 1), st.sets(st.sampled_from(sorted(TERMINAL_STATUSES)), min_size=1))
-def test_every_batch_is_judged_and_told(data: dict[str, Any], ratio: float, welcome: set[str]) -> None:
+def test_every_batch_can_be_evaluated_and_described(data: dict[str, Any], ratio: float, accepted: set[str]) -> None:
     batch = Batch.from_dict({**data, "id": strategies.BATCH_ID, "status": "completed", "object": "batch"})
     ongoing = Batch.from_dict({**batch.to_dict(), "status": "in_progress"})
     wait = BatchWait(batch_id=batch.id)
 
-    verdict = evaluate_batch(batch, success_statuses=sorted(welcome), max_failed_ratio=ratio)
-    assert verdict.message.startswith(f"Batch {batch.id} is completed ")
-    assert describe_batch(batch) in verdict.message
+    outcome = evaluate_batch(batch, success_statuses=sorted(accepted), max_failed_ratio=ratio)
+    assert outcome.message.startswith(f"Batch {batch.id} is completed ")
+    assert describe_batch(batch) in outcome.message
     assert describe_progress(ongoing, now=pendulum.now("UTC")).startswith(f"Batch {batch.id} is in_progress")
     assert wait.on_batch(batch)
     assert not wait.on_batch(ongoing)
@@ -69,19 +69,19 @@ def test_every_batch_is_judged_and_told(data: dict[str, Any], ratio: float, welc
 
 
 @given(strategies.pages)
-def test_a_page_counts_what_it_cannot_read_and_goes_on_only_after_an_id(data: Any) -> None:
+def test_a_page_counts_unreadable_items_and_continues_only_after_an_id(data: Any) -> None:
     page = BatchPage.from_dict(data)
 
-    assert len(page.batches) + page.unreadable == len(data["data"])
+    assert len(page.batches) + len(page.unreadable_ids) <= len(page.items) == len(data["data"])
     assert page.next_after is None or page.next_after.strip()
 
 
 @given(st.one_of(strategies.anything, strategies.batch_objects().map(lambda batch: {**batch, "object": "file"})))
-def test_what_is_no_file_is_refused_with_the_key_at_fault(data: Any) -> None:
+def test_json_is_a_file_or_an_error_names_the_key(data: Any) -> None:
     try:
         file = RespanFile.from_dict(data)
     except ValueError as error:
-        assert str(error).startswith(  # noqa: PT017 (either may be)
+        assert str(error).startswith(  # noqa: PT017 (the call may return or raise)
             ("'id' is ", "'object' is ", "a file is a JSON object, not ")
         )
         return

@@ -1,4 +1,4 @@
-"""Any bytes whatever, over a real socket, to both clients: a batch or an error of ours, in time, no watchdog left."""
+"""Whatever bytes a server sends, both clients return a batch or raise a RespanError in time, and leave nothing open."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.api.raw_server import raw_server
 from tests.properties import strategies
 from tests.properties.strategies import BATCH_ID, KEY
 
-BATCH = strategies.written(strategies.SEED)
+BATCH = strategies.as_json(strategies.SEED)
 LENGTH = b"Content-Length: %d\r\n\r\n" % len(BATCH)
-ANSWERS = [
+RESPONSES = [
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + LENGTH + BATCH,
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % len(BATCH) + BATCH + b"\r\n0\r\nX-A: a\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n" + LENGTH + BATCH,
@@ -55,17 +55,17 @@ LINES = [
 ]
 
 
-def _with_line(answer: bytes, line: bytes, place: int) -> bytes:
-    lines = answer.split(b"\r\n")
-    return b"\r\n".join([*lines[:place], line, *lines[place:]])
+def _with_line(response: bytes, line: bytes, position: int) -> bytes:
+    lines = response.split(b"\r\n")
+    return b"\r\n".join([*lines[:position], line, *lines[position:]])
 
 
-answers = st.one_of(
+responses = st.one_of(
     st.binary(max_size=100),
     strategies.mutated(
         st.one_of(
-            st.sampled_from(ANSWERS),
-            st.builds(_with_line, st.sampled_from(ANSWERS), st.sampled_from(LINES), st.integers(0, 5)),
+            st.sampled_from(RESPONSES),
+            st.builds(_with_line, st.sampled_from(RESPONSES), st.sampled_from(LINES), st.integers(0, 5)),
         )
     ),
     st.builds(
@@ -77,13 +77,13 @@ answers = st.one_of(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(answers)
-def test_whatever_comes_is_a_batch_or_an_error_of_ours_in_time(
-    get_batch_once: Callable[[RespanConnection], Batch], answer: bytes
+@given(responses)
+def test_any_response_gives_a_batch_or_a_respan_error_in_time(
+    get_batch_once: Callable[[RespanConnection], Batch], response: bytes
 ) -> None:
-    with raw_server(answer) as url:
+    with raw_server(response) as url:
         connection = RespanConnection(conn_id="respan_default", api_key=KEY, base_url=url, timeout=2)
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             assert get_batch_once(connection).id == BATCH_ID
         except RespanError as error:
@@ -94,33 +94,33 @@ def test_whatever_comes_is_a_batch_or_an_error_of_ours_in_time(
             assert len(message) < 1500
             assert message.isprintable()
             assert KEY not in message
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - started_at < 10
 
     watchdogs = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     assert all(watchdog.finished.is_set() for watchdog in watchdogs)
 
 
-def test_nothing_stays_open_whatever_came(
+def test_no_file_stays_open_after_any_response(
     get_batch_once: Callable[[RespanConnection], Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pytest keeps each record, and urllib3's about odd headers hold a traceback, and so the socket.
+    # pytest keeps each log record, and those of urllib3 about odd headers keep a traceback, and so the socket.
     monkeypatch.setattr(logging.getLogger("urllib3.connection"), "disabled", True)
 
-    def ask(answer: bytes) -> None:
-        with raw_server(answer) as url, suppress(RespanError):
+    def get_batch(response: bytes) -> None:
+        with raw_server(response) as url, suppress(RespanError):
             get_batch_once(RespanConnection(conn_id="respan_default", api_key=KEY, base_url=url, timeout=2))
 
     def open_files() -> int:
         gc.collect()
         return len(list(Path("/dev/fd").iterdir()))
 
-    ask(ANSWERS[0])
+    get_batch(RESPONSES[0])
     before = open_files()
-    for answer in ANSWERS:
+    for response in RESPONSES:
         for line in LINES:
-            ask(_with_line(answer, line, place=1))
+            get_batch(_with_line(response, line, position=1))
 
-    patience = time.monotonic() + 10  # the server's own threads may have to hang up yet
+    deadline = time.monotonic() + 10  # the threads of the server may still have to close their sockets
     while open_files() > before:
-        assert time.monotonic() < patience
+        assert time.monotonic() < deadline
         time.sleep(0.01)

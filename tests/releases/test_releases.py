@@ -109,9 +109,7 @@ def test_a_task_that_a_later_release_deferred_ends_well_after_a_downgrade(
     value, _ti = resume(kept, event, seen_by="a later release")
 
     assert value["status"] == "completed"
-    warning = (
-        f"Passing over arguments that this release ({airflow_respan.__version__}) does not know: budget, priority."
-    )
+    warning = f"Ignoring arguments that are not in this release ({airflow_respan.__version__}): budget, priority."
     assert warning in capsys.readouterr().out + caplog.text  # Airflow 3 logs by structlog, 2 by logging
 
 

@@ -1,4 +1,4 @@
-"""What the content of a file may be like: whole, a range of it, and all that a bad service makes of it."""
+"""Downloads from the sandbox: the whole content, a range of it, and each injected fault."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CONTENT = b"".join(ROWS)
 
 @pytest.fixture
 def url(sandbox: RespanSandbox) -> str:
-    """Where a file of three rows is."""
-    answer = requests.post(
+    """The URL of the content of a file with three rows."""
+    response = requests.post(
         f"{sandbox.url}/api/files/",
         headers={"Authorization": f"Bearer {sandbox.api_key}"},
         files={"file": ("in.jsonl", CONTENT)},
         data={"purpose": "batch"},
         timeout=10,
     )
-    return f"{sandbox.url}/api/files/{answer.json()['id']}/content/"
+    return f"{sandbox.url}/api/files/{response.json()['id']}/content/"
 
 
 def get(url: str, **headers: str) -> requests.Response:
@@ -35,21 +35,22 @@ def get(url: str, **headers: str) -> requests.Response:
 
 @pytest.mark.parametrize("fault", [None, Fault.cut_download(10**6), Fault.missing_row(2)])
 @pytest.mark.parametrize(
-    ("asked", "part"), [("bytes=10-", slice(10, None)), ("bytes=10-19", slice(10, 20)), ("bytes=-5", slice(-5, None))]
+    ("requested", "part"),
+    [("bytes=10-", slice(10, None)), ("bytes=10-19", slice(10, 20)), ("bytes=-5", slice(-5, None))],
 )
-def test_a_range_can_be_asked_for(
-    sandbox: RespanSandbox, url: str, fault: Fault | None, asked: str, part: slice
+def test_a_range_can_be_requested(
+    sandbox: RespanSandbox, url: str, fault: Fault | None, requested: str, part: slice
 ) -> None:
     content = CONTENT
     if fault:
         sandbox.inject(fault)
         content = ROWS[0] + ROWS[2] if fault == Fault.missing_row(2) else CONTENT
 
-    answer = get(url, Range=asked)
+    response = get(url, Range=requested)
 
     start, stop, _step = part.indices(len(content))
-    assert (answer.status_code, answer.content) == (206, content[part])
-    assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(content)}"
+    assert (response.status_code, response.content) == (206, content[part])
+    assert response.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(content)}"
     assert sandbox.requests[-1].status == 206
 
 
@@ -58,19 +59,19 @@ def test_a_range_beyond_the_end_is_refused(sandbox: RespanSandbox, url: str, fau
     if fault:
         sandbox.inject(fault)
 
-    answer = get(url, Range=f"bytes={len(CONTENT)}-")
+    response = get(url, Range=f"bytes={len(CONTENT)}-")
 
-    assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(CONTENT)}")
+    assert (response.status_code, response.headers["Content-Range"]) == (416, f"bytes */{len(CONTENT)}")
     assert sandbox.requests[-1].status == 416
 
 
-def test_a_service_may_not_know_of_ranges(sandbox: RespanSandbox, url: str) -> None:
+def test_a_range_may_be_unsupported(sandbox: RespanSandbox, url: str) -> None:
     sandbox.inject(Fault.no_ranges())
 
-    answer = get(url, Range="bytes=10-")
+    response = get(url, Range="bytes=10-")
 
-    assert (answer.status_code, answer.content) == (200, CONTENT)
-    assert "Content-Range" not in answer.headers
+    assert (response.status_code, response.content) == (200, CONTENT)
+    assert "Content-Range" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -83,49 +84,49 @@ def test_a_service_may_not_know_of_ranges(sandbox: RespanSandbox, url: str) -> N
 )
 def test_a_row_may_be_wrong(sandbox: RespanSandbox, url: str, fault: Fault, rows: list[bytes]) -> None:
     sandbox.inject(fault)
-    get(url.replace("/content/", "/"))  # which it does not hit
+    get(url.replace("/content/", "/"))  # not a download, so it does not get the fault
 
     assert [get(url).content for _ in range(2)] == [b"".join(rows), CONTENT]
 
 
-def test_a_row_that_is_not_there_cannot_be_spoiled(sandbox: RespanSandbox, url: str) -> None:
+def test_a_fault_of_a_missing_row_is_an_error(sandbox: RespanSandbox, url: str) -> None:
     sandbox.inject(Fault.missing_row(4))
 
-    answer = get(url)
+    response = get(url)
 
-    assert answer.status_code == 500
-    assert answer.json()["error"]["message"] == "The sandbox was told to spoil row 4 of a file that has 3."
+    assert response.status_code == 500
+    assert response.json()["error"]["message"] == "The injected fault is about row 4, but the file has 3 rows."
 
 
 def read_raw(sandbox: RespanSandbox, url: str, **headers: str) -> tuple[dict[str, str], bytes, bool]:
-    """Headers, body, and whether the body seemed whole."""
+    """Return headers, body, and whether the client took the body for complete."""
     connection = http.client.HTTPConnection(sandbox.host, sandbox.port, timeout=10)
     connection.request("GET", url, headers={"Authorization": "Bearer sandbox-key", **headers})
-    answer = connection.getresponse()
+    response = connection.getresponse()
     try:
-        return dict(answer.headers), answer.read(), True
-    except http.client.IncompleteRead as cut:
-        return dict(answer.headers), cut.partial, False
+        return dict(response.headers), response.read(), True
+    except http.client.IncompleteRead as error:
+        return dict(response.headers), error.partial, False
     finally:
         connection.close()
 
 
 @pytest.mark.parametrize(
-    ("framing", "header", "seems_whole"),
+    ("framing", "header", "seems_complete"),
     [
         ("length", ("Content-Length", str(len(CONTENT))), False),
         ("chunked", ("Transfer-Encoding", "chunked"), False),
         ("close", ("Connection", "close"), True),
     ],
 )
-def test_a_download_is_cut_once_at_the_byte(
-    sandbox: RespanSandbox, url: str, framing: Any, header: tuple[str, str], seems_whole: bool
+def test_a_download_is_cut_once_after_the_given_bytes(
+    sandbox: RespanSandbox, url: str, framing: Any, header: tuple[str, str], seems_complete: bool
 ) -> None:
     sandbox.inject(Fault.cut_download(100, framing=framing))
 
-    headers, body, whole = read_raw(sandbox, url)
+    headers, body, complete = read_raw(sandbox, url)
 
-    assert (body, whole) == (CONTENT[:100], seems_whole)
+    assert (body, complete) == (CONTENT[:100], seems_complete)
     assert headers[header[0]] == header[1]
     assert headers.keys() & {"Content-Length", "Transfer-Encoding"} == {header[0]} - {"Connection"}
     assert sandbox.requests[-1].status is None
@@ -133,23 +134,21 @@ def test_a_download_is_cut_once_at_the_byte(
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
-def test_a_download_that_is_not_cut_is_whole_however_it_is_framed(
-    sandbox: RespanSandbox, url: str, framing: Any
-) -> None:
+def test_a_download_without_a_cut_is_complete_with_each_framing(sandbox: RespanSandbox, url: str, framing: Any) -> None:
     sandbox.inject(Fault.cut_download(len(CONTENT), framing=framing))
 
     assert read_raw(sandbox, url)[1:] == (CONTENT, True)
 
 
-def test_a_download_that_is_cut_again_and_again_can_be_resumed(sandbox: RespanSandbox, url: str) -> None:
+def test_a_download_that_is_cut_several_times_can_be_continued(sandbox: RespanSandbox, url: str) -> None:
     sandbox.inject(Fault.cut_download(150), times=2)
-    content, tries = b"", 0
+    content, attempts = b"", 0
 
     while len(content) < len(CONTENT):
-        tries += 1
+        attempts += 1
         content += read_raw(sandbox, url, Range=f"bytes={len(content)}-")[1]
 
-    assert (content, tries) == (CONTENT, 3)
+    assert (content, attempts) == (CONTENT, 3)
 
 
 def test_a_download_may_be_cut_before_its_first_byte(sandbox: RespanSandbox, url: str) -> None:
@@ -160,19 +159,19 @@ def test_a_download_may_be_cut_before_its_first_byte(sandbox: RespanSandbox, url
 
 def test_a_download_may_be_slow(sandbox: RespanSandbox, url: str) -> None:
     sandbox.inject(Fault.slow_download(bytes_per_second=2 * len(CONTENT)))
-    begun = time.monotonic()
+    started = time.monotonic()
 
     assert get(url).content == CONTENT
-    assert time.monotonic() - begun >= 0.45  # an event loop's timers may be early by a little
+    assert time.monotonic() - started >= 0.45  # the timers of an event loop may be a little early
 
 
-def test_a_download_may_be_spoiled_in_several_ways_at_once(sandbox: RespanSandbox, url: str) -> None:
+def test_a_download_may_have_several_faults_at_once(sandbox: RespanSandbox, url: str) -> None:
     sandbox.inject(Fault(download=Download(missing_row=2, cut_after=len(ROWS[0]) + 1)))
 
     assert read_raw(sandbox, url)[1:] == (ROWS[0] + ROWS[2][:1], False)
 
 
-def test_downloads_are_spoiled_from_another_process_too(sandbox: RespanSandbox, url: str) -> None:
+def test_another_process_injects_faults_of_downloads(sandbox: RespanSandbox, url: str) -> None:
     fault = {"fault": {"download": {"missing_row": 1}}}
     requests.post(f"{sandbox.url}/_sandbox/faults", json=fault, timeout=10)
 

@@ -1,4 +1,4 @@
-"""Files of full size: 200 MB and 50,000 requests pass through in constant memory, while everybody else is answered."""
+"""Files at the limits, 200 MB and 50,000 requests: constant memory, and responses to other requests meanwhile."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import pytest
 import requests
 
 from airflow_respan.sandbox import RespanSandbox
-from airflow_respan.sandbox.work import LARGEST_INPUT, MOST_REQUESTS
+from airflow_respan.sandbox.input_runner import MAX_INPUT_BYTES, MAX_REQUESTS
+from tests.memory import peak_megabytes
 
 HEADERS = {"Authorization": "Bearer sandbox-key"}
 
 
 def write_input(path: Path, *, lines: int, size: int) -> None:
-    """Write so many requests into a file of so many bytes."""
+    """Write a file with this number of requests and this size in bytes."""
     with path.open("w") as file:
         for number in range(lines):
             length = size // lines + (number < size % lines)
@@ -36,20 +37,20 @@ def write_input(path: Path, *, lines: int, size: int) -> None:
 
 def upload(url: str, path: Path) -> str:
     boundary = b"boundary"
-    head = b'--%s\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n' % boundary
-    head += b'--%s\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n' % boundary
+    start = b'--%s\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n' % boundary
+    start += b'--%s\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n' % boundary
 
     def body() -> Iterator[bytes]:
-        yield head
+        yield start
         with path.open("rb") as file:
             while piece := file.read(2**16):
                 yield piece
         yield b"\r\n--%s--\r\n" % boundary
 
     headers = {**HEADERS, "Content-Type": f"multipart/form-data; boundary={boundary.decode()}"}
-    answer = requests.post(f"{url}/api/files/", data=body(), headers=headers, timeout=120)
-    assert answer.json()["bytes"] == path.stat().st_size
-    return answer.json()["id"]
+    response = requests.post(f"{url}/api/files/", data=body(), headers=headers, timeout=120)
+    assert response.json()["bytes"] == path.stat().st_size
+    return response.json()["id"]
 
 
 def create(url: str, file_id: str) -> str:
@@ -57,19 +58,13 @@ def create(url: str, file_id: str) -> str:
     return requests.post(f"{url}/api/v1/batches/", json=body, headers=HEADERS, timeout=10).json()["id"]
 
 
-def look(url: str, batch_id: str) -> dict[str, Any]:
+def get_batch(url: str, batch_id: str) -> dict[str, Any]:
     return requests.get(f"{url}/api/v1/batches/{batch_id}/", headers=HEADERS, timeout=10).json()
-
-
-def most_memory(pid: int) -> float:
-    """The most memory that a process has ever had, in MB."""
-    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
 
 
 @pytest.fixture
 def program() -> Iterator[tuple[str, int]]:
-    """A local Respan that is a process of its own: its address, and its process id."""
+    """A local Respan in a process of its own: its URL, and its process id."""
     command = [sys.executable, "-m", "airflow_respan.sandbox", "--port", "0", "--pace", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -80,43 +75,43 @@ def program() -> Iterator[tuple[str, int]]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory of a process is read from Linux's /proc")
-def test_a_batch_of_full_size_passes_through_in_constant_memory(tmp_path: Path, program: tuple[str, int]) -> None:
+def test_a_batch_at_the_limits_takes_constant_memory(tmp_path: Path, program: tuple[str, int]) -> None:
     (url, pid), whole, small = program, tmp_path / "in.jsonl", tmp_path / "small.jsonl"
-    write_input(whole, lines=MOST_REQUESTS, size=LARGEST_INPUT)
+    write_input(whole, lines=MAX_REQUESTS, size=MAX_INPUT_BYTES)
     write_input(small, lines=1, size=1000)
     warm_up = create(url, upload(url, small))
-    while look(url, warm_up)["status"] != "completed":
+    while get_batch(url, warm_up)["status"] != "completed":
         pass
-    before = most_memory(pid)
+    before = peak_megabytes(pid)
 
     batch_id = create(url, upload(url, whole))
-    looks = 0
-    while (batch := look(url, batch_id))["status"] == "validating":
-        looks += 1
+    checks = 0
+    while (batch := get_batch(url, batch_id))["status"] == "validating":
+        checks += 1
     content = f"{url}/api/files/{batch['output_file_id']}/content/"
-    with requests.get(content, headers=HEADERS, stream=True, timeout=60) as answer, whole.open("wb") as file:
-        shutil.copyfileobj(answer.raw, file)
-    grown_by = most_memory(pid) - before
+    with requests.get(content, headers=HEADERS, stream=True, timeout=60) as response, whole.open("wb") as file:
+        shutil.copyfileobj(response.raw, file)
+    grown_by = peak_megabytes(pid) - before
     with whole.open() as rows:
-        answered = [json.loads(row)["custom_id"] for row in rows]
+        custom_ids = [json.loads(row)["custom_id"] for row in rows]
 
     assert batch["status"] == "completed"
-    assert batch["request_counts"] == {"total": MOST_REQUESTS, "completed": MOST_REQUESTS, "failed": 0}
-    assert answered == [f"request-{number:05d}" for number in range(MOST_REQUESTS)]
-    assert whole.stat().st_size > LARGEST_INPUT
+    assert batch["request_counts"] == {"total": MAX_REQUESTS, "completed": MAX_REQUESTS, "failed": 0}
+    assert custom_ids == [f"request-{number:05d}" for number in range(MAX_REQUESTS)]
+    assert whole.stat().st_size > MAX_INPUT_BYTES
     assert grown_by < 64  # MB
-    # At this pace the first status lasts as long as the run: had that stopped all answers, no look had met it.
-    assert looks >= 10
+    # At this pace the first status lasts as long as the run. Without responses meanwhile, no check would return it.
+    assert checks >= 10
 
 
 @pytest.mark.parametrize(
     ("lines", "size", "code", "message"),
     [
-        (MOST_REQUESTS + 1, 200 * (MOST_REQUESTS + 1), "too_many_tasks", "The batch has more than 50000 requests."),
-        (1000, LARGEST_INPUT + 1, "file_too_large", "The input file has more than 209715200 bytes."),
+        (MAX_REQUESTS + 1, 200 * (MAX_REQUESTS + 1), "too_many_tasks", "The batch has more than 50000 requests."),
+        (1000, MAX_INPUT_BYTES + 1, "file_too_large", "The input file has more than 209715200 bytes."),
     ],
 )
-def test_an_input_file_beyond_the_limits_fails(
+def test_a_batch_beyond_the_limits_fails(
     sandbox: RespanSandbox, tmp_path: Path, lines: int, size: int, code: str, message: str
 ) -> None:
     write_input(tmp_path / "in.jsonl", lines=lines, size=size)
@@ -124,14 +119,14 @@ def test_an_input_file_beyond_the_limits_fails(
     batch_id = create(sandbox.url, upload(sandbox.url, tmp_path / "in.jsonl"))
 
     assert sandbox.advance(batch_id) == "failed"
-    assert look(sandbox.url, batch_id)["errors"]["data"] == [
+    assert get_batch(sandbox.url, batch_id)["errors"]["data"] == [
         {"code": code, "line": None, "message": message, "param": None}
     ]
 
 
 def test_a_duplicate_at_the_end_of_a_large_file_is_found(sandbox: RespanSandbox, tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
-    write_input(path, lines=MOST_REQUESTS - 2, size=300 * (MOST_REQUESTS - 2))
+    write_input(path, lines=MAX_REQUESTS - 2, size=300 * (MAX_REQUESTS - 2))
     first = path.open().readline()
     with path.open("a") as file:
         file.write(first)
@@ -139,12 +134,12 @@ def test_a_duplicate_at_the_end_of_a_large_file_is_found(sandbox: RespanSandbox,
     batch_id = create(sandbox.url, upload(sandbox.url, path))
 
     assert sandbox.advance(batch_id) == "failed"
-    [error] = look(sandbox.url, batch_id)["errors"]["data"]
+    [error] = get_batch(sandbox.url, batch_id)["errors"]["data"]
     assert (error["code"], error["line"]) == ("duplicate_custom_id", 49_999)
 
 
-def test_a_sandbox_leaves_off_in_the_middle_of_a_large_file(tmp_path: Path) -> None:
-    write_input(tmp_path / "in.jsonl", lines=MOST_REQUESTS, size=300 * MOST_REQUESTS)
+def test_a_sandbox_stops_in_the_middle_of_a_large_file(tmp_path: Path) -> None:
+    write_input(tmp_path / "in.jsonl", lines=MAX_REQUESTS, size=300 * MAX_REQUESTS)
     with RespanSandbox(pace=None) as sandbox:
         create(sandbox.url, upload(sandbox.url, tmp_path / "in.jsonl"))
         [output] = [path for path in sandbox.service.files.directory.iterdir() if path.name.endswith("2")]
@@ -153,4 +148,4 @@ def test_a_sandbox_leaves_off_in_the_middle_of_a_large_file(tmp_path: Path) -> N
 
         sandbox.service.batches.close()
 
-        assert output.read_bytes().count(b"\n") < MOST_REQUESTS
+        assert output.read_bytes().count(b"\n") < MAX_REQUESTS

@@ -1,4 +1,4 @@
-"""The official clients take the sandbox for the service: each goes through a batch's whole life with its own models."""
+"""The official clients work with the sandbox as with the service, through the whole life of a batch."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def test_the_respan_client_goes_through_a_whole_life(sandbox: RespanSandbox) -> 
 def test_the_respan_client_reads_the_sandboxs_errors(sandbox: RespanSandbox) -> None:
     client = respan.RespanClient(authorization="Bearer wrong", base_url=sandbox.url).open_ai_batch
 
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as error_info:
         client.retrieve_batch("batch_1", provider_id="openai")
 
-    assert (refused.value.status_code, refused.value.body) == (401, {"error": "Invalid API key."})
+    assert (error_info.value.status_code, error_info.value.body) == (401, {"error": "Invalid API key."})
 
 
 def test_the_openai_client_goes_through_a_whole_life(sandbox: RespanSandbox) -> None:
@@ -95,7 +95,7 @@ def test_the_openai_client_goes_through_a_whole_life(sandbox: RespanSandbox) -> 
 def test_the_openai_client_reads_the_sandboxs_errors(sandbox: RespanSandbox) -> None:
     client = openai.OpenAI(api_key=sandbox.api_key, base_url=f"{sandbox.url}/api/v1", max_retries=0)
 
-    with pytest.raises(openai.NotFoundError) as missing:
+    with pytest.raises(openai.NotFoundError) as error_info:
         client.batches.retrieve("batch_none")
 
-    assert missing.value.body == {"message": "No such batch: batch_none", "type": "invalid_request_error"}
+    assert error_info.value.body == {"message": "No such batch: batch_none", "type": "invalid_request_error"}

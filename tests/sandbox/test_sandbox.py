@@ -1,3 +1,5 @@
+"""The sandbox: its endpoints, the statuses of its batches, injected faults, and the program."""
+
 from __future__ import annotations
 
 import base64
@@ -31,8 +33,8 @@ def call(sandbox: RespanSandbox, method: str, path: str, **options: Any) -> requ
 
 def upload(sandbox: RespanSandbox, *lines: object) -> str:
     content = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
-    answer = call(sandbox, "POST", "/api/files/", files={"file": ("in.jsonl", content)}, data={"purpose": "batch"})
-    return answer.json()["id"]
+    response = call(sandbox, "POST", "/api/files/", files={"file": ("in.jsonl", content)}, data={"purpose": "batch"})
+    return response.json()["id"]
 
 
 def create(sandbox: RespanSandbox, *lines: object, **fields: Any) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def create(sandbox: RespanSandbox, *lines: object, **fields: Any) -> dict[str, A
     return call(sandbox, "POST", "/api/v1/batches/", json=body).json()
 
 
-def test_a_batch_walks_through_its_statuses_on_the_clock() -> None:
+def test_the_statuses_of_a_batch_change_with_the_pace() -> None:
     with RespanSandbox(pace=0.2) as sandbox:
         batch = create(sandbox, LINE)
         statuses = [batch["status"]]
@@ -68,7 +70,7 @@ def test_a_batch_walks_through_its_statuses_on_the_clock() -> None:
         ("failed", ["failed"], (0, 0, 0), (False, False)),
     ],
 )
-def test_an_outcome_can_be_asked_for(
+def test_the_metadata_choose_the_outcome(
     sandbox: RespanSandbox, outcome: str, statuses: list[str], counts: tuple[int, ...], files: tuple[bool, bool]
 ) -> None:
     lines = [{**LINE, "custom_id": f"request-{number}"} for number in range(4)]
@@ -97,7 +99,7 @@ def test_an_outcome_can_be_asked_for(
         ([], "empty_file", None),
     ],
 )
-def test_a_bad_input_file_fails_with_code_and_line(
+def test_a_batch_of_a_wrong_input_file_fails_with_code_and_line(
     sandbox: RespanSandbox, lines: list[object], code: str, number: int | None
 ) -> None:
     batch_id = create(sandbox, *lines)["id"]
@@ -107,7 +109,7 @@ def test_a_bad_input_file_fails_with_code_and_line(
     assert (error["code"], error["line"]) == (code, number)
 
 
-def test_all_bad_lines_are_named_up_to_twenty(sandbox: RespanSandbox) -> None:
+def test_the_errors_name_at_most_twenty_lines(sandbox: RespanSandbox) -> None:
     batch_id = create(sandbox, *["no json"] * 30, LINE)["id"]
 
     sandbox.advance(batch_id)
@@ -121,7 +123,7 @@ def test_all_bad_lines_are_named_up_to_twenty(sandbox: RespanSandbox) -> None:
     }
 
 
-def test_an_input_file_that_is_gone_fails(sandbox: RespanSandbox) -> None:
+def test_a_batch_of_a_missing_input_file_fails(sandbox: RespanSandbox) -> None:
     sandbox.service.files.get(upload(sandbox, LINE)).path.unlink()
     body = {"input_file_id": "file-00000001", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
@@ -135,7 +137,7 @@ def test_an_input_file_that_is_gone_fails(sandbox: RespanSandbox) -> None:
     )
 
 
-def test_a_batch_that_is_cancelled_half_way_gives_out_what_it_has_done(sandbox: RespanSandbox) -> None:
+def test_a_batch_that_is_cancelled_in_progress_has_a_partial_output(sandbox: RespanSandbox) -> None:
     batch_id = create(sandbox, *({**LINE, "custom_id": f"request-{number}"} for number in range(4)))["id"]
     sandbox.advance(batch_id)
     call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel/")
@@ -147,7 +149,7 @@ def test_a_batch_that_is_cancelled_half_way_gives_out_what_it_has_done(sandbox: 
     assert [json.loads(row)["custom_id"] for row in rows] == ["request-0", "request-1"]
 
 
-def test_a_batch_that_is_cancelled_before_it_began_gives_out_nothing(sandbox: RespanSandbox) -> None:
+def test_a_batch_that_is_cancelled_before_it_is_in_progress_has_no_output(sandbox: RespanSandbox) -> None:
     batch_id = create(sandbox, LINE)["id"]
     call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel/")
 
@@ -156,14 +158,14 @@ def test_a_batch_that_is_cancelled_before_it_began_gives_out_nothing(sandbox: Re
     assert (batch["output_file_id"], batch["request_counts"]["completed"]) == (None, 0)
 
 
-def test_metadata_is_kept_and_shown_wherever_the_batch_is(sandbox: RespanSandbox) -> None:
+def test_every_response_has_the_metadata_of_the_batch(sandbox: RespanSandbox) -> None:
     metadata = {"key": "a" * 512}
     created = create(sandbox, LINE, metadata=metadata)
 
     retrieved = call(sandbox, "GET", f"/api/v1/batches/{created['id']}/").json()
     [listed] = call(sandbox, "GET", "/api/v1/batches/").json()["data"]
-    [counted] = sandbox.batches
-    assert [batch["metadata"] for batch in (created, retrieved, listed, counted)] == [metadata] * 4
+    [from_python] = sandbox.batches
+    assert [batch["metadata"] for batch in (created, retrieved, listed, from_python)] == [metadata] * 4
 
 
 @pytest.mark.parametrize(
@@ -178,16 +180,14 @@ def test_metadata_is_kept_and_shown_wherever_the_batch_is(sandbox: RespanSandbox
         ),
     ],
 )
-def test_metadata_that_a_provider_would_not_take_is_refused(
-    sandbox: RespanSandbox, metadata: object, message: str
-) -> None:
+def test_metadata_beyond_the_limits_are_refused(sandbox: RespanSandbox, metadata: object, message: str) -> None:
     refused = create(sandbox, LINE, metadata=metadata)
 
     assert refused == {"error": {"message": message, "type": "invalid_request_error"}}
     assert sandbox.batches == []
 
 
-def test_a_list_may_lack_fields_and_new_batches() -> None:
+def test_fields_and_new_batches_may_be_missing_from_the_list() -> None:
     with RespanSandbox(pace=None, not_listed_for=3600, list_lacks=("metadata", "output_file_id")) as sandbox:
         old, new = sandbox.add_batch(), create(sandbox, LINE, metadata={"key": "value"})["id"]
         stale = call(sandbox, "GET", "/api/v1/batches/").json()
@@ -201,7 +201,7 @@ def test_a_list_may_lack_fields_and_new_batches() -> None:
     assert retrieved.keys() - fresh["data"][0].keys() == {"metadata", "output_file_id"}
 
 
-def test_an_answer_may_be_lost_when_the_batch_is_made(sandbox: RespanSandbox) -> None:
+def test_the_response_to_a_create_may_be_lost(sandbox: RespanSandbox) -> None:
     file_id = upload(sandbox, LINE)
     body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     sandbox.inject(Fault.lost_answer(), method="POST")
@@ -213,7 +213,7 @@ def test_an_answer_may_be_lost_when_the_batch_is_made(sandbox: RespanSandbox) ->
     assert sandbox.requests[-1].status is None
 
 
-def test_an_answer_may_be_late_when_the_batch_is_made(sandbox: RespanSandbox) -> None:
+def test_the_response_to_a_create_may_be_late(sandbox: RespanSandbox) -> None:
     sandbox.inject(Fault.late_answer(3600), method="POST", path="/batches/")
 
     with ThreadPoolExecutor() as pool:
@@ -226,14 +226,14 @@ def test_an_answer_may_be_late_when_the_batch_is_made(sandbox: RespanSandbox) ->
             waiting.result()
 
 
-def test_an_upload_that_breaks_off_leaves_no_file(sandbox: RespanSandbox) -> None:
+def test_an_upload_that_is_cut_off_leaves_no_file(sandbox: RespanSandbox) -> None:
     before = set(sandbox.service.files.directory.iterdir())
 
     def body() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n' + b" " * 2**20
         while set(sandbox.service.files.directory.iterdir()) == before:
             time.sleep(0.01)
-        raise RuntimeError("The line went dead")
+        raise RuntimeError("The upload is cut off")
 
     with pytest.raises(RuntimeError):
         call(sandbox, "POST", "/api/files/", data=body(), headers={"Content-Type": "multipart/form-data; boundary=x"})
@@ -243,7 +243,7 @@ def test_an_upload_that_breaks_off_leaves_no_file(sandbox: RespanSandbox) -> Non
     assert sandbox.service.files.all() == []
 
 
-def test_embeddings_are_made_too(sandbox: RespanSandbox) -> None:
+def test_embeddings_are_supported(sandbox: RespanSandbox) -> None:
     line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "Hello"}}
     batch_id = create(sandbox, line, endpoint="/v1/embeddings")["id"]
     while sandbox.advance(batch_id) != "completed":
@@ -263,7 +263,7 @@ def test_paths_work_with_and_without_trailing_slash(sandbox: RespanSandbox, slas
     assert call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel{slash}").json()["status"] == "cancelling"
 
 
-def test_cancelling_what_has_ended_changes_nothing(sandbox: RespanSandbox) -> None:
+def test_cancelling_a_batch_that_has_ended_changes_nothing(sandbox: RespanSandbox) -> None:
     batch_id = sandbox.add_batch(status="completed")
 
     assert call(sandbox, "POST", f"/api/v1/batches/{batch_id}/cancel/").json()["status"] == "completed"
@@ -345,9 +345,9 @@ def test_cancelling_what_has_ended_changes_nothing(sandbox: RespanSandbox) -> No
 def test_errors_have_the_shapes_of_the_service(
     sandbox: RespanSandbox, method: str, path: str, options: dict[str, Any], status: int, body: dict[str, Any]
 ) -> None:
-    answer = call(sandbox, method, path, **options)
+    response = call(sandbox, method, path, **options)
 
-    assert (answer.status_code, answer.json()) == (status, body)
+    assert (response.status_code, response.json()) == (status, body)
 
 
 def test_both_encodings_of_the_tracking_parameters_are_read(sandbox: RespanSandbox) -> None:
@@ -358,7 +358,7 @@ def test_both_encodings_of_the_tracking_parameters_are_read(sandbox: RespanSandb
     assert [request.params for request in sandbox.requests] == [{"customer_identifier": "me"}] * 2
 
 
-def test_a_new_batch_may_be_invisible_at_first() -> None:
+def test_a_new_batch_may_not_be_found_at_first() -> None:
     with RespanSandbox(pace=None, not_found_for=0.3) as sandbox:
         batch_id = create(sandbox, LINE)["id"]
         first = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").status_code
@@ -368,14 +368,14 @@ def test_a_new_batch_may_be_invisible_at_first() -> None:
     assert first == 404
 
 
-def test_a_fault_hits_as_often_as_told_and_only_where_told(sandbox: RespanSandbox) -> None:
+def test_a_fault_is_injected_as_often_as_given_and_only_into_matching_requests(sandbox: RespanSandbox) -> None:
     sandbox.inject(Fault.error(503), times=2, path="/batches/", method="GET")
 
     assert call(sandbox, "GET", "/api/files/").status_code == 200
     assert [call(sandbox, "GET", "/api/v1/batches/").status_code for _ in range(3)] == [503, 503, 200]
 
 
-def test_a_sandbox_that_was_down_comes_back_with_its_batches(sandbox: RespanSandbox) -> None:
+def test_a_sandbox_that_is_started_again_has_the_same_batches(sandbox: RespanSandbox) -> None:
     batch_id, url = sandbox.add_batch(), sandbox.url
     sandbox.stop()
     with pytest.raises(requests.ConnectionError):
@@ -387,23 +387,23 @@ def test_a_sandbox_that_was_down_comes_back_with_its_batches(sandbox: RespanSand
     assert call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").status_code == 200
 
 
-def test_a_sandbox_that_was_not_started_says_how() -> None:
+def test_a_sandbox_that_was_not_started_raises_with_the_remedy() -> None:
     with pytest.raises(RuntimeError, match="use it in a with statement"):
         RespanSandbox().add_batch()
 
 
-def test_the_program_serves_until_it_is_told_to_stop() -> None:
+def test_the_program_serves_until_sigterm() -> None:
     program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", "0", "--api-key", "my-key"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        told = [process.stdout.readline(), process.stdout.readline()]
-        export = told[1].removeprefix("export AIRFLOW_CONN_RESPAN_DEFAULT='").removesuffix("'\n")
+        printed = [process.stdout.readline(), process.stdout.readline()]
+        export = printed[1].removeprefix("export AIRFLOW_CONN_RESPAN_DEFAULT='").removesuffix("'\n")
         connection = json.loads(export)
         control = f"{connection['host']}/_sandbox"
         headers = {"Authorization": "Bearer my-key"}
-        made = requests.post(f"{control}/batches", json={"status": "in_progress"}, timeout=10).json()
-        url = f"{connection['host']}/api/v1/batches/{made['id']}/"
-        requests.post(f"{control}/batches", json={"id": made["id"], "status": "completed"}, timeout=10)
+        created = requests.post(f"{control}/batches", json={"status": "in_progress"}, timeout=10).json()
+        url = f"{connection['host']}/api/v1/batches/{created['id']}/"
+        requests.post(f"{control}/batches", json={"id": created["id"], "status": "completed"}, timeout=10)
         requests.post(f"{control}/faults", json={"fault": {"status": 503}, "times": None}, timeout=10)
         during = requests.get(url, headers=headers, timeout=10).status_code
         requests.post(f"{control}/faults", json={}, timeout=10)
@@ -412,13 +412,13 @@ def test_the_program_serves_until_it_is_told_to_stop() -> None:
 
         assert process.wait(timeout=10) == 0
 
-    assert told[0].startswith("Respan sandbox on http://127.0.0.1:")
+    assert printed[0].startswith("Respan sandbox on http://127.0.0.1:")
     assert connection["password"] == "my-key"
     assert (during, after) == (503, "completed")
 
 
 @pytest.mark.parametrize("port", ["taken", "87211"])
-def test_the_program_says_why_it_cannot_serve(sandbox: RespanSandbox, port: str) -> None:
+def test_the_program_prints_why_it_cannot_listen(sandbox: RespanSandbox, port: str) -> None:
     port = str(sandbox.port) if port == "taken" else port
     program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", port]
 
@@ -428,7 +428,7 @@ def test_the_program_says_why_it_cannot_serve(sandbox: RespanSandbox, port: str)
     assert f"The sandbox cannot listen on 127.0.0.1:{port}:" in done.stderr
 
 
-def test_each_request_is_noted_with_what_it_was_answered() -> None:
+def test_each_request_is_recorded_with_the_status_of_its_response() -> None:
     with RespanSandbox() as sandbox:
         batch_id = sandbox.add_batch()
         sandbox.inject(Fault.html())

@@ -141,10 +141,10 @@ def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, m
     outcome = wait_for("batch_1", mode, timeout=0.5)
 
     assert str(outcome.error) == (
-        "Batch batch_1 has not ended within the timeout of 0.5 seconds. The last look failed: Asked to retrieve batch "
+        "Batch batch_1 has not ended within the timeout of 0.5 seconds. The last check failed: Asked to retrieve batch "
         f"'batch_1', Respan ({connected.url}, connection 'respan_default') answered 503 Service Unavailable: The "
-        "sandbox was told to fail. This may pass. The batch itself goes on, and is billed: clear the task to wait "
-        "again."
+        "sandbox was told to fail. This may be temporary. The batch itself goes on, and is billed: clear the task to "
+        "wait again."
     )
 
 
@@ -228,7 +228,7 @@ def test_an_unknown_status_is_warned_of_once(
 
     waiting = [record for record in caplog.records if record.name == "airflow_respan.waiting.policy"]
     warnings = [record.getMessage() for record in waiting if record.levelno == logging.WARNING]
-    expected = f"Batch {batch_id} has the status 'rescheduled', which is not documented; waiting on."
+    expected = f"Batch {batch_id} has the status 'rescheduled', which is not documented; the wait continues."
     # Once by each process that waits: a deferred wait begins on a worker and goes on in a triggerer.
     assert warnings == [expected] * (2 if mode == "deferrable" else 1)
 
@@ -415,7 +415,7 @@ def test_a_wait_that_moves_to_another_triggerer_keeps_its_deadline(connected: Re
             "success_statuses is ['done']; choose among cancelled, completed, expired, failed",
         ),
         ({"success_statuses": []}, "success_statuses is []; choose among cancelled, completed, expired, failed"),
-        ({"max_failed_ratio": 5}, "max_failed_ratio is 5; it is a ratio from 0 to 1"),
+        ({"max_failed_ratio": 5}, "max_failed_ratio is 5; it must be a ratio from 0 to 1"),
     ],
 )
 def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[str, Any], complaint: str) -> None:

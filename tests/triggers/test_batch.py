@@ -14,7 +14,7 @@ from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.triggers.batch import RespanBatchTrigger
 
 
-async def make_event(trigger: RespanBatchTrigger) -> Any:
+async def run_trigger(trigger: RespanBatchTrigger) -> Any:
     [event] = [event.payload async for event in trigger.run()]
     return event
 
@@ -22,12 +22,12 @@ async def make_event(trigger: RespanBatchTrigger) -> Any:
 def test_a_trigger_needs_only_an_id(connected: RespanSandbox) -> None:
     batch_id = connected.add_batch(status="completed")
 
-    event = asyncio.run(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
+    event = asyncio.run(run_trigger(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
 
     assert event["batch"]["status"] == "completed"
 
 
-def test_a_trigger_survives_being_written_down(connected: RespanSandbox) -> None:
+def test_a_trigger_made_of_its_saved_arguments_is_the_same(connected: RespanSandbox) -> None:
     class_path, kwargs = RespanBatchTrigger(batch_id="batch_1", provider_id="openai", poke_interval=5).serialize()
     trigger = RespanBatchTrigger(**kwargs)
 
@@ -38,13 +38,13 @@ def test_a_trigger_survives_being_written_down(connected: RespanSandbox) -> None
 def test_a_missing_connection_is_an_event_not_an_exception(airflow_db: None) -> None:
     trigger = RespanBatchTrigger(batch_id="batch_1", respan_conn_id="respan_missing", poke_interval=0.1)
 
-    event = asyncio.run(make_event(trigger))
+    event = asyncio.run(run_trigger(trigger))
 
     assert event["error"] == "RespanMissingConnectionError"
     assert event["message"].startswith("Airflow connection 'respan_missing' does not exist.")
 
 
-def test_a_connection_that_airflow_cannot_find_for_a_while_does_not_end_a_wait(
+def test_a_connection_that_is_missing_for_a_short_time_does_not_end_a_wait(
     airflow_db: None, sandbox: RespanSandbox, connect: Callable[..., None]
 ) -> None:
     now = pendulum.now("UTC").isoformat()
@@ -55,20 +55,20 @@ def test_a_connection_that_airflow_cannot_find_for_a_while_does_not_end_a_wait(
         respan_conn_id="respan_late",
     )
 
-    async def find_it_later() -> Any:
-        waiting = asyncio.ensure_future(make_event(trigger))
+    async def add_connection_later() -> Any:
+        waiting = asyncio.ensure_future(run_trigger(trigger))
         while not isinstance(trigger.wait.error, RespanMissingConnectionError):
             await asyncio.sleep(0.01)
         connect(conn_id="respan_late", host=sandbox.url, password=sandbox.api_key)
         return await waiting
 
-    assert asyncio.run(find_it_later())["batch"]["status"] == "completed"
+    assert asyncio.run(add_connection_later())["batch"]["status"] == "completed"
 
 
-def test_what_nobody_thought_of_is_an_event_not_an_exception(connected: RespanSandbox) -> None:
+def test_an_unexpected_error_is_an_event_not_an_exception(connected: RespanSandbox) -> None:
     trigger = RespanBatchTrigger(batch_id="batch_1", respan_params={"cannot": {"be sent"}}, poke_interval=0.1)
 
-    event = asyncio.run(make_event(trigger))
+    event = asyncio.run(run_trigger(trigger))
 
     assert event["error"] == "RespanError"
     assert event["message"] == (
@@ -81,13 +81,13 @@ def test_a_slow_service_does_not_block_the_event_loop(connected: RespanSandbox) 
     connected.inject(Fault.slow(1.0))
     batch_id = connected.add_batch(status="completed")
 
-    async def longest_stall() -> float:
-        # Imports and certificates are loaded before the measurement, as they are once a triggerer.
+    async def longest_stall_seconds() -> float:
+        # Load imports and certificates before the measurement, because a triggerer loads them only once.
         hook = RespanHook()
         await hook.aget_batch(batch_id)
         await hook.aclose()
         connected.inject(Fault.slow(1.0))
-        waiting = asyncio.ensure_future(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
+        waiting = asyncio.ensure_future(run_trigger(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.1)))
         longest, last = 0.0, time.monotonic()
         while not waiting.done():
             await asyncio.sleep(0.01)
@@ -95,15 +95,15 @@ def test_a_slow_service_does_not_block_the_event_loop(connected: RespanSandbox) 
         await waiting
         return longest
 
-    assert asyncio.run(longest_stall()) < 0.5
+    assert asyncio.run(longest_stall_seconds()) < 0.5
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning")
-def test_a_cancelled_wait_closes_what_it_opened(connected: RespanSandbox, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_cancelled_wait_leaves_no_connection_open(connected: RespanSandbox, recwarn: pytest.WarningsRecorder) -> None:
     batch_id = connected.add_batch()
 
     async def cancel_while_waiting() -> None:
-        waiting = asyncio.ensure_future(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.05)))
+        waiting = asyncio.ensure_future(run_trigger(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.05)))
         while len(connected.requests) < 3:
             await asyncio.sleep(0.01)
         waiting.cancel()
@@ -114,15 +114,15 @@ def test_a_cancelled_wait_closes_what_it_opened(connected: RespanSandbox, recwar
     assert [str(warning.message) for warning in recwarn if "nclosed" in str(warning.message)] == []
 
 
-def test_one_wait_uses_one_connection(connected: RespanSandbox, connect: Callable[..., None]) -> None:
+def test_all_checks_of_a_wait_use_one_connection(connected: RespanSandbox, connect: Callable[..., None]) -> None:
     batch_id = connected.add_batch()
 
-    async def look_often() -> None:
-        waiting = asyncio.ensure_future(make_event(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.02)))
+    async def check_often() -> None:
+        waiting = asyncio.ensure_future(run_trigger(RespanBatchTrigger(batch_id=batch_id, poke_interval=0.02)))
         while len(connected.requests) < 10:
             await asyncio.sleep(0.01)
         connected.change_batch(batch_id, status="completed")
         await waiting
 
-    asyncio.run(look_often())
+    asyncio.run(check_often())
     assert len({request.peer for request in connected.requests}) == 1

@@ -17,7 +17,7 @@ from airflow_respan.waiting.event import make_event, read_event
 from airflow_respan.waiting.policy import TimedOut
 
 
-def test_a_batch_comes_through_whole() -> None:
+def test_a_batch_is_the_same_after_an_event() -> None:
     batch = Batch.from_dict({"id": "batch_1", "status": "expired", "request_counts": {"total": 3}, "more": [1]})
 
     assert read_event(json.loads(json.dumps(make_event(batch)))) == batch
@@ -34,7 +34,7 @@ def test_a_batch_comes_through_whole() -> None:
         RespanError("broken"),
     ],
 )
-def test_an_error_comes_through_as_it_was(error: Exception) -> None:
+def test_an_error_is_the_same_after_an_event(error: Exception) -> None:
     end = read_event(json.loads(json.dumps(make_event(error))))
 
     assert type(end) is type(error)
@@ -42,14 +42,14 @@ def test_an_error_comes_through_as_it_was(error: Exception) -> None:
     assert getattr(end, "status_code", None) == getattr(error, "status_code", None)
 
 
-def test_a_timeout_comes_through_as_it_was() -> None:
+def test_a_timeout_is_the_same_after_an_event() -> None:
     event = make_event(TimedOut("late"))
 
     assert event == {"error": "RespanBatchTimeout", "message": "late", "status_code": None}
     assert read_event(json.loads(json.dumps(event))) == TimedOut("late")
 
 
-def test_no_word_of_an_error_breaks_the_event() -> None:
+def test_characters_that_databases_refuse_are_replaced() -> None:
     event = make_event(RespanError("cut \ud83d and \0"))
 
     assert event == {"error": "RespanError", "message": "cut ? and ?", "status_code": None}

@@ -15,7 +15,7 @@ def batch(status: str = "completed", **fields: Any) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("ended", "options", "accepted", "warned"),
+    ("ended", "options", "accepted", "needs_warning"),
     [
         (batch(request_counts={"total": 2, "completed": 2, "failed": 0}), {}, True, False),
         (batch(), {}, True, False),
@@ -42,10 +42,12 @@ def batch(status: str = "completed", **fields: Any) -> Batch:
         (batch(), {"success_statuses": ("expired",)}, False, False),
     ],
 )
-def test_the_verdict(ended: Batch, options: dict[str, Any], accepted: bool, warned: bool) -> None:
-    verdict = evaluate_batch(ended, **options)
+def test_the_outcome_depends_on_status_counts_and_files(
+    ended: Batch, options: dict[str, Any], accepted: bool, needs_warning: bool
+) -> None:
+    outcome = evaluate_batch(ended, **options)
 
-    assert (verdict.accepted, verdict.needs_warning) == (accepted, warned)
+    assert (outcome.accepted, outcome.needs_warning) == (accepted, needs_warning)
 
 
 def test_an_accepted_batch_is_described() -> None:
@@ -104,7 +106,9 @@ def test_an_accepted_batch_is_described() -> None:
         ),
     ],
 )
-def test_a_refused_batch_says_why_and_what_to_do(ended: Batch, options: dict[str, Any], message: str) -> None:
-    verdict = evaluate_batch(ended, **options)
+def test_the_message_of_a_refused_batch_has_reason_and_advice(
+    ended: Batch, options: dict[str, Any], message: str
+) -> None:
+    outcome = evaluate_batch(ended, **options)
 
-    assert (verdict.accepted, verdict.message) == (False, message)
+    assert (outcome.accepted, outcome.message) == (False, message)

@@ -1,4 +1,4 @@
-"""How far a batch is, in words."""
+"""The progress of a running batch as text."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
         ),
     ],
 )
-def test_progress_is_told_in_a_line(fields: dict[str, Any], line: str) -> None:
+def test_progress_is_one_line(fields: dict[str, Any], line: str) -> None:
     assert describe_progress(Batch.from_dict({"id": "batch_1", **fields}), now=NOW) == line

@@ -1,6 +1,6 @@
-"""Who is measured: each provider's own trigger, made as its operator or sensor makes it.
+"""The providers that are measured: the trigger of each, created as its operator or sensor creates it.
 
-The connection to the service stands in the environment, where a look-up costs next to nothing.
+The connection is in the environment, because reading it from there costs almost nothing.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_respan.get_provider_info import CONN_FIELDS
-
-DAY = 24 * 3600.0
+DAY_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
+class Provider:
     """One provider.
 
-    :param name: as the report has it
+    :param name: the name in the report
     :param package: its distribution
     :param trigger: the path of its trigger's class
-    :param arguments: makes the trigger's arguments of a batch's id and an interval (seconds)
-    :param connection: makes an Airflow connection of the service's address and a budget (requests per minute)
-    :param first_looks: does what its sensor does before it defers; gives the further arguments for each batch's trigger
+    :param arguments: returns the trigger's arguments for a batch id and an interval (seconds)
+    :param connection: returns an Airflow connection for the service's URL and a budget (requests per minute)
+    :param first_checks: does what its sensor does before it defers; returns further arguments by batch id
     """
 
     name: str
@@ -34,50 +32,50 @@ class Contender:
     trigger: str
     arguments: Callable[[str, float], dict[str, Any]]
     connection: Callable[[str, int], dict[str, Any]]
-    first_looks: Callable[[], dict[str, dict[str, Any]]] = dict
+    first_checks: Callable[[], dict[str, dict[str, Any]]] = dict
 
     def environment(self, url: str, budget: int) -> dict[str, str]:
-        """Give the connection as an environment variable.
+        """Return the connection as an environment variable.
 
-        :param budget: requests per minute, 0 for none
+        :param budget: requests per minute, 0 for no limit
         """
         return {"AIRFLOW_CONN_BENCHMARK": json.dumps({"password": "benchmark-key", **self.connection(url, budget)})}
 
     def triggers(self) -> Callable[[str, float], Any]:
-        """Import the trigger's class; gives what makes a trigger of a batch's id and an interval."""
+        """Import the trigger's class, and return a function that creates a trigger for a batch id and an interval."""
         module, _, name = self.trigger.rpartition(".")
         trigger_class = getattr(importlib.import_module(module), name)
-        seen = self.first_looks()
-        return lambda batch_id, interval: trigger_class(**self.arguments(batch_id, interval), **seen.get(batch_id, {}))
+        further = self.first_checks()
+        return lambda batch_id, interval: trigger_class(
+            **self.arguments(batch_id, interval), **further.get(batch_id, {})
+        )
 
 
 def _respan_connection(url: str, budget: int) -> dict[str, Any]:
-    # Releases without a budget refuse to be given one.
-    extra = {"requests_per_minute": budget} if "requests_per_minute" in CONN_FIELDS else {}
-    return {"conn_type": "respan", "host": url, "extra": extra}
+    return {"conn_type": "respan", "host": url, "extra": {"requests_per_minute": budget}}
 
 
-def _respan_first_looks() -> dict[str, dict[str, Any]]:
-    """Tell the log of each batch, as the sensor does, and the trigger that it was told."""
+def _respan_first_checks() -> dict[str, dict[str, Any]]:
+    """Log each batch as the sensor does, and return what was logged, so that the trigger does not repeat it."""
     from airflow_respan.hooks.respan import RespanHook
     from airflow_respan.waiting.policy import BatchWait
 
-    hook, after, seen = RespanHook("benchmark"), None, {}
+    hook, after, logged = RespanHook("benchmark"), None, {}
     while True:
         page = hook.list_batches(limit=100, after=after)
         for batch in page.batches:
             wait = BatchWait(batch_id=batch.id)
             wait.on_batch(batch)
-            seen[batch.id] = {"told": wait.last_logged}
+            logged[batch.id] = {"last_logged": wait.last_logged}
         after = page.next_after
         if after is None:
-            return seen
+            return logged
 
 
-CONTENDERS = {
-    contender.name: contender
-    for contender in (
-        Contender(
+PROVIDERS = {
+    provider.name: provider
+    for provider in (
+        Provider(
             name="respan",
             package="airflow-provider-respan",
             trigger="airflow_respan.triggers.batch.RespanBatchTrigger",
@@ -85,12 +83,12 @@ CONTENDERS = {
                 "respan_conn_id": "benchmark",
                 "batch_id": batch_id,
                 "poke_interval": interval,
-                "timeout": DAY,
+                "timeout": DAY_SECONDS,
             },
             connection=_respan_connection,
-            first_looks=_respan_first_looks,
+            first_checks=_respan_first_checks,
         ),
-        Contender(
+        Provider(
             name="openai",
             package="apache-airflow-providers-openai",
             trigger="airflow.providers.openai.triggers.openai.OpenAIBatchTrigger",
@@ -98,11 +96,11 @@ CONTENDERS = {
                 "conn_id": "benchmark",
                 "batch_id": batch_id,
                 "poll_interval": interval,
-                "timeout": DAY,
+                "timeout": DAY_SECONDS,
             },
             connection=lambda url, _budget: {"conn_type": "openai", "host": f"{url}/v1"},
         ),
-        Contender(
+        Provider(
             name="anthropic",
             package="apache-airflow-providers-anthropic",
             trigger="airflow.providers.anthropic.triggers.batch.AnthropicBatchTrigger",
@@ -110,11 +108,11 @@ CONTENDERS = {
                 "conn_id": "benchmark",
                 "batch_id": batch_id,
                 "poll_interval": interval,
-                "end_time": time.time() + DAY,
+                "end_time": time.time() + DAY_SECONDS,
             },
             connection=lambda url, _budget: {"conn_type": "anthropic", "host": url},
         ),
-        Contender(
+        Provider(
             name="common-ai",
             package="apache-airflow-providers-common-ai",
             trigger="airflow.providers.common.ai.triggers.llm_batch.LLMBatchTrigger",
@@ -123,8 +121,8 @@ CONTENDERS = {
                 "adapter": "openai",
                 "batch_id": batch_id,
                 "poll_interval": interval,
-                "end_time": time.time() + DAY,
-                "timeout": int(DAY),
+                "end_time": time.time() + DAY_SECONDS,
+                "timeout": int(DAY_SECONDS),
                 "cancel_on_kill": True,
                 "cancel_on_timeout": False,
             },
@@ -132,4 +130,4 @@ CONTENDERS = {
         ),
     )
 }
-OURS = CONTENDERS["respan"]
+OURS = PROVIDERS["respan"]

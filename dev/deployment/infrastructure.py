@@ -1,4 +1,4 @@
-"""What an Airflow with PostgreSQL needs around it, and the DAG that waits."""
+"""The servers and the environment of an Airflow with PostgreSQL, and the DAG that waits."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dev.deployment.servers import postgresql, redis
-from dev.local_airflow import CHECKOUT, environment, whole_airflow
+from dev.local_airflow import environment, whole_airflow
+from dev.settings import CHECKOUT
 
 DAG_FILE = CHECKOUT / "tests" / "dags" / "under_fire.py"
-MEASURED = Path(__file__).parent / "measured"
-"""For ``PYTHONPATH``: makes a process say which steps of its event loop are long."""
+STEP_TIMES = Path(__file__).parent / "step_times"
+"""A folder for ``PYTHONPATH``: with it a process prints which steps of its event loop are long."""
 
 
 @contextmanager
-def surroundings(home: Path, executor: str, *, port: int) -> Iterator[dict[str, str]]:
-    """Run what this Airflow needs around it, and give its environment."""
+def infrastructure(home: Path, executor: str, *, port: int) -> Iterator[dict[str, str]]:
+    """Run PostgreSQL, and Redis if the executor needs it, and yield the environment of this Airflow.
+
+    :param executor: ``LocalExecutor`` or ``CeleryExecutor``
+    :param port: the port of the API server
+    """
     (home / "dags").mkdir()
     shutil.copy(DAG_FILE, home / "dags")
     with ExitStack() as stack:
