@@ -1,4 +1,4 @@
-"""How an input becomes a batch, once: the checked input, the identity of the task, and the search for earlier batches.
+"""How an input becomes a batch, once: check, identity, note, search for earlier batches, upload and create.
 
 May import ``hooks``, ``waiting`` and ``api``; only ``operators`` import it.
 """

@@ -1,4 +1,7 @@
-"""The mark that a batch carries in its metadata: which task made it, and of what. No I/O, no Airflow."""
+"""The identity of a task and the fingerprint of its input, which are in the metadata of its batch.
+
+A later attempt recognises the batch by them. No I/O, no Airflow.
+"""
 
 from __future__ import annotations
 
@@ -10,35 +13,41 @@ from typing import Any
 TASK_KEY = "airflow_task"
 FINGERPRINT_KEY = "airflow_input"
 
+# Limits of metadata; ``docs/respan-api.md`` has the source.
 MAX_PAIRS = 16
 MAX_NAME_LENGTH = 64
 MAX_VALUE_LENGTH = 512
 
 
 def task_key(*, dag_id: str, task_id: str, run_id: str, map_index: int) -> str:
-    """Name a task instance, the same for each of its attempts: the number of the try is no part of it.
+    """Return the identity of a task instance, which is the same for each of its attempts.
 
-    :return: legible where that fits into metadata, else a hash
+    :return: readable JSON if it fits into metadata, else a hash
     """
-    # As JSON: joined by any one character, two tasks could come to share a name.
+    # As JSON, because with a separator between plain texts two tasks could have the same key.
     key = json.dumps([dag_id, task_id, run_id, map_index], separators=(",", ":"))
     return key if len(key) <= MAX_VALUE_LENGTH else f"sha256:{_sha256(key)}"
 
 
 def compute_fingerprint(*, content: str, endpoint: str, provider_id: str | None) -> str:
-    """Identify what a batch is made of: what decides about its answers, and nothing that merely labels it.
+    """Return the fingerprint of an input: a hash of everything that changes the answers.
 
-    Hence not ``metadata``, tracking parameters and ``completion_window``: changing those does not change the input.
+    ``metadata``, tracking parameters and ``completion_window`` do not change the answers, so they do not count.
 
     :param content: the digest of the requests, or the id of their file
+    :param endpoint: the endpoint of the requests
+    :param provider_id: the provider that the operator names, or None
     """
     return _sha256(json.dumps([content, endpoint, provider_id]))
 
 
 def with_identity(metadata: Mapping[str, str] | None, *, key: str, fingerprint: str) -> dict[str, str]:
-    """Add the mark to what the user keeps with the batch.
+    """Return the metadata of a batch: that of the user, with identity and fingerprint.
 
-    :raises ValueError: if the service has no room for it; says what is too much
+    :param metadata: the metadata of the user
+    :param key: see :func:`task_key`
+    :param fingerprint: see :func:`compute_fingerprint`
+    :raises ValueError: if the user's metadata has one of both names, or exceeds a limit of the service
     """
     own = dict(metadata or {})
     for name, value in own.items():
@@ -56,12 +65,16 @@ def with_identity(metadata: Mapping[str, str] | None, *, key: str, fingerprint: 
 
 
 def is_created_by(metadata: Mapping[str, Any] | None, key: str) -> bool:
-    """Say whether a batch with this metadata was made by this task."""
+    """Return whether a task created the batch with this metadata.
+
+    :param metadata: the metadata of the batch
+    :param key: see :func:`task_key`
+    """
     return metadata is not None and metadata.get(TASK_KEY) == key
 
 
 def input_file_name(*, key: str, fingerprint: str) -> str:
-    """Name the input file so that another attempt recognises it."""
+    """Return the name of an input file, by which another attempt recognises it."""
     return f"airflow-{_sha256(key + fingerprint)[:32]}.jsonl"
 
 

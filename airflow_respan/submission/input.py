@@ -1,6 +1,6 @@
-"""The input of a batch: requests, checked before anything is paid, and copied into one file on the way.
+"""The input of a batch: requests, which are checked and copied into a file before anything is sent or paid.
 
-What was checked is what is uploaded, in one pass, and nothing is in memory but the line at hand and the ids seen.
+Check and copy are one pass, so what is uploaded is what was checked. Only the current line and all ids are in memory.
 """
 
 from __future__ import annotations
@@ -16,21 +16,26 @@ from airflow_respan.jsonl import MAX_LINE_BYTES, decode_object, read_lines
 from airflow_respan.storage import open_for_reading
 
 MAX_REQUESTS = 50_000
+"""OpenAI's limit (``docs/respan-api.md``)."""
+
 MAX_BYTES = MAX_LINE_BYTES
-"""200 MB as OpenAI counts them: its limit of 25 MB for audio says 26214400 when it is exceeded."""
+"""OpenAI's limit of 200 MB, in the unit that OpenAI uses elsewhere: 25 MB of audio are 26214400 bytes."""
 
 MAX_PROBLEMS = 10
+"""So many problems are named in the error; the others are only counted."""
+
 MAX_QUOTE_LENGTH = 100
+"""Characters of an id or a URL in the error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedInput:
-    """An input that the service should take.
+    """An input without problems.
 
-    :param count: how many requests it has
-    :param size: bytes
-    :param digest: SHA-256 of the requests as canonical JSON, one a line: spaces and the order of keys make no
-        difference, the order of the requests does
+    :param count: the number of requests
+    :param size: bytes of the copy
+    :param digest: SHA-256 of the requests as canonical JSON, one per line; it changes with the order of the requests,
+        but not with spaces and the order of keys
     """
 
     count: int
@@ -50,15 +55,15 @@ def read_requests(uri: str) -> Iterator[tuple[int, bytes]]:
 
 
 def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes], *, endpoint: str) -> CheckedInput:
-    """Check requests, and write them to a file, one a line.
+    """Check requests, and write them to a file, one per line.
 
-    Lines keep their bytes; requests that are not lines yet become compact JSON.
+    A line is copied byte for byte; a request that is an object is written as compact JSON.
 
-    :param requests: numbers for messages, with lines from :func:`airflow_respan.jsonl.read_lines` or with what
-        ``json.dumps`` makes lines of
-    :param target: where to copy them to, opened for writing
-    :param endpoint: what the ``url`` of each must be
-    :raises RespanInputError: names the first ten problems with their lines, and never quotes a body
+    :param requests: the line number for error messages, and the line as bytes or the request as an object
+    :param target: the file to copy to, open for writing
+    :param endpoint: the endpoint of the batch, which the ``url`` of each request must be
+    :return: count, size and digest
+    :raises RespanInputError: if anything is wrong; it names the first ten problems by line, and never quotes a body
     """
     check = _Check(endpoint)
     try:
@@ -66,7 +71,7 @@ def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes
             if check.is_full(number):
                 break
             try:
-                line = request if isinstance(request, bytes) else _dumped(request)
+                line = request if isinstance(request, bytes) else _encode(request)
                 if check.is_too_large(number, line):
                     break
                 content = decode_object(line)
@@ -76,9 +81,9 @@ def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes
             check.check_request(number, content)
             if not check.problems:
                 target.write(line + b"\n")
-                check.digest.update(_canonical(content))
-    except ValueError as too_long:
-        check.add_last_problem(str(too_long))
+                check.digest.update(_canonical_line(content))
+    except ValueError as reason:  # a line is too long, so the next line cannot be read
+        check.add_last_problem(str(reason))
     if not check.count and not check.problems:
         check.problems.append("there is no request in it")
     if check.problems:
@@ -87,7 +92,7 @@ def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes
 
 
 class _Check:
-    """What is known of the input so far."""
+    """Counts, ids and problems of the requests so far."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
@@ -104,17 +109,19 @@ class _Check:
             self.problems.append(f"line {number}: {reason}")
 
     def add_last_problem(self, problem: str) -> None:
-        """Add a problem after which the rest is not read; the message always names it."""
+        """Add a problem that ends the check; the error names it even after ten other problems."""
         self.problem_count += 1
         self.problems.append(f"{problem}; the rest was not checked")
 
     def is_full(self, number: int) -> bool:
+        """Count a request, and return whether it is one too many."""
         self.count += 1
         if self.count > MAX_REQUESTS:
             self.add_last_problem(f"line {number}: a batch has at most {MAX_REQUESTS:,} requests, and this is one more")
         return self.count > MAX_REQUESTS
 
     def is_too_large(self, number: int, line: bytes) -> bool:
+        """Add the size of a line, and return whether the input is now too large."""
         self.size += len(line) + 1
         if self.size > MAX_BYTES:
             self.add_last_problem(
@@ -123,7 +130,7 @@ class _Check:
         return self.size > MAX_BYTES
 
     def check_request(self, number: int, request: Mapping[str, Any]) -> None:
-        """Add what the service would refuse in a request."""
+        """Add the problems for which the service would refuse a request."""
         custom_id = request.get("custom_id")
         if not isinstance(custom_id, str) or not custom_id.strip():
             self.add_problem(number, "'custom_id' is missing, or not a text")
@@ -133,29 +140,29 @@ class _Check:
             self.add_problem(number, "'method' is not 'POST'")
         if request.get("url") != self.endpoint:
             url = request.get("url")
-            shown = repr(url[:MAX_QUOTE_LENGTH]) if isinstance(url, str) else "not a text"
-            self.add_problem(number, f"'url' is {shown}, the batch's endpoint {self.endpoint!r}")
+            quoted = repr(url[:MAX_QUOTE_LENGTH]) if isinstance(url, str) else "not a text"
+            self.add_problem(number, f"'url' is {quoted}, the batch's endpoint {self.endpoint!r}")
         if not isinstance(request.get("body"), Mapping):
             self.add_problem(number, "'body' is missing, or not a JSON object")
 
     def message(self) -> str:
         more = self.problem_count - len(self.problems)
-        found = "; ".join(self.problems) + (f"; and {more} more problems" if more > 0 else "")
+        problems = "; ".join(self.problems) + (f"; and {more} more problems" if more > 0 else "")
         return (
             f"The input is not what a batch for {self.endpoint} can be made of, so nothing was uploaded or "
-            f"created: {found}."
+            f"created: {problems}."
         )
 
 
-def _dumped(request: Any) -> bytes:
+def _encode(request: Any) -> bytes:
     try:
         return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeError:
-        raise ValueError("half a character, which UTF-8 cannot say") from None
-    except (TypeError, ValueError, RecursionError) as error:  # their words may quote the request
-        raise ValueError(f"not what JSON can say ({type(error).__name__})") from None
+        raise ValueError("half a character (a lone surrogate), which UTF-8 cannot encode") from None
+    except (TypeError, ValueError, RecursionError) as error:  # its message may quote the request, so only its type
+        raise ValueError(f"a value that JSON cannot encode ({type(error).__name__})") from None
 
 
-def _canonical(request: Any) -> bytes:
-    # ASCII, as a line may well escape half a character.
+def _canonical_line(request: Any) -> bytes:
+    # As ASCII, because a line may have the escape of a lone surrogate, which UTF-8 cannot encode.
     return json.dumps(request, sort_keys=True, separators=(",", ":")).encode() + b"\n"

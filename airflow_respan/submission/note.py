@@ -1,4 +1,7 @@
-"""What a task notes for its next attempt, in Airflow's own store: ``context["task_state_store"]``, from 3.3 on."""
+"""The note that an attempt saves for the next attempt, in Airflow's ``task_state_store`` (Airflow 3.3 and later).
+
+With it, the next attempt finds the batch by one request, and without the service's list, which may be out of date.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from airflow_respan.persisted import RENAMED_NOTE_FIELDS, with_todays_names
 log = logging.getLogger(__name__)
 
 NOTE_KEY = "respan_batch"
+"""The key of the note in the store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,7 @@ class Note:
 
     :param fingerprint: the fingerprint of the input
     :param input_file_id: the input at the service
-    :param sent_at: when it began to ask for the batch (Unix seconds)
+    :param sent_at: when the attempt saved the note: before it sent the create, or after the response (Unix seconds)
     :param batch_id: the batch, once it is known
     """
 
@@ -32,33 +36,37 @@ class Note:
 
 
 def load_note(context: Any) -> Note | None:
-    """Read what an earlier attempt has noted; None if there is nothing, or nothing that can be read.
+    """Return the note of an earlier attempt; None if there is none, or it cannot be read.
 
-    Then the service is asked, which knows too: so no trouble of the store is one of the task.
+    Without a note the service's list is searched. So an error of the store does not fail the task, and is only logged.
+
+    :param context: Airflow's context
     """
     store = task_state_store(context)
     if store is None:
         return None
     try:
-        noted = store.get(NOTE_KEY)
-        return _read(noted) if noted else None
-    except Exception as error:  # noqa: BLE001 (whatever the store's backend raises)
-        log.warning("What an earlier attempt has noted cannot be read (%s); asking Respan.", type(error).__name__)
+        saved = store.get(NOTE_KEY)
+        return _parse_note(saved) if saved else None
+    except Exception as error:  # noqa: BLE001 (each backend of the store has its own errors)
+        log.warning("The note of an earlier attempt cannot be read (%s); searching at Respan.", type(error).__name__)
         return None
 
 
-def _read(noted: Mapping[str, Any]) -> Note:
+def _parse_note(saved: Mapping[str, Any]) -> Note:
     known = {f.name for f in fields(Note)}
-    current = with_todays_names(noted, RENAMED_NOTE_FIELDS)
+    current = with_todays_names(saved, RENAMED_NOTE_FIELDS)
     return Note(**{name: value for name, value in current.items() if name in known})
 
 
-def save_note(context: Any, what: Note) -> None:
-    """Write down how far this attempt has come; nothing where Airflow has no store.
+def save_note(context: Any, note: Note) -> None:
+    """Save how far this attempt has come; do nothing if this Airflow has no store.
 
-    :raises Exception: what the store raises. Before a batch is created that has to end the attempt: an older note that
-        stays would lead the next attempt to an older batch.
+    :param context: Airflow's context
+    :param note: replaces the note of an earlier attempt
+    :raises Exception: what the store raises. Before a batch is created, this error must end the attempt, because the
+        note that remains would lead the next attempt to an older batch.
     """
     store = task_state_store(context)
     if store is not None:
-        store.set(NOTE_KEY, asdict(what))
+        store.set(NOTE_KEY, asdict(note))
