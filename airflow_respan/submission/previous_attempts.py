@@ -1,4 +1,7 @@
-"""What earlier attempts of a task have left behind, and what is to become of it: nothing is paid twice."""
+"""The batch and the file of an earlier attempt of a task: how they are found, and whether this attempt uses them.
+
+``docs/never-paid-twice.md`` has the table of what is found and what is done then.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOCK_MARGIN = pendulum.duration(hours=1)
-"""How far the clocks of Airflow and of the service may be apart."""
+"""How much the clocks of Airflow and of the service may differ."""
 
 
 class CreatingTask(Protocol):
-    """What is asked of the operator."""
+    """The arguments of the operator that the search and the decision depend on."""
 
     retries: int | None
     provider_id: str | None
@@ -41,14 +44,14 @@ class CreatingTask(Protocol):
 
     @property
     def hook(self) -> RespanHook:
-        """The hook that the operator calls through."""
+        """The hook that sends the requests; a new one after the task was killed."""
 
 
 class PreviousAttempts:
     """The attempts of a task before this one.
 
-    :param operator: the operator, templates rendered
-    :param context: Airflow's
+    :param operator: the operator, with its templates rendered
+    :param context: Airflow's context
     """
 
     def __init__(self, operator: CreatingTask, context: Any) -> None:
@@ -57,11 +60,11 @@ class PreviousAttempts:
         self._operator = operator
         self._context = context
         self._is_first = ti.try_number <= 1
-        self._cleared = is_after_clear(context, retries=operator.retries)
-        self._started = time.time()
+        self._is_after_clear = is_after_clear(context, retries=operator.retries)
+        self._started_at = time.time()
 
     def reusable_batch(self, fingerprint: str) -> Batch | None:
-        """Give the batch that this attempt goes on with; None if it is to create one.
+        """Return the batch that this attempt continues with; None if it is to create one.
 
         :param fingerprint: the fingerprint of this attempt's input
         :raises RespanInputChangedError: if that batch is of another input
@@ -74,10 +77,12 @@ class PreviousAttempts:
             log.info("No batch of an earlier attempt was found.")
             return None
         if self._must_be_replaced(batch):
-            log.info("Submitting anew: the batch of an earlier attempt is of no use. %s", _what_became_of(batch))
+            log.info(
+                "Creating another batch, because that of an earlier attempt is not usable. %s", _status_text(batch)
+            )
             return None
         if (batch.metadata or {}).get(identity.FINGERPRINT_KEY) == fingerprint:
-            log.info("Going on with the batch of an earlier attempt. %s", _what_became_of(batch))
+            log.info("Continuing with the batch of an earlier attempt. %s", _status_text(batch))
             return batch
         if self._operator.on_changed_input == "fail":
             raise RespanInputChangedError(
@@ -89,16 +94,16 @@ class PreviousAttempts:
         return None
 
     def newest_batch(self) -> Batch | None:
-        """Find the newest batch of this task: by what was noted in Airflow, then in the service's list.
+        """Return the newest batch of this task: by the note in Airflow, else from the service's list; None if none.
 
         :raises RespanError: if that cannot be found out
         """
-        noted = load_note(self._context)
+        note = load_note(self._context)
         try:
-            if noted is not None and noted.batch_id is not None:
-                batch = self._operator.hook.get_batch(noted.batch_id, provider_id=self._operator.provider_id)
-                return replace(batch, metadata={**(batch.metadata or {}), identity.FINGERPRINT_KEY: noted.fingerprint})
-            return self.find_listed() or self._wait_for_listing(noted)
+            if note is not None and note.batch_id is not None:
+                batch = self._operator.hook.get_batch(note.batch_id, provider_id=self._operator.provider_id)
+                return replace(batch, metadata={**(batch.metadata or {}), identity.FINGERPRINT_KEY: note.fingerprint})
+            return self.find_listed() or self._wait_for_listing(note)
         except RespanError as error:
             raise RespanError(
                 "Whether an earlier attempt of this task made a batch could not be found out, so none is created: "
@@ -106,52 +111,60 @@ class PreviousAttempts:
             ) from error
 
     def find_listed(self) -> Batch | None:
-        """Find the newest batch of this task in the service's list.
+        """Return the newest batch of this task in the service's list, without waiting; None if there is none.
 
         :raises RespanError: if that cannot be found out
         """
         return find_batch(
             self._operator.hook,
             self.key,
-            since=earliest_start(self._context, after_clear=self._cleared) - CLOCK_MARGIN,
-            most_pages=self._operator.search_pages,
+            since=earliest_start(self._context, after_clear=self._is_after_clear) - CLOCK_MARGIN,
+            max_pages=self._operator.search_pages,
             provider_id=self._operator.provider_id,
         )
 
-    def find_uploaded_file(self, name: str, *, size: int) -> str | None:
-        """Find the input that an earlier attempt has uploaded."""
+    def find_uploaded_file(self, fingerprint: str, *, size: int) -> str | None:
+        """Return the id of the input that an earlier attempt uploaded; None if there is none.
+
+        :param fingerprint: the fingerprint of this attempt's input
+        :param size: bytes
+        """
         if self._is_first:
             return None
+        name = identity.input_file_name(key=self.key, fingerprint=fingerprint)
         file_id = find_file(self._operator.hook, name, size=size, provider_id=self._operator.provider_id)
         if file_id:
-            log.info("Using %s, which an earlier attempt has uploaded.", file_id)
+            log.info("Using %s, which an earlier attempt uploaded.", file_id)
         return file_id
 
     def save_note(self, *, fingerprint: str, input_file_id: str, batch_id: str | None = None) -> None:
-        """Tell the next attempt how far this one has come."""
-        what = Note(fingerprint=fingerprint, input_file_id=input_file_id, sent_at=time.time(), batch_id=batch_id)
+        """Record for the next attempt how far this one has come.
+
+        :raises Exception: what Airflow's store raises, if no batch is created yet
+        """
+        note = Note(fingerprint=fingerprint, input_file_id=input_file_id, sent_at=time.time(), batch_id=batch_id)
         try:
-            save_note(self._context, what)
+            save_note(self._context, note)
         except Exception as error:
             if batch_id is None:  # nothing is paid yet
                 raise
-            log.warning("The id of batch %s could not be noted (%s); a retry will list.", batch_id, error)
+            log.warning("The id of batch %s could not be noted (%s); a retry will search the list.", batch_id, error)
 
     def _must_be_replaced(self, batch: Batch) -> bool:
-        """Say whether a batch ended, or is about to, in a way that nobody wants."""
+        """Return whether a batch is not usable, so that another one may be created and paid."""
         if not batch.is_terminal:
-            # What is being cancelled comes to nothing; waiting for that would only cost time.
+            # A batch that is being cancelled gives no results, so waiting for its end would only cost time.
             return batch.meaning.is_being_cancelled
         accepted = evaluate_batch(
             batch,
             success_statuses=self._operator.success_statuses,
             max_failed_ratio=self._operator.max_failed_ratio,
         ).accepted
-        # One that completed badly was paid for. Only somebody who clears the task asks for another.
-        return not accepted and (not batch.meaning.is_complete or self._cleared)
+        # A batch that is complete but not accepted was paid. Only after a clear, which a person does, pay for another.
+        return not accepted and (not batch.meaning.is_complete or self._is_after_clear)
 
     def _cancel_replaced(self, batch: Batch) -> None:
-        log.warning("Submitting anew, as the input has changed since batch %s was made of it.", batch.id)
+        log.warning("Creating another batch, because the input has changed since batch %s was created.", batch.id)
         if not batch.is_terminal:
             try:
                 self._operator.hook.cancel_batch(batch.id, provider_id=self._operator.provider_id)
@@ -159,16 +172,16 @@ class PreviousAttempts:
             except RespanError as error:
                 log.warning("Batch %s could not be cancelled, and goes on: %s", batch.id, error)
 
-    def _wait_for_listing(self, noted: Note | None) -> Batch | None:
-        """Find a batch that was asked for a moment ago, when it must be in the list."""
-        sent_at = noted.sent_at if noted else self._started
-        left = sent_at + self._operator.not_found_grace - time.time()
-        if left <= 0:
+    def _wait_for_listing(self, note: Note | None) -> Batch | None:
+        """Wait until a batch that was created a moment ago must be in the list, and search the list again."""
+        sent_at = note.sent_at if note else self._started_at
+        seconds_left = sent_at + self._operator.not_found_grace - time.time()
+        if seconds_left <= 0:
             return None
-        log.info("Looking again in %.0f seconds, lest a batch be missed that the list does not show yet.", left)
-        time.sleep(left)
+        log.info("Searching again in %.0f seconds, because a new batch may not be in the list yet.", seconds_left)
+        time.sleep(seconds_left)
         return self.find_listed()
 
 
-def _what_became_of(batch: Batch) -> str:
+def _status_text(batch: Batch) -> str:
     return describe_batch(batch) if batch.is_terminal else f"Batch {batch.id} is {batch.status}."

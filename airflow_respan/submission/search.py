@@ -1,4 +1,4 @@
-"""Looks for what an earlier attempt of a task has left at the service: its batch, and the file that it uploaded."""
+"""The search at the service for the batch that an earlier attempt created, and for the file that it uploaded."""
 
 from __future__ import annotations
 
@@ -19,51 +19,57 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAGE = 100
+PAGE_SIZE = 100
+"""Batches per page: the most that the service allows."""
 
 
 def find_batch(
-    hook: RespanHook, key: str, *, since: pendulum.DateTime, most_pages: int, provider_id: str | None = None
+    hook: RespanHook, key: str, *, since: pendulum.DateTime, max_pages: int, provider_id: str | None = None
 ) -> Batch | None:
-    """Find the newest batch with a task's mark.
+    """Return the newest batch of a task; None if there is none.
 
-    The list is only a hint: what it has left out, and what it shows as ours, is retrieved.
+    The list is only a hint, because it may be out of date. So each batch that it shows with this identity, or without
+    metadata, is retrieved before it counts.
 
-    :param hook: whom to ask
-    :param key: the mark
-    :param since: no batch of the task is older
-    :param most_pages: pages of 100 batches to look through
-    :return: the batch as retrieved, or None if there is none
-    :raises RespanError: if that could not be found out
+    :param hook: sends the requests
+    :param key: the identity of the task
+    :param since: a moment before which the task cannot have created a batch
+    :param max_pages: pages of 100 batches to search
+    :return: the batch as retrieved
+    :raises RespanError: if it could not be found out whether there is one
     """
     after: str | None = None
-    for _ in range(most_pages):
-        page = hook.list_batches(limit=PAGE, after=after, provider_id=provider_id)
-        ours = [
+    for _ in range(max_pages):
+        page = hook.list_batches(limit=PAGE_SIZE, after=after, provider_id=provider_id)
+        own = [
             batch
             for batch_id, listed in _candidates(page, key, since)
             if is_created_by((batch := _retrieved(hook, batch_id, listed, provider_id)).metadata, key)
         ]
-        if ours:
-            # The first of the newest: where the service gives no time, the order of the list decides.
-            return max(ours, key=lambda batch: batch.created_at.timestamp() if batch.created_at else 0)
+        if own:
+            # Without a time, the order of the list decides, which is newest first: max returns the first of equals.
+            return max(own, key=lambda batch: batch.created_at.timestamp() if batch.created_at else 0)
         if page.next_after is None or any(_is_older(batch, since) for batch in page.batches):
             return None
         after = page.next_after
     raise RespanError(
-        f"None of the newest {most_pages * PAGE} batches was made by this task, and there are more since "
-        f"{since.to_datetime_string()} UTC. Let it look further (search_pages)"
+        f"None of the newest {max_pages * PAGE_SIZE} batches was created by this task, and there are more since "
+        f"{since.to_datetime_string()} UTC. Raise search_pages, so that the search reads further."
     )
 
 
 def find_file(hook: RespanHook, name: str, *, size: int, provider_id: str | None = None) -> str | None:
-    """Find an input that was uploaded before and is still there; None also if that cannot be found out."""
+    """Return the id of an input that was uploaded before and still exists; None also if that cannot be found out.
+
+    :param name: the name that it was uploaded under
+    :param size: bytes
+    """
     try:
         for listed in hook.list_files(provider_id=provider_id):
             if (listed.filename, listed.size) == (name, size):
                 return hook.get_file(listed.id, provider_id=provider_id).id
     except RespanError as error:
-        log.info("Uploading anew, as the files that are there cannot be told: %s", error)
+        log.info("Uploading the input again, because the files at the service cannot be listed: %s", error)
     return None
 
 

@@ -123,9 +123,9 @@ class Submission:
         return batch
 
     def _upload_once(self, file: IO[bytes], *, size: int, fingerprint: str) -> str:
-        name = input_file_name(key=self.previous_attempts.key, fingerprint=fingerprint)
-        file_id = self.previous_attempts.find_uploaded_file(name, size=size)
+        file_id = self.previous_attempts.find_uploaded_file(fingerprint, size=size)
         if file_id is None:
+            name = input_file_name(key=self.previous_attempts.key, fingerprint=fingerprint)
             file_id = self._hook.upload_file(file, filename=name, provider_id=self._options.provider_id).id
             log.info("Uploaded the input as %s.", file_id)
         return file_id

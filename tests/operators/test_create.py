@@ -418,8 +418,8 @@ def test_the_search_gives_up_loudly(connected: RespanSandbox) -> None:
 
     assert re.fullmatch(
         r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: None of the "
-        r"newest 100 batches was made by this task, and there are more since [\d: -]+ UTC\. Let it look further "
-        r"\(search_pages\)",
+        r"newest 100 batches was created by this task, and there are more since [\d: -]+ UTC\. Raise search_pages, so "
+        r"that the search reads further\.",
         str(outcome.error),
     )
     assert again(search_pages=2).error is None
