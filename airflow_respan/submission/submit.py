@@ -146,7 +146,7 @@ class Submission:
             )
         except RespanTransientError as error:
             raise RespanTransientError(
-                f"{error} The next attempt of this task, a retry or after a clear, does look there.",
+                f"{error} The next attempt of this task, a retry or after a clear, searches for the batch.",
                 status_code=error.status_code,
                 retry_after=error.retry_after,
             ) from None

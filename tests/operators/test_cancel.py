@@ -1,4 +1,4 @@
-"""What the operator that cancels a batch does; in every mode by the same test."""
+"""The operator that cancels a batch, in every mode."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def cancel(batch_id: Any, mode: str, **options: Any) -> Outcome:
     return attempt(lambda: RespanCancelBatchOperator(task_id="cancel", batch_id=batch_id, **{**defaults, **options}))
 
 
-def ending(sandbox: RespanSandbox, batch_id: str, **fields: Any) -> None:
-    """Let a batch end as soon as its cancellation was asked for."""
+def end_after_cancel(sandbox: RespanSandbox, batch_id: str, **fields: Any) -> None:
+    """End a batch as soon as its cancellation is requested."""
 
     def watch() -> None:
         while not any(request.path.endswith("/cancel/") and request.status for request in sandbox.requests):
@@ -31,23 +31,23 @@ def ending(sandbox: RespanSandbox, batch_id: str, **fields: Any) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def test_a_batch_is_asked_to_be_cancelled(connected: RespanSandbox) -> None:
+def test_a_batch_is_cancelled(connected: RespanSandbox) -> None:
     batch_id = connected.add_batch()
 
     outcome = cancel(f" {batch_id}\n", "plain", provider_id="openai")
 
     assert (outcome.value, outcome.error) == ("cancelling", None)
     assert outcome.ti.xcoms["status"] == "cancelling"
-    assert [(seen.method, seen.path, seen.query) for seen in connected.requests] == [
+    assert [(request.method, request.path, request.query) for request in connected.requests] == [
         ("POST", f"/api/v1/batches/{batch_id}/cancel/", {"provider_id": "openai"})
     ]
 
 
 @pytest.mark.parametrize("mode", ["waiting", "deferrable"])
 @pytest.mark.parametrize("status", ["cancelled", "completed"])
-def test_the_end_is_waited_for_whatever_it_is(connected: RespanSandbox, mode: str, status: str) -> None:
+def test_the_task_waits_for_the_end_and_accepts_every_outcome(connected: RespanSandbox, mode: str, status: str) -> None:
     batch_id = connected.add_batch()
-    ending(connected, batch_id, status=status, output_file_id="file-part")
+    end_after_cancel(connected, batch_id, status=status, output_file_id="file-part")
 
     outcome = cancel(batch_id, mode)
 
@@ -59,7 +59,7 @@ def test_the_end_is_waited_for_whatever_it_is(connected: RespanSandbox, mode: st
 @every_mode
 @pytest.mark.parametrize("status", ["completed", "failed", "expired", "cancelled"])
 @pytest.mark.parametrize("refusal", [None, 400, 409])
-def test_a_batch_that_has_ended_is_no_error(
+def test_a_batch_that_has_already_ended_is_no_error(
     connected: RespanSandbox, mode: str, status: str, refusal: int | None
 ) -> None:
     batch_id = connected.add_batch(status=status)
@@ -75,16 +75,16 @@ def test_a_batch_that_has_ended_is_no_error(
 
 
 @every_mode
-def test_a_cancellation_under_way_is_no_error(connected: RespanSandbox, mode: str) -> None:
+def test_a_batch_that_is_already_being_cancelled_is_no_error(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch(status="cancelling")
     connected.inject(Fault.error(409), path="/cancel", times=None)
-    ending(connected, batch_id, status="cancelled")
+    end_after_cancel(connected, batch_id, status="cancelled")
 
     assert cancel(batch_id, mode).error is None
 
 
 @every_mode
-def test_a_batch_that_goes_on_and_cannot_be_cancelled_fails_the_task(connected: RespanSandbox, mode: str) -> None:
+def test_a_running_batch_that_cannot_be_cancelled_fails_the_task(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch()
     connected.inject(Fault.error(503), path="/cancel", times=None)
 
@@ -95,7 +95,7 @@ def test_a_batch_that_goes_on_and_cannot_be_cancelled_fails_the_task(connected: 
 
 
 @every_mode
-def test_a_batch_that_is_not_there_fails_the_task(connected: RespanSandbox, mode: str) -> None:
+def test_a_missing_batch_fails_the_task(connected: RespanSandbox, mode: str) -> None:
     assert isinstance(cancel("batch_1", mode).error, RespanNotFoundError)
 
 
@@ -105,7 +105,7 @@ def test_a_wait_ends_with_its_timeout(connected: RespanSandbox, mode: str) -> No
 
 
 @every_mode
-def test_a_batch_id_that_is_nothing_fails_at_once(connected: RespanSandbox, mode: str) -> None:
+def test_an_empty_batch_id_fails_at_once(connected: RespanSandbox, mode: str) -> None:
     assert str(cancel("None", mode).error) == (
         "batch_id of task 'cancel' is 'None': its template 'None' gave nothing. Check that the upstream task ran and "
         "pushed the id of a batch."
@@ -113,7 +113,7 @@ def test_a_batch_id_that_is_nothing_fails_at_once(connected: RespanSandbox, mode
     assert connected.requests == []
 
 
-def test_killing_it_cancels_nothing_more(connected: RespanSandbox) -> None:
+def test_a_kill_sends_nothing(connected: RespanSandbox) -> None:
     RespanCancelBatchOperator(task_id="cancel", batch_id="batch_1").on_kill()
 
     assert connected.requests == []

@@ -1,4 +1,4 @@
-"""What the operator that creates a batch does; where it may wait, in every mode by the same test."""
+"""The operator that creates a batch; where it can wait, each test runs in every mode."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ BATCHES = "/api/v1/batches/"
 
 
 def batches(sandbox: RespanSandbox) -> list[dict[str, Any]]:
-    """All batches there are, newest first."""
+    """Return all batches, newest first."""
     return sandbox.service.batches.page(limit=100, after=None)["data"]
 
 
 def first_attempt(sandbox: RespanSandbox, status: str = "in_progress", **options: Any) -> str:
-    """Let a first attempt create a batch, which then has a status."""
+    """Run a first attempt, give its batch this status, and return the id of the batch."""
     outcome = attempt(lambda: create("plain", **options))
     assert outcome.error is None
     sandbox.change_batch(outcome.value, status=status)
     return outcome.value
 
 
-def again(mode: str = "plain", *, cleared: bool = False, **options: Any) -> Outcome:
+def second_attempt(mode: str = "plain", *, cleared: bool = False, **options: Any) -> Outcome:
     """Run a second attempt: a retry, or after a clear."""
     retries = 0 if cleared else 1
     ti = TaskInstance(try_number=2, max_tries=1)
     return attempt(lambda: create(mode, retries=retries, **options), ti)
 
 
-def ending_next(sandbox: RespanSandbox, **fields: Any) -> None:
-    """Let the batch that comes next end as soon as it is there."""
-    known = len(batches(sandbox))
+def end_next_batch(sandbox: RespanSandbox, **fields: Any) -> None:
+    """End the next batch as soon as it is created."""
+    count = len(batches(sandbox))
 
     def watch() -> None:
-        while len(batches(sandbox)) == known:
+        while len(batches(sandbox)) == count:
             threading.Event().wait(0.005)
         sandbox.change_batch(batches(sandbox)[0]["id"], **{**ENDED, **fields})
 
@@ -71,9 +71,9 @@ def ending_next(sandbox: RespanSandbox, **fields: Any) -> None:
 
 @every_mode
 def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, mode: str) -> None:
-    ending_next(connected)
+    end_next_batch(connected)
 
-    tracking = {name: f"{name} of mine" for name in TRACKING_PARAMETERS}
+    tracking = {name: f"my {name}" for name in TRACKING_PARAMETERS}
     assert set(tracking) <= set(RespanCreateBatchOperator.template_fields)
 
     outcome = attempt(lambda: create(mode, metadata={"team": "data"}, provider_id="openai", **tracking))
@@ -83,7 +83,7 @@ def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, 
     assert outcome.value == outcome.ti.xcoms["batch_id"] == batch["id"]
     assert outcome.ti.xcoms["input_file_id"] == batch["input_file_id"]
     assert outcome.ti.xcoms.get("output_file_id") == (None if mode == "plain" else "file-out")
-    [sent] = [json.loads(seen.body) for seen in connected.requests if (seen.method, seen.path) == ("POST", BATCHES)]
+    [sent] = [json.loads(call.body) for call in connected.requests if (call.method, call.path) == ("POST", BATCHES)]
     assert re.fullmatch("[0-9a-f]{64}", sent["metadata"].pop("airflow_input"))
     assert sent == {
         "input_file_id": batch["input_file_id"],
@@ -93,7 +93,7 @@ def test_requests_become_a_batch_whose_id_is_returned(connected: RespanSandbox, 
         **tracking,
         "metadata": {"team": "data", "airflow_task": '["dag","create","manual__2026-01-01",-1]'},
     }
-    assert [seen.path for seen in connected.requests if seen.method == "GET" and seen.path == BATCHES] == []
+    assert [call.path for call in connected.requests if call.method == "GET" and call.path == BATCHES] == []
 
 
 @every_mode
@@ -103,7 +103,7 @@ def test_a_file_is_uploaded_as_it_is(
 ) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(f"{json.dumps(request(1))}\r\n\n  {json.dumps(request(2))}")
-    ending_next(connected)
+    end_next_batch(connected)
 
     outcome = attempt(lambda: create(mode, input_path=uri(path)))
 
@@ -112,7 +112,7 @@ def test_a_file_is_uploaded_as_it_is(
     assert uploaded.path.read_bytes() == f"{json.dumps(request(1))}\r\n  {json.dumps(request(2))}\n".encode()
 
 
-def test_a_file_that_is_not_there_is_named_and_nothing_is_sent(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_missing_file_is_named_and_nothing_is_sent(connected: RespanSandbox, tmp_path: Path) -> None:
     outcome = attempt(lambda: create("plain", input_path=f"{tmp_path}/none.jsonl"))
 
     assert isinstance(outcome.error, RespanStorageError)
@@ -120,7 +120,7 @@ def test_a_file_that_is_not_there_is_named_and_nothing_is_sent(connected: Respan
     assert not connected.requests
 
 
-def test_a_worker_without_room_for_the_input_says_where_it_lacks_and_sends_nothing(
+def test_a_full_worker_disk_is_named_and_nothing_is_sent(
     connected: RespanSandbox, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = small_disk(4)
@@ -139,7 +139,7 @@ def test_a_worker_without_room_for_the_input_says_where_it_lacks_and_sends_nothi
 @every_mode
 def test_a_file_that_was_uploaded_before_is_used(connected: RespanSandbox, tmp_path: Path, mode: str) -> None:
     uploaded = attempt(lambda: create("plain")).ti.xcoms["input_file_id"]
-    ending_next(connected)
+    end_next_batch(connected)
 
     outcome = attempt(lambda: create(mode, input_file_id=uploaded))
 
@@ -148,8 +148,8 @@ def test_a_file_that_was_uploaded_before_is_used(connected: RespanSandbox, tmp_p
 
 
 @every_mode
-def test_nothing_is_pushed_if_nothing_is_to_be(connected: RespanSandbox, mode: str) -> None:
-    ending_next(connected)
+def test_nothing_is_pushed_without_do_xcom_push(connected: RespanSandbox, mode: str) -> None:
+    end_next_batch(connected)
 
     outcome = attempt(lambda: create(mode, do_xcom_push=False))
 
@@ -157,8 +157,8 @@ def test_nothing_is_pushed_if_nothing_is_to_be(connected: RespanSandbox, mode: s
 
 
 @pytest.mark.parametrize("mode", ["waiting", "deferrable"])
-def test_a_bad_end_is_pushed_and_fails_without_a_retry(connected: RespanSandbox, mode: str) -> None:
-    ending_next(connected, status="expired", output_file_id="file-part")
+def test_a_bad_outcome_is_pushed_and_fails_without_a_retry(connected: RespanSandbox, mode: str) -> None:
+    end_next_batch(connected, status="expired", output_file_id="file-part")
 
     outcome = attempt(lambda: create(mode))
 
@@ -167,7 +167,7 @@ def test_a_bad_end_is_pushed_and_fails_without_a_retry(connected: RespanSandbox,
     assert (outcome.ti.xcoms["status"], outcome.ti.xcoms["output_file_id"]) == ("expired", "file-part")
 
 
-def test_an_input_that_is_wrong_is_told_before_anything_is_sent(connected: RespanSandbox) -> None:
+def test_an_invalid_input_fails_before_anything_is_sent(connected: RespanSandbox) -> None:
     outcome = attempt(lambda: create("plain", requests=[request(1), request(1, method="GET")]))
 
     assert isinstance(outcome.error, RespanInputError)
@@ -180,20 +180,20 @@ def test_an_input_that_is_wrong_is_told_before_anything_is_sent(connected: Respa
 
 @every_mode
 @pytest.mark.parametrize("status", ["validating", "in_progress", "finalizing", "rescheduled", "completed"])
-def test_an_attempt_goes_on_with_a_batch_that_goes_on_or_is_complete(
+def test_an_attempt_continues_with_a_batch_that_is_running_or_complete(
     connected: RespanSandbox, mode: str, status: str
 ) -> None:
     batch_id = first_attempt(connected, status)
     uploads = len(connected.service.files.all())
 
     def end_it() -> None:
-        while not any(seen.path == f"{BATCHES}{batch_id}/" for seen in connected.requests):
+        while not any(call.path == f"{BATCHES}{batch_id}/" for call in connected.requests):
             threading.Event().wait(0.005)
         connected.change_batch(batch_id, **ENDED)
 
     threading.Thread(target=end_it, daemon=True).start()
 
-    outcome = again(mode, cleared=True)
+    outcome = second_attempt(mode, cleared=True)
 
     assert outcome.error is None
     assert outcome.value == outcome.ti.xcoms["batch_id"] == batch_id
@@ -203,13 +203,13 @@ def test_an_attempt_goes_on_with_a_batch_that_goes_on_or_is_complete(
 
 @every_mode
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired", "cancelling"])
-def test_an_attempt_submits_anew_what_came_to_nothing_and_uploads_nothing_twice(
+def test_an_unusable_batch_is_replaced_and_the_input_is_not_uploaded_again(
     connected: RespanSandbox, mode: str, status: str
 ) -> None:
     batch_id = first_attempt(connected, status)
-    ending_next(connected)
+    end_next_batch(connected)
 
-    outcome = again(mode)
+    outcome = second_attempt(mode)
 
     assert outcome.error is None
     assert outcome.value not in (None, batch_id)
@@ -218,20 +218,20 @@ def test_an_attempt_submits_anew_what_came_to_nothing_and_uploads_nothing_twice(
 
 
 @pytest.mark.parametrize("mode", ["waiting", "deferrable"])
-def test_a_batch_that_an_earlier_attempts_kill_cancels_under_this_one_is_made_anew_by_the_next(
+def test_a_found_batch_that_a_late_kill_cancels_is_replaced_by_the_next_attempt(
     connected: RespanSandbox, mode: str
 ) -> None:
     batch_id = first_attempt(connected)
 
     def cancel_it() -> None:
-        while not any(seen.path == f"{BATCHES}{batch_id}/" and seen.status == 200 for seen in connected.requests):
+        while not any(call.path == f"{BATCHES}{batch_id}/" and call.status == 200 for call in connected.requests):
             threading.Event().wait(0.005)
         counts = {"total": 2, "completed": 0, "failed": 0}
         connected.change_batch(batch_id, status="cancelled", request_counts=counts)
 
     threading.Thread(target=cancel_it, daemon=True).start()
 
-    outcome = again(mode)
+    outcome = second_attempt(mode)
 
     assert type(outcome.error) is RespanError  # which Airflow retries
     assert str(outcome.error) == (
@@ -239,8 +239,8 @@ def test_a_batch_that_an_earlier_attempts_kill_cancels_under_this_one_is_made_an
         "'completed' counts as success. An earlier attempt created this batch, and it was cancelled since. The next "
         "attempt of this task, a retry or after a clear, creates another."
     )
-    ending_next(connected)
-    assert again(mode).value not in (None, batch_id)
+    end_next_batch(connected)
+    assert second_attempt(mode).value not in (None, batch_id)
 
 
 def test_two_clears_in_a_row_pay_once(connected: RespanSandbox) -> None:
@@ -255,37 +255,37 @@ def test_two_clears_in_a_row_pay_once(connected: RespanSandbox) -> None:
 
 def test_after_a_second_submission_the_newest_counts(connected: RespanSandbox) -> None:
     first_attempt(connected, "failed")
-    second = again().value
+    second = second_attempt().value
 
-    assert again().value == second
+    assert second_attempt().value == second
     assert len(batches(connected)) == 2
 
 
-def test_a_welcome_expired_batch_is_kept(connected: RespanSandbox) -> None:
+def test_an_expired_batch_is_used_if_expired_counts_as_success(connected: RespanSandbox) -> None:
     batch_id = first_attempt(connected, "expired")
 
-    assert again(success_statuses=["completed", "expired"]).value == batch_id
+    assert second_attempt(success_statuses=["completed", "expired"]).value == batch_id
 
 
 @pytest.mark.parametrize("mode", ["waiting", "deferrable"])
-def test_a_batch_that_completed_badly_is_paid_again_only_if_somebody_clears(
+def test_a_complete_batch_that_is_not_accepted_is_replaced_only_after_a_clear(
     connected: RespanSandbox, mode: str
 ) -> None:
     batch_id = first_attempt(connected)
     connected.change_batch(batch_id, **{**ENDED, "request_counts": {"total": 2, "completed": 1, "failed": 1}})
-    ending_next(connected)
+    end_next_batch(connected)
 
-    retried = again(mode, max_failed_ratio=0.1)
+    retried = second_attempt(mode, max_failed_ratio=0.1)
     assert isinstance(retried.error, RespanBatchFailed)
     assert retried.ti.xcoms["batch_id"] == batch_id
     assert len(batches(connected)) == 1
 
-    cleared = again(mode, max_failed_ratio=0.1, cleared=True)
+    cleared = second_attempt(mode, max_failed_ratio=0.1, cleared=True)
     assert cleared.error is None
     assert cleared.value != batch_id
 
 
-def test_map_indexes_and_other_runs_have_batches_of_their_own(connected: RespanSandbox) -> None:
+def test_each_task_instance_has_its_own_batch(connected: RespanSandbox) -> None:
     others = [{"map_index": 0}, {"map_index": 1}, {"run_id": "other"}, {"task_id": "other"}, {"dag_id": "other"}]
     first = [attempt(lambda: create("plain"), TaskInstance(**other)).value for other in others]
 
@@ -295,13 +295,13 @@ def test_map_indexes_and_other_runs_have_batches_of_their_own(connected: RespanS
     assert len(set(first)) == len(batches(connected)) == 5
 
 
-def test_spaces_and_the_order_of_keys_are_no_change_of_the_input(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_spaces_and_the_order_of_keys_do_not_change_the_input(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = first_attempt(connected, requests=[request(1)])
     path = tmp_path / "in.jsonl"
     path.write_text(json.dumps(dict(reversed(request(1).items())), separators=(" , ", " : ")))
 
-    assert again(requests=None, input_path=str(path)).value == batch_id
-    assert again(requests=[request(1)], metadata={"team": "data"}, completion_window="48h").value == batch_id
+    assert second_attempt(requests=None, input_path=str(path)).value == batch_id
+    assert second_attempt(requests=[request(1)], metadata={"team": "data"}, completion_window="48h").value == batch_id
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_spaces_and_the_order_of_keys_are_no_change_of_the_input(connected: Resp
 def test_a_changed_input_fails_without_a_retry(connected: RespanSandbox, changed: dict[str, Any], status: str) -> None:
     batch_id = first_attempt(connected, status)
 
-    outcome = again(**changed)
+    outcome = second_attempt(**changed)
 
     assert isinstance(outcome.error, RespanInputChangedError)
     assert str(outcome.error) == (
@@ -328,52 +328,50 @@ def test_a_changed_input_fails_without_a_retry(connected: RespanSandbox, changed
     assert len(batches(connected)) == 1
 
 
-@pytest.mark.parametrize(("status", "left"), [("in_progress", "cancelling"), ("completed", "completed")])
-def test_a_changed_input_is_resubmitted_if_told_to_and_the_old_batch_cancelled(
-    connected: RespanSandbox, status: str, left: str
+@pytest.mark.parametrize(("status", "expected"), [("in_progress", "cancelling"), ("completed", "completed")])
+def test_a_changed_input_is_resubmitted_if_set_and_the_old_batch_is_cancelled(
+    connected: RespanSandbox, status: str, expected: str
 ) -> None:
     batch_id = first_attempt(connected, status)
 
-    outcome = again(requests=[request(3)], on_changed_input="resubmit")
+    outcome = second_attempt(requests=[request(3)], on_changed_input="resubmit")
 
     assert outcome.value != batch_id
     assert {batch["id"]: batch["status"] for batch in batches(connected)} == {
-        batch_id: left,
+        batch_id: expected,
         outcome.value: "validating",
     }
 
 
-def test_a_create_whose_answer_was_lost_says_so_and_the_next_attempt_finds_it(connected: RespanSandbox) -> None:
-    with lost_answers(connected) as conn_id:
+def test_the_next_attempt_finds_a_batch_whose_create_got_no_response(connected: RespanSandbox) -> None:
+    with lost_responses(connected) as conn_id:
         lost = attempt(lambda: create("plain", respan_conn_id=conn_id))
 
     assert isinstance(lost.error, RespanTransientError)
     assert str(lost.error).endswith(
         "Respan may have carried out the request: check before you send it again. The next attempt of this "
-        "task, a retry or after a clear, does look there."
+        "task, a retry or after a clear, searches for the batch."
     )
-    assert again().value == batches(connected)[0]["id"]
+    assert second_attempt().value == batches(connected)[0]["id"]
     assert len(batches(connected)) == 1
 
 
-def test_a_batch_that_the_list_does_not_show_yet_is_waited_for(connected: RespanSandbox) -> None:
+def test_the_search_waits_for_a_batch_that_is_not_in_the_list_yet(connected: RespanSandbox) -> None:
     batch_id = first_attempt(connected)
     connected.inject(Fault(status=200, body={"object": "list", "data": [], "has_more": False}), path=f"{BATCHES}$")
 
-    assert again(not_found_grace=0.3).value == batch_id
+    assert second_attempt(not_found_grace=0.3).value == batch_id
 
 
 @pytest.mark.parametrize(
     "fault", [Fault.error(503), Fault.rate_limit(retry_after=0), Fault.html(), Fault.error(403), Fault.error(404)]
 )
 @pytest.mark.parametrize("path", [f"{BATCHES}$", "/batch_"])
-def test_nothing_is_created_while_the_service_cannot_be_asked(
-    connected: RespanSandbox, fault: Fault, path: str
-) -> None:
+def test_nothing_is_created_if_the_search_fails(connected: RespanSandbox, fault: Fault, path: str) -> None:
     batch_id = first_attempt(connected)
     connected.inject(fault, path=path, method="GET", times=None)
 
-    outcome = again()
+    outcome = second_attempt()
     connected.heal()
 
     assert isinstance(outcome.error, RespanError)
@@ -382,39 +380,41 @@ def test_nothing_is_created_while_the_service_cannot_be_asked(
     )
     assert len(batches(connected)) == 1
     assert batches(connected)[0]["status"] == "in_progress"
-    assert again().value == batch_id
+    assert second_attempt().value == batch_id
 
 
-@pytest.mark.parametrize("left_out", [("metadata",), ("metadata", "created_at", "input_file_id"), ("status",)])
-def test_what_the_list_leaves_out_is_retrieved(connected: RespanSandbox, left_out: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("missing", [("metadata",), ("metadata", "created_at", "input_file_id"), ("status",)])
+def test_a_batch_with_fields_missing_in_the_list_is_retrieved(
+    connected: RespanSandbox, missing: tuple[str, ...]
+) -> None:
     connected.add_batch()
     batch_id = first_attempt(connected)
     connected.add_batch(metadata={"airflow_task": "another"})
-    items = [{name: value for name, value in item.items() if name not in left_out} for item in batches(connected)]
+    items = [{name: value for name, value in item.items() if name not in missing} for item in batches(connected)]
     connected.inject(Fault(status=200, body={"object": "list", "data": items, "has_more": False}), path=f"{BATCHES}$")
 
-    assert again().value == batch_id
+    assert second_attempt().value == batch_id
 
 
-def test_the_search_ends_with_the_batches_from_before_the_run(connected: RespanSandbox) -> None:
+def test_the_search_ends_at_batches_older_than_the_run(connected: RespanSandbox) -> None:
     long_ago = pendulum.now("UTC").subtract(days=3).int_timestamp
     for _ in range(150):
         connected.add_batch(created_at=long_ago)  # without metadata: each would have to be retrieved
     batch_id = first_attempt(connected, requests=[request(1)])
 
-    assert again(requests=[request(1)]).value == batch_id
+    assert second_attempt(requests=[request(1)]).value == batch_id
     other = attempt(lambda: create("plain"), TaskInstance(try_number=2, task_id="other"))
 
     assert other.value not in (None, batch_id)
-    assert sum(seen.method == "GET" and seen.path == BATCHES for seen in connected.requests) == 2
+    assert sum(call.method == "GET" and call.path == BATCHES for call in connected.requests) == 2
 
 
-def test_the_search_gives_up_loudly(connected: RespanSandbox) -> None:
+def test_a_search_that_reaches_search_pages_fails(connected: RespanSandbox) -> None:
     first_attempt(connected)
     for _ in range(100):
         connected.add_batch(metadata={"airflow_task": "x"})
 
-    outcome = again(search_pages=1)
+    outcome = second_attempt(search_pages=1)
 
     assert re.fullmatch(
         r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: None of the "
@@ -422,10 +422,10 @@ def test_the_search_gives_up_loudly(connected: RespanSandbox) -> None:
         r"that the search reads further\.",
         str(outcome.error),
     )
-    assert again(search_pages=2).error is None
+    assert second_attempt(search_pages=2).error is None
 
 
-def test_a_clear_of_a_run_that_has_ended_looks_before_its_new_start(connected: RespanSandbox) -> None:
+def test_after_a_clear_the_search_goes_back_to_the_first_start_of_the_run(connected: RespanSandbox) -> None:
     batch_id = first_attempt(connected)
     long_ago = pendulum.now("UTC").subtract(days=2)
     connected.change_batch(batch_id, created_at=long_ago.int_timestamp)
@@ -436,18 +436,18 @@ def test_a_clear_of_a_run_that_has_ended_looks_before_its_new_start(connected: R
     assert cleared(start_date=pendulum.now("UTC"), run_after=long_ago).value == batch_id
 
 
-def test_a_store_of_airflow_is_asked_first(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_with_a_note_only_the_batch_is_retrieved(connected: RespanSandbox, tmp_path: Path) -> None:
     store = Store(tmp_path / "store.json")
     batch_id = attempt(lambda: create("plain"), store=store).value
-    asked = len(connected.requests)
+    request_count = len(connected.requests)
 
     outcome = attempt(lambda: create("plain"), TaskInstance(try_number=2), store=store)
 
     assert outcome.value == batch_id
-    assert [seen.path for seen in connected.requests[asked:]] == [f"{BATCHES}{batch_id}/"]
+    assert [call.path for call in connected.requests[request_count:]] == [f"{BATCHES}{batch_id}/"]
 
 
-def test_a_store_that_cannot_be_read_is_no_trouble_of_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_note_that_cannot_be_read_does_not_fail_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
     store = Store(tmp_path / "store.json")
     batch_id = attempt(lambda: create("plain"), store=store).value
     store.path.write_text("no JSON")
@@ -455,7 +455,7 @@ def test_a_store_that_cannot_be_read_is_no_trouble_of_the_task(connected: Respan
     assert attempt(lambda: create("plain"), TaskInstance(try_number=2), store=store).value == batch_id
 
 
-def test_a_store_that_cannot_be_written_ends_the_attempt_before_it_pays(
+def test_a_note_that_cannot_be_written_fails_the_attempt_before_the_create(
     connected: RespanSandbox, tmp_path: Path
 ) -> None:
     outcome = attempt(lambda: create("plain"), store=Store(tmp_path / "nowhere" / "store.json"))
@@ -465,7 +465,7 @@ def test_a_store_that_cannot_be_written_ends_the_attempt_before_it_pays(
 
 
 @pytest.mark.parametrize(("cancel", "status"), [(True, "cancelling"), (False, "in_progress")])
-def test_killing_cancels_unless_told_not_to(connected: RespanSandbox, cancel: bool, status: str) -> None:
+def test_a_kill_cancels_the_batch_if_cancel_on_kill_is_set(connected: RespanSandbox, cancel: bool, status: str) -> None:
     operators: list[RespanCreateBatchOperator] = []
 
     def kill(key: str) -> None:
@@ -482,9 +482,9 @@ def test_killing_cancels_unless_told_not_to(connected: RespanSandbox, cancel: bo
     assert {batch["id"]: batch["status"] for batch in batches(connected)} == {outcome.value: status}
 
 
-def test_killing_cancels_a_batch_whose_id_is_still_on_its_way(connected: RespanSandbox) -> None:
+def test_a_kill_cancels_a_batch_whose_create_has_no_response_yet(connected: RespanSandbox) -> None:
     operator = create("plain")
-    with lost_answers(connected) as conn_id:
+    with lost_responses(connected) as conn_id:
         operator.respan_conn_id = conn_id
         outcome = attempt(lambda: operator)
     assert isinstance(outcome.error, RespanTransientError)
@@ -495,13 +495,13 @@ def test_killing_cancels_a_batch_whose_id_is_still_on_its_way(connected: RespanS
     assert [batch["status"] for batch in batches(connected)] == ["cancelling"]
 
 
-def test_killing_before_there_is_a_batch_asks_nothing(connected: RespanSandbox) -> None:
+def test_a_kill_before_the_create_sends_nothing(connected: RespanSandbox) -> None:
     create("plain").on_kill()
 
     assert connected.requests == []
 
 
-def test_a_deferral_takes_the_batch_and_the_wish_to_cancel_along(connected: RespanSandbox) -> None:
+def test_a_deferral_keeps_the_batch_id_and_cancel_on_kill(connected: RespanSandbox) -> None:
     with pytest.raises(TaskDeferred) as deferred:
         create("deferrable").execute(context_of(TaskInstance()))
     [batch] = batches(connected)
@@ -513,7 +513,7 @@ def test_a_deferral_takes_the_batch_and_the_wish_to_cancel_along(connected: Resp
     assert batches(connected)[0]["status"] == "cancelling"
 
 
-def test_an_outage_while_waiting_cancels_nothing(connected: RespanSandbox) -> None:
+def test_an_outage_during_the_wait_cancels_nothing(connected: RespanSandbox) -> None:
     ti = TaskInstance(pushed=lambda key: connected.inject(Fault.error(503), method="GET", times=None))
 
     outcome = attempt(lambda: create("waiting", timeout=0.5), ti)
@@ -523,7 +523,7 @@ def test_an_outage_while_waiting_cancels_nothing(connected: RespanSandbox) -> No
 
 
 @pytest.mark.parametrize("push", [True, False])
-def test_a_lost_trigger_is_no_lost_batch(connected: RespanSandbox, push: bool) -> None:
+def test_the_batch_is_found_after_its_trigger_was_lost(connected: RespanSandbox, push: bool) -> None:
     ti = TaskInstance()
     with pytest.raises(TaskDeferred):
         create("deferrable", do_xcom_push=push).execute(context_of(ti))
@@ -538,7 +538,7 @@ def test_a_lost_trigger_is_no_lost_batch(connected: RespanSandbox, push: bool) -
 
 
 @pytest.mark.parametrize(
-    ("metadata", "complaint"),
+    ("metadata", "message"),
     [
         ({"airflow_task": "x"}, "metadata has 'airflow_task', by which retries find the batch: choose another name"),
         ({"airflow_input": "x"}, "metadata has 'airflow_input', by which retries find the batch: choose another name"),
@@ -551,26 +551,26 @@ def test_a_lost_trigger_is_no_lost_batch(connected: RespanSandbox, push: bool) -
         ),
     ],
 )
-def test_metadata_that_the_service_would_not_keep_is_refused(
-    connected: RespanSandbox, metadata: Any, complaint: str
+def test_metadata_beyond_the_limits_of_the_service_is_refused(
+    connected: RespanSandbox, metadata: Any, message: str
 ) -> None:
-    assert str(attempt(lambda: create("plain", metadata=metadata)).error) == complaint
+    assert str(attempt(lambda: create("plain", metadata=metadata)).error) == message
     assert connected.requests == []
 
 
-def test_as_much_metadata_as_there_is_room_for_is_kept_beside_a_long_key(connected: RespanSandbox) -> None:
+def test_the_largest_metadata_fits_beside_a_long_identity(connected: RespanSandbox) -> None:
     metadata = {f"{number:064}": "x" * 512 for number in range(14)}
     ti = TaskInstance(run_id="r" * 600)
 
     batch_id = attempt(lambda: create("plain", metadata=metadata), ti).value
 
-    kept = batches(connected)[0]["metadata"]
-    assert len(kept) == 16
-    assert re.fullmatch("sha256:[0-9a-f]{64}", kept["airflow_task"])
+    saved = batches(connected)[0]["metadata"]
+    assert len(saved) == 16
+    assert re.fullmatch("sha256:[0-9a-f]{64}", saved["airflow_task"])
     assert attempt(lambda: create("plain"), TaskInstance(run_id="r" * 600, try_number=2)).value == batch_id
 
 
-def test_metadata_that_the_service_dropped_is_warned_of(
+def test_a_response_without_the_metadata_is_a_warning(
     connected: RespanSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = {"id": "batch_1", "object": "batch", "status": "validating"}
@@ -581,7 +581,7 @@ def test_metadata_that_the_service_dropped_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         ({}, "task 'create' must be given exactly one of input_file_id, input_path and requests, not none"),
         (
@@ -594,15 +594,15 @@ def test_metadata_that_the_service_dropped_is_warned_of(
         ({"requests": [], "max_failed_ratio": 2}, "max_failed_ratio is 2; it must be a ratio from 0 to 1"),
     ],
 )
-def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[str, Any], complaint: str) -> None:
+def test_an_invalid_argument_fails_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as refused:
         RespanCreateBatchOperator(task_id="create", **options)
 
-    assert str(refused.value) == complaint
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         ({"input_path": "None"}, "input_path of task 'create' is 'None': its template gave nothing"),
         (
@@ -612,10 +612,10 @@ def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[
         ),
     ],
 )
-def test_a_template_that_gave_nothing_useful_is_told(
-    connected: RespanSandbox, options: dict[str, Any], complaint: str
+def test_an_argument_that_rendered_to_nothing_useful_is_named(
+    connected: RespanSandbox, options: dict[str, Any], message: str
 ) -> None:
-    assert str(attempt(lambda: create("plain", **options)).error) == complaint
+    assert str(attempt(lambda: create("plain", **options)).error) == message
     assert connected.requests == []
 
 
@@ -630,8 +630,8 @@ def test_no_body_of_a_request_is_logged(connected: RespanSandbox, caplog: pytest
 
 
 @contextmanager
-def lost_answers(sandbox: RespanSandbox) -> Iterator[str]:
-    """Give the name of a connection by which the answer to a create is lost, though the batch is made."""
+def lost_responses(sandbox: RespanSandbox) -> Iterator[str]:
+    """Yield a connection through which a create makes a batch but gets no response."""
     with (
         holding_proxy(sandbox.url, Hold("POST", BATCHES, after=True)) as host,
         pytest.MonkeyPatch.context() as patch,

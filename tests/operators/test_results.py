@@ -1,4 +1,4 @@
-"""Landing the results of a batch in a local folder: what comes there, what does not, and what is said of it."""
+"""Landing the results of a batch in a local folder: what is written, what is refused, and what is logged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def downloads(sandbox: RespanSandbox) -> int:
     return sum("/content/" in request.path for request in sandbox.requests)
 
 
-def test_the_results_of_a_batch_are_landed_and_counted(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, BAD, request_counts=COUNTS)
 
     xcoms = land(f"{tmp_path}/results/", batch_id=batch_id)
@@ -73,7 +73,7 @@ def test_the_results_of_a_batch_are_landed_and_counted(connected: RespanSandbox,
 
 
 @pytest.mark.parametrize("empty", [None, "", "None", " "])
-def test_files_are_landed_by_their_ids_where_the_batch_is_not_known(
+def test_files_can_be_landed_by_their_ids_without_the_batch(
     connected: RespanSandbox, tmp_path: Path, empty: str | None
 ) -> None:
     manifest = land(tmp_path, output_file_id=upload(GOOD), error_file_id=empty)["return_value"]
@@ -83,7 +83,7 @@ def test_files_are_landed_by_their_ids_where_the_batch_is_not_known(
     assert (manifest["batch_id"], manifest["status"], manifest["request_counts"]) == (None, None, None)
 
 
-def test_a_batch_of_which_every_request_failed_is_landed(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_batch_whose_requests_all_failed_is_landed(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, None, BAD, request_counts={"total": 1, "failed": 1})
     manifest = land(tmp_path, batch_id=batch_id)["return_value"]
 
@@ -92,7 +92,7 @@ def test_a_batch_of_which_every_request_failed_is_landed(connected: RespanSandbo
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         ({}, "Give batch_id, or output_file_id and error_file_id, but not both"),
         (
@@ -113,15 +113,15 @@ def test_a_batch_of_which_every_request_failed_is_landed(connected: RespanSandbo
         ),
     ],
 )
-def test_arguments_that_cannot_work_are_refused_when_the_dag_is_parsed(options: dict[str, Any], complaint: str) -> None:
+def test_an_invalid_argument_fails_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as refused:
         RespanBatchResultsOperator(task_id="land", path="/nowhere", **options)
 
-    assert str(refused.value) == complaint
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         (
             {"batch_id": "None"},
@@ -142,19 +142,19 @@ def test_arguments_that_cannot_work_are_refused_when_the_dag_is_parsed(options: 
         ),
     ],
 )
-def test_what_was_rendered_to_nothing_is_named(
-    connected: RespanSandbox, tmp_path: Path, options: dict[str, Any], complaint: str
+def test_an_argument_that_rendered_to_nothing_is_named(
+    connected: RespanSandbox, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError) as refused:
         land(**{"path": tmp_path, **options})
 
-    assert str(refused.value) == complaint
+    assert str(refused.value) == message
     assert connected.requests == []
 
 
 @pytest.mark.parametrize("argument", ["batch_id", "input_path", "input_file_id"])
 @pytest.mark.parametrize("value", [None, "", "None"])
-def test_an_xcom_that_is_not_there_is_not_taken_for_an_argument_left_out(
+def test_a_missing_xcom_does_not_count_as_an_argument_that_was_not_given(
     connected: RespanSandbox, tmp_path: Path, argument: str, value: str | None
 ) -> None:
     files = {} if argument == "batch_id" else {"output_file_id": upload(GOOD)}
@@ -167,7 +167,7 @@ def test_an_xcom_that_is_not_there_is_not_taken_for_an_argument_left_out(
         operator.execute({})  # type: ignore[typeddict-item]
 
 
-def test_everything_that_names_something_is_a_template() -> None:
+def test_ids_paths_connection_and_provider_are_templates() -> None:
     assert set(RespanBatchResultsOperator.template_fields) == {
         "batch_id",
         "output_file_id",
@@ -223,7 +223,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_row_that_is_none_keeps_everything_from_landing(connected: RespanSandbox, tmp_path: Path, fault: str) -> None:
+def test_an_invalid_row_fails_the_task_and_nothing_is_written(
+    connected: RespanSandbox, tmp_path: Path, fault: str
+) -> None:
     content, reason = FAULTS[fault]
     batch_id = add_batch(connected, GOOD + content)
 
@@ -237,7 +239,7 @@ def test_a_row_that_is_none_keeps_everything_from_landing(connected: RespanSandb
     assert names(tmp_path) == set()
 
 
-def test_an_id_may_not_be_in_both_files(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_an_id_in_both_files_fails_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, jsonl(bad("b")))
 
     with pytest.raises(
@@ -246,7 +248,7 @@ def test_an_id_may_not_be_in_both_files(connected: RespanSandbox, tmp_path: Path
         land(tmp_path, batch_id=batch_id)
 
 
-def test_many_faults_are_counted_and_some_told(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_the_first_problems_are_named_and_all_are_counted(connected: RespanSandbox, tmp_path: Path) -> None:
     with pytest.raises(RespanResultsError, match=r"line 5 of .*; and 995 more\.$") as refused:
         land(tmp_path, batch_id=add_batch(connected, b"{\n" * 1000))
 
@@ -265,7 +267,7 @@ def test_many_faults_are_counted_and_some_told(connected: RespanSandbox, tmp_pat
     ],
     ids=["CRLF", "byte order mark", "blank lines", "no last line end", "odd ids", "odd numbers"],
 )
-def test_what_is_odd_but_right_is_landed_byte_for_byte(
+def test_unusual_but_valid_files_are_landed_byte_for_byte(
     connected: RespanSandbox, tmp_path: Path, content: bytes
 ) -> None:
     manifest = land(tmp_path, batch_id=add_batch(connected, content), parquet=True)["return_value"]
@@ -274,13 +276,13 @@ def test_what_is_odd_but_right_is_landed_byte_for_byte(
     assert manifest["counts"] == {"rows": 2, "succeeded": 2, "failed": 0, "missing": None}
 
 
-def test_an_empty_file_is_landed_if_that_is_all(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_the_empty_file_of_a_batch_without_requests_is_landed(connected: RespanSandbox, tmp_path: Path) -> None:
     land(tmp_path, batch_id=add_batch(connected, b"", request_counts={"total": 0}))
 
     assert (tmp_path / "output.jsonl").read_bytes() == b""
 
 
-def test_a_completed_batch_owes_a_row_for_each_request(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_complete_batch_with_a_missing_row_fails_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 3, "failed": 0})
 
     with pytest.raises(RespanResultsError, match=r"nothing was written: 1 of 3 requests have no row."):
@@ -289,7 +291,7 @@ def test_a_completed_batch_owes_a_row_for_each_request(connected: RespanSandbox,
     assert names(tmp_path) == set()
 
 
-def test_a_service_that_does_not_count_proves_nothing(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_counts_of_zero_do_not_prove_that_rows_are_complete(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, request_counts={"total": 0, "completed": 0, "failed": 0})
 
     manifest = land(tmp_path, batch_id=batch_id)["return_value"]
@@ -301,7 +303,7 @@ def test_a_service_that_does_not_count_proves_nothing(connected: RespanSandbox, 
 
 
 @pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
-def test_a_batch_that_ended_early_may_owe_rows_but_none_that_it_counts(
+def test_a_batch_that_ended_early_may_lack_rows_except_those_it_counts_as_completed(
     connected: RespanSandbox, tmp_path: Path, status: str, said: Callable[[], str]
 ) -> None:
     batch_id = add_batch(connected, GOOD, request_counts={"total": 9, "completed": 2, "failed": 0}, status=status)
@@ -315,7 +317,7 @@ def test_a_batch_that_ended_early_may_owe_rows_but_none_that_it_counts(
         land(tmp_path / "again", batch_id=batch_id)
 
 
-def test_missing_rows_are_as_bad_as_the_dag_says(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_on_missing_decides_what_missing_rows_do(connected: RespanSandbox, tmp_path: Path) -> None:
     completed = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 3, "failed": 0})
     expired = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 2}, status="expired")
 
@@ -335,20 +337,20 @@ def input_of(*custom_ids: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["input_path", "input_file_id"])
 def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Path, kind: str) -> None:
-    def given(*custom_ids: str) -> str:
+    def write_input(*custom_ids: str) -> str:
         path = tmp_path / "input.jsonl"
         path.write_bytes(input_of(*custom_ids))
         return str(path) if kind == "input_path" else upload(path.read_bytes())
 
     batch_id = add_batch(connected, GOOD, BAD)
 
-    manifest = land(tmp_path / "results", batch_id=batch_id, **{kind: given("a", "b", "c")})["return_value"]
+    manifest = land(tmp_path / "results", batch_id=batch_id, **{kind: write_input("a", "b", "c")})["return_value"]
     with pytest.raises(RespanResultsError, match=r"2 of 5 requests have no row \(lines 1, 5 of the input\)"):
-        land(tmp_path / "missing", batch_id=batch_id, **{kind: given("d", "c", "b", "a", "e" * 1000)})
+        land(tmp_path / "missing", batch_id=batch_id, **{kind: write_input("d", "c", "b", "a", "e" * 1000)})
     with pytest.raises(
         RespanResultsError, match="1 rows are of requests that are not in the input: line 1 of file 'file-00000002'"
     ):
-        land(tmp_path / "unexpected", batch_id=batch_id, on_missing="warn", **{kind: given("a", "b")})
+        land(tmp_path / "unexpected", batch_id=batch_id, on_missing="warn", **{kind: write_input("a", "b")})
 
     assert manifest["counts"] == {"rows": 3, "succeeded": 2, "failed": 1, "missing": 0}
     assert names(tmp_path) == {"input.jsonl", "results"}
@@ -362,19 +364,19 @@ def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Pa
         (b"[\n", r"line 1: not JSON \(.*\)"),
     ],
 )
-def test_an_input_that_is_none_is_told(connected: RespanSandbox, tmp_path: Path, content: bytes, reason: str) -> None:
+def test_an_invalid_input_is_named(connected: RespanSandbox, tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "input.jsonl").write_bytes(content)
 
     with pytest.raises(RespanResultsError, match=f"cannot be compared with the input '.*input.jsonl': {reason}"):
         land(tmp_path / "results", batch_id=add_batch(connected, GOOD), input_path=str(tmp_path / "input.jsonl"))
 
 
-def test_an_input_that_is_not_there_is_told(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_missing_input_is_named(connected: RespanSandbox, tmp_path: Path) -> None:
     with pytest.raises(RespanStorageError, match=f"Could not read {tmp_path}/none.jsonl: FileNotFoundError"):
         land(tmp_path / "results", batch_id=add_batch(connected, GOOD), input_path=f"{tmp_path}/none.jsonl")
 
 
-def test_errors_are_counted_the_most_frequent_first_and_hold_no_secret(
+def test_errors_are_counted_the_most_frequent_first_and_without_secrets(
     connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
 ) -> None:
     rows = [bad(f"r{number}", f"Key {connected.api_key} is\n\x1b[31m {'too ' * 100} long") for number in range(3)]
@@ -394,9 +396,7 @@ def test_errors_are_counted_the_most_frequent_first_and_hold_no_secret(
     assert "too too" not in said()
 
 
-def test_the_log_has_no_row_and_says_what_was_landed(
-    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
-) -> None:
+def test_the_log_has_the_counts_but_no_row(connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]) -> None:
     batch_id = add_batch(connected, GOOD, BAD, request_counts=COUNTS)
     land(tmp_path, batch_id=batch_id)
 
@@ -410,7 +410,9 @@ def test_the_log_has_no_row_and_says_what_was_landed(
     assert "Too long" not in log
 
 
-def test_a_second_clear_takes_what_the_first_has_landed(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_second_landing_returns_the_first_manifest_and_downloads_nothing(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
     batch_id = add_batch(connected, GOOD, BAD)
 
     first, second = (land(tmp_path, batch_id=batch_id) for _ in range(2))
@@ -419,7 +421,7 @@ def test_a_second_clear_takes_what_the_first_has_landed(connected: RespanSandbox
     assert downloads(connected) == 2
 
 
-def test_what_was_landed_and_then_spoilt_is_landed_again(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_files_that_were_changed_after_the_landing_are_landed_again(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, BAD)
     land(tmp_path, batch_id=batch_id)
     (tmp_path / "output.jsonl").write_bytes(b"spoilt")
@@ -431,7 +433,9 @@ def test_what_was_landed_and_then_spoilt_is_landed_again(connected: RespanSandbo
     assert (tmp_path / "errors.jsonl").read_bytes() == BAD
 
 
-def test_other_options_land_again_and_leave_nothing_of_the_old(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_other_options_land_again_and_remove_files_that_are_no_longer_wanted(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
     batch_id = add_batch(connected, GOOD, BAD)
     land(tmp_path, batch_id=batch_id, parquet=True)
     assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "results.parquet", "manifest.json"}
@@ -441,7 +445,7 @@ def test_other_options_land_again_and_leave_nothing_of_the_old(connected: Respan
     assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "manifest.json"}
 
 
-def test_the_results_of_another_batch_are_not_overwritten_unasked(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_the_results_of_another_batch_are_overwritten_only_if_set(connected: RespanSandbox, tmp_path: Path) -> None:
     first, second = add_batch(connected, GOOD, BAD), add_batch(connected, jsonl(good("z")))
     land(tmp_path, batch_id=first)
 
@@ -459,9 +463,7 @@ def test_the_results_of_another_batch_are_not_overwritten_unasked(connected: Res
 
 
 @pytest.mark.parametrize("content", [b"{}", b"no JSON", b"[]", b"[" * 100_000])
-def test_a_manifest_of_something_else_is_not_overwritten_unasked(
-    connected: RespanSandbox, tmp_path: Path, content: bytes
-) -> None:
+def test_an_unknown_manifest_is_not_overwritten(connected: RespanSandbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
 
     with pytest.raises(RespanResultsError, match=r"manifest.json is the manifest of something else, which would be"):
@@ -470,7 +472,7 @@ def test_a_manifest_of_something_else_is_not_overwritten_unasked(
     assert (tmp_path / "manifest.json").read_bytes() == content
 
 
-def test_files_are_deleted_after_the_landing_if_asked(
+def test_files_are_deleted_after_the_landing_if_set(
     connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
 ) -> None:
     files = [upload(content) for content in (input_of("a", "b", "c"), GOOD, BAD)]
@@ -483,7 +485,7 @@ def test_files_are_deleted_after_the_landing_if_asked(
     log = said()
     for kind, file_id in zip(("input", "output", "error"), files, strict=True):
         assert f"Deleted the {kind} file {file_id} at the service." in log
-    # A clear finds nothing at the service any more, but all of it in the folder.
+    # After a clear, the files are gone at the service, but the folder has all of them.
     assert land(tmp_path, batch_id=batch_id, delete_files=["input", "output", "error"]) == first
     with pytest.raises(RespanNotFoundError):
         land(tmp_path / "elsewhere", batch_id=batch_id)
@@ -504,7 +506,9 @@ def test_a_file_that_cannot_be_deleted_is_a_warning(
     assert "manifest.json" in names(tmp_path)
 
 
-def test_what_is_not_known_is_not_deleted(connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]) -> None:
+def test_a_file_whose_id_is_not_known_is_not_deleted(
+    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
+) -> None:
     xcoms = land(tmp_path, batch_id=add_batch(connected, GOOD), delete_files=["input", "error"], do_xcom_push=False)
 
     assert "There is no input file to delete, or its id is not known." in said()
@@ -512,7 +516,7 @@ def test_what_is_not_known_is_not_deleted(connected: RespanSandbox, tmp_path: Pa
     assert [request.method for request in connected.requests].count("DELETE") == 0
 
 
-def test_nothing_is_deleted_of_what_was_not_landed(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_nothing_is_deleted_if_nothing_was_written(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, b"{no}\n")
 
     with pytest.raises(RespanResultsError):
@@ -521,7 +525,7 @@ def test_nothing_is_deleted_of_what_was_not_landed(connected: RespanSandbox, tmp
     assert [request.method for request in connected.requests].count("DELETE") == 0
 
 
-def test_a_cut_download_is_landed_whole(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_a_download_that_was_cut_off_is_completed(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD)
     connected.inject(Fault.cut(5), path="/content/")
 
@@ -530,7 +534,7 @@ def test_a_cut_download_is_landed_whole(connected: RespanSandbox, tmp_path: Path
     assert (tmp_path / "output.jsonl").read_bytes() == GOOD
 
 
-def test_the_provider_is_named_in_each_call(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_the_provider_is_sent_with_each_request(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, BAD)
     before = len(connected.requests)
 
@@ -541,9 +545,7 @@ def test_the_provider_is_named_in_each_call(connected: RespanSandbox, tmp_path: 
     assert all(request.query == {"provider_id": "openai"} for request in asked)
 
 
-def test_a_store_that_airflow_does_not_know_is_named_before_anything_is_fetched(
-    connected: RespanSandbox, tmp_path: Path
-) -> None:
+def test_an_unknown_store_is_named_before_anything_is_downloaded(connected: RespanSandbox, tmp_path: Path) -> None:
     with pytest.raises(RespanStorageError, match=r"Airflow cannot open 'nope://bucket/folder': .*nope.*\. Install the"):
         land("nope://bucket/folder", batch_id=add_batch(connected, GOOD))
 
@@ -558,7 +560,7 @@ def test_a_path_that_is_a_file_is_named(connected: RespanSandbox, tmp_path: Path
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-def test_without_pyarrow_parquet_is_refused_before_anything_is_fetched(
+def test_without_pyarrow_parquet_is_refused_before_anything_is_downloaded(
     connected: RespanSandbox, tmp_path: Path, run_without: Callable[..., str]
 ) -> None:
     batch_id = add_batch(connected, GOOD)

@@ -1,4 +1,4 @@
-"""Landing where there is no rename, or no folder: a store in memory, and S3."""
+"""Landing in stores without folders or without a rename: a store in memory, and S3."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FILES = {"output.jsonl", "errors.jsonl", "manifest.json", "results.parquet"}
 
 
 class Memory(MemoryFileSystem):
-    """A store in memory with a full disk: writing breaks off after so many bytes."""
+    """A store in memory that is full after so many bytes."""
 
-    room: int | None = None
+    max_bytes: int | None = None
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         file = super().open(path, mode, **options)
-        if "w" in mode and self.room is not None:
+        if "w" in mode and self.max_bytes is not None:
             write = file.write
 
             def write_a_little(piece: bytes) -> int:
-                assert self.room is not None
-                if len(piece) > self.room:
-                    write(piece[: self.room])
+                assert self.max_bytes is not None
+                if len(piece) > self.max_bytes:
+                    write(piece[: self.max_bytes])
                     raise OSError(28, "No space left on device")
                 return write(piece)
 
@@ -47,18 +47,18 @@ class Memory(MemoryFileSystem):
 
 @pytest.fixture
 def memory() -> Iterator[Memory]:
-    """A store that Airflow knows by ``memory://``."""
+    """A store that Airflow opens by ``memory://``."""
     store = Memory()
     attach(protocol="memory", fs=store)
     yield store
-    Memory.room = None
+    Memory.max_bytes = None
     store.store.clear()
     store.pseudo_dirs[:] = [""]
 
 
-def test_results_are_landed_in_a_store_of_any_kind(connected: RespanSandbox, memory: Memory) -> None:
-    memory.pipe_file(f"/bucket/results/.output.jsonl.{'0' * 32}.part", b"of a process that was killed")
-    memory.pipe_file("/bucket/results/notes.part", b"of somebody else")
+def test_results_are_landed_in_a_store_without_folders(connected: RespanSandbox, memory: Memory) -> None:
+    memory.pipe_file(f"/bucket/results/.output.jsonl.{'0' * 32}.part", b"left by a killed process")
+    memory.pipe_file("/bucket/results/notes.part", b"not of this package")
     batch_id = add_batch(connected, GOOD, BAD)
 
     manifest = land("memory://bucket/results", batch_id=batch_id, parquet=True)["return_value"]
@@ -70,8 +70,8 @@ def test_results_are_landed_in_a_store_of_any_kind(connected: RespanSandbox, mem
     assert "/bucket/results/results.parquet" not in memory.store
 
 
-def test_a_store_without_room_holds_no_half_file(connected: RespanSandbox, memory: Memory) -> None:
-    Memory.room = 100
+def test_a_full_store_has_no_incomplete_file(connected: RespanSandbox, memory: Memory) -> None:
+    Memory.max_bytes = 100
 
     with pytest.raises(RespanResultsError, match=re.escape("Could not write memory://bucket/results/output.jsonl: ")):
         land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
@@ -79,8 +79,8 @@ def test_a_store_without_room_holds_no_half_file(connected: RespanSandbox, memor
     assert list(memory.store) == []
 
 
-def uploaded_from(path: str, sandbox: RespanSandbox) -> bytes:
-    """Create a batch of an input in a store, and give the file that the service has got."""
+def upload_input_of(path: str, sandbox: RespanSandbox) -> bytes:
+    """Create a batch of an input in a store, and return the file that was uploaded."""
     outcome = attempt(lambda: create("plain", input_path=path))
     assert outcome.error is None
     file = sandbox.service.files.get(outcome.ti.xcoms["input_file_id"])
@@ -88,19 +88,19 @@ def uploaded_from(path: str, sandbox: RespanSandbox) -> bytes:
     return file.path.read_bytes()
 
 
-def test_an_input_may_lie_in_a_store_of_any_kind(connected: RespanSandbox, memory: Memory) -> None:
+def test_an_input_can_be_in_any_store(connected: RespanSandbox, memory: Memory) -> None:
     memory.pipe_file("/bucket/questions.jsonl", jsonl(request(1), request(2)))
 
-    assert uploaded_from("memory://bucket/questions.jsonl", connected) == jsonl(request(1), request(2))
+    assert upload_input_of("memory://bucket/questions.jsonl", connected) == jsonl(request(1), request(2))
 
 
 @pytest.mark.store
 class TestS3:
-    """Against an S3 of its own on this machine."""
+    """With a local S3."""
 
     @pytest.fixture
     def s3(self) -> Iterator[Any]:
-        """A store that Airflow knows by ``s3://``, with one bucket."""
+        """A store that Airflow opens by ``s3://``, with one bucket."""
         from moto.server import ThreadedMotoServer
         from s3fs import S3FileSystem
 
@@ -108,17 +108,18 @@ class TestS3:
         server.start()
         _host, port = server.get_host_and_port()
         url = f"http://127.0.0.1:{port}"
-        requests.post(f"{url}/moto-api/reset", timeout=10).raise_for_status()  # all servers of a process share a state
+        # All servers of a process share their state.
+        requests.post(f"{url}/moto-api/reset", timeout=10).raise_for_status()
         store = S3FileSystem(key="a", secret="b", endpoint_url=url, skip_instance_cache=True, use_listings_cache=False)
         store.mkdir("bucket")
-        for conn_id in ("minio", None):  # Airflow keeps what was attached first
+        for conn_id in ("minio", None):  # Airflow keeps the store that was attached first
             attach(protocol="s3", conn_id=conn_id, fs=store).fs = store
         yield store
         server.stop()
 
     @staticmethod
-    def remains(s3: Any) -> list[Any]:
-        """Uploads that have neither been completed nor given up; they are billed."""
+    def open_uploads(s3: Any) -> list[Any]:
+        """Return uploads that were neither completed nor aborted; S3 bills them."""
         return s3.list_multipart_uploads("bucket")
 
     def test_results_are_landed(self, connected: RespanSandbox, s3: Any) -> None:
@@ -130,11 +131,11 @@ class TestS3:
         assert {path.rsplit("/", 1)[-1] for path in s3.ls("bucket/some/results", detail=False)} == FILES
         assert s3.cat_file("bucket/some/results/output.jsonl") == LARGE
         assert json.loads(s3.cat_file(manifest["manifest_path"])) == manifest
-        assert self.remains(s3) == []
+        assert self.open_uploads(s3) == []
         assert land("s3://bucket/some/results", batch_id=batch_id, parquet=True)["return_value"] == manifest
 
     @pytest.mark.parametrize("when", ["upload_part", "complete_multipart_upload"])
-    def test_an_upload_that_breaks_leaves_what_was_there(self, connected: RespanSandbox, s3: Any, when: str) -> None:
+    def test_an_upload_that_fails_keeps_the_earlier_file(self, connected: RespanSandbox, s3: Any, when: str) -> None:
         class FullError(Exception):
             pass
 
@@ -150,26 +151,26 @@ class TestS3:
 
         assert s3.ls("bucket/results", detail=False) == ["bucket/results/output.jsonl"]
         assert s3.cat_file("bucket/results/output.jsonl") == GOOD
-        assert self.remains(s3) == []
+        assert self.open_uploads(s3) == []
 
     @pytest.mark.parametrize("bucket", ["bucket", "minio@bucket"])
-    def test_an_input_is_read_also_by_a_connection_in_its_uri(
+    def test_an_input_is_read_with_the_connection_in_its_uri(
         self, connected: RespanSandbox, s3: Any, bucket: str
     ) -> None:
         content = jsonl(*(request(number) for number in range(1000)))
         s3.pipe_file("bucket/in.jsonl", content)
 
-        assert uploaded_from(f"s3://{bucket}/in.jsonl", connected) == content
+        assert upload_input_of(f"s3://{bucket}/in.jsonl", connected) == content
 
-    def test_uploads_of_a_process_that_was_killed_are_given_up(self, connected: RespanSandbox, s3: Any) -> None:
+    def test_uploads_of_a_killed_process_are_aborted(self, connected: RespanSandbox, s3: Any) -> None:
         for key in ("results/output.jsonl", "results/notes.jsonl"):
             s3.call_s3("create_multipart_upload", Bucket="bucket", Key=key)
 
         land("s3://bucket/results", batch_id=add_batch(connected, GOOD))
 
-        assert [upload["Key"] for upload in self.remains(s3)] == ["results/notes.jsonl"]
+        assert [upload["Key"] for upload in self.open_uploads(s3)] == ["results/notes.jsonl"]
 
-    def test_a_bucket_that_is_not_there_is_not_made(self, connected: RespanSandbox, s3: Any) -> None:
+    def test_a_missing_bucket_is_not_created(self, connected: RespanSandbox, s3: Any) -> None:
         with pytest.raises(RespanResultsError, match=r"Could not write s3://elsewhere/results/output.jsonl"):
             land("s3://elsewhere/results", batch_id=add_batch(connected, GOOD))
 

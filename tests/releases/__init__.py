@@ -1,6 +1,6 @@
 """What each release wrote for later ones to read: a file for each release, never changed after it.
 
-:mod:`airflow_respan.persisted` says where each of these things is kept.
+:mod:`airflow_respan.persisted` lists what is saved, and where.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def recorded() -> dict[str, dict[str, Any]]:
 
 
 def present(sandbox: RespanSandbox) -> dict[str, Any]:
-    """Return what this checkout writes; ``respan_default`` has to point at the sandbox."""
+    """Return what this checkout writes; the connection ``respan_default`` must lead to the sandbox."""
     sandbox.add_batch(id=BATCH_ID)
     sensor = make_sensor(
         "deferrable",
@@ -72,7 +72,7 @@ def present(sandbox: RespanSandbox) -> dict[str, Any]:
 
 
 def deferral(task: BaseOperator, context: Any) -> dict[str, Any]:
-    """Run a task until it defers, and return what Airflow keeps of it meanwhile."""
+    """Run a task until it defers, and return what Airflow saves of it."""
     with pytest.raises(TaskDeferred) as raised:
         task.execute(context)
     class_path, kwargs = raised.value.trigger.serialize()
@@ -84,7 +84,7 @@ def deferral(task: BaseOperator, context: Any) -> dict[str, Any]:
 
 
 def creation(sandbox: RespanSandbox) -> dict[str, Any]:
-    """Create a batch of two requests, and return what the next attempt can find of that."""
+    """Create a batch of two requests, and return what the next attempt can find."""
     with tempfile.TemporaryDirectory() as folder:
         store = modes.Store(Path(folder) / "store.json")
         deferred = deferral(modes.create("deferrable"), modes.context_of(TaskInstance(), store=store))
@@ -94,7 +94,7 @@ def creation(sandbox: RespanSandbox) -> dict[str, Any]:
 
 
 def landing(sandbox: RespanSandbox) -> dict[str, Any]:
-    """Land a batch, and return what is in the folder."""
+    """Land a batch, and return the content of the folder."""
     with tempfile.TemporaryDirectory() as folder:
         batch_id = add_batch(sandbox, jsonl(good("r-1")), id=f"{BATCH_ID}_landed")
         land(folder, batch_id=batch_id)

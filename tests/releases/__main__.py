@@ -1,4 +1,4 @@
-"""``python -m tests.releases``: record what this release writes for later ones, before it is published."""
+"""``python -m tests.releases``: record what this release writes, before it is published, for later releases."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ from tests.releases import write
 with RespanSandbox(pace=None) as sandbox:
     connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
     os.environ["AIRFLOW_CONN_RESPAN_DEFAULT"] = json.dumps(connection)
-    print(f"Written: {write(sandbox)}")  # noqa: T201 (a program prints)
+    print(f"Written: {write(sandbox)}")  # noqa: T201 (this is a program)

@@ -1,4 +1,4 @@
-"""What one release wrote is read by another: the record of every release is replayed."""
+"""One release reads what another wrote: the record of every release is replayed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from tests.releases import BATCH_ID, present, recorded
 from tests.sensors.modes import first_event, make_sensor
 from tests.task_instance import TaskInstance
 
-each_release = pytest.mark.parametrize("kept", [pytest.param(kept, id=release) for release, kept in recorded().items()])
+each_release = pytest.mark.parametrize(
+    "record", [pytest.param(record, id=release) for release, record in recorded().items()]
+)
 TO_DO = "record what it writes: python -m tests.releases"
-MOMENTS = {"started_at", "next_check_at", "sent_at", "created_at"}
+TIMES = {"started_at", "next_check_at", "sent_at", "created_at"}
 
 
 def trigger_of(deferral: dict[str, Any], **more: Any) -> RespanBatchTrigger:
@@ -29,15 +31,15 @@ def trigger_of(deferral: dict[str, Any], **more: Any) -> RespanBatchTrigger:
     return RespanBatchTrigger(**deferral["trigger"]["kwargs"], **more)
 
 
-def resume(kept: dict[str, Any], event: Any, **more: Any) -> tuple[Any, TaskInstance]:
+def resume(record: dict[str, Any], event: Any, **more: Any) -> tuple[Any, TaskInstance]:
     ti, sensor = TaskInstance(), make_sensor("deferrable", batch_id=BATCH_ID)
-    kwargs = {**kept["sensor"]["next_kwargs"], **more, "event": event}
-    return sensor.resume_execution(kept["sensor"]["next_method"], kwargs, {"ti": ti}), ti
+    kwargs = {**record["sensor"]["next_kwargs"], **more, "event": event}
+    return sensor.resume_execution(record["sensor"]["next_method"], kwargs, {"ti": ti}), ti
 
 
 def shape(value: Any, name: str = "") -> Any:
-    """Return what is the same in each record of a release: all but moments and the ids of the sandbox."""
-    if name in MOMENTS:
+    """Return a record without times and without the numbers in the sandbox's ids, which differ each time."""
+    if name in TIMES:
         return type(value).__name__
     if name.endswith("_id") and str(value).startswith(("batch_0", "file-0")):
         return value[:-4]
@@ -47,23 +49,23 @@ def shape(value: Any, name: str = "") -> Any:
 
 
 def test_what_this_release_writes_is_recorded(connected: RespanSandbox) -> None:
-    kept = recorded().get(airflow_respan.__version__)
+    record = recorded().get(airflow_respan.__version__)
 
-    assert kept is not None, f"Release {airflow_respan.__version__} has no record; {TO_DO}"
-    assert shape(kept) == shape(present(connected)), f"If {airflow_respan.__version__} is not published yet, {TO_DO}"
+    assert record is not None, f"Release {airflow_respan.__version__} has no record; {TO_DO}"
+    assert shape(record) == shape(present(connected)), f"If {airflow_respan.__version__} is not published yet, {TO_DO}"
 
 
 @each_release
-def test_a_task_that_a_release_deferred_ends_well_after_an_upgrade(
+def test_a_task_that_a_release_deferred_succeeds_after_an_upgrade(
     connected: RespanSandbox,
-    kept: dict[str, Any],
+    record: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     connected.add_batch(id=BATCH_ID, status="completed", output_file_id="file-out", request_counts=None)
 
-    event = asyncio.run(first_event(trigger_of(kept["sensor"])))
-    value, ti = resume(kept, event)
+    event = asyncio.run(first_event(trigger_of(record["sensor"])))
+    value, ti = resume(record, event)
 
     assert value["id"] == BATCH_ID
     assert ti.xcoms == {"batch_id": BATCH_ID, "status": "completed", "output_file_id": "file-out"}
@@ -74,39 +76,39 @@ def test_a_task_that_a_release_deferred_ends_well_after_an_upgrade(
 
 
 @each_release
-def test_the_trigger_of_a_release_goes_on_with_every_option_that_it_was_given(kept: dict[str, Any]) -> None:
-    before = kept["sensor"]["trigger"]["kwargs"]
+def test_the_trigger_of_a_release_keeps_all_its_arguments(record: dict[str, Any]) -> None:
+    before = record["sensor"]["trigger"]["kwargs"]
 
-    after = trigger_of(kept["sensor"]).serialize()[1]
+    after = trigger_of(record["sensor"]).serialize()[1]
 
     assert sorted(map(json.dumps, after.values())) == sorted(map(json.dumps, before.values()))
 
 
 @each_release
-def test_an_event_of_a_release_is_understood(connected: RespanSandbox, kept: dict[str, Any]) -> None:
-    completed, expired, *errors = kept["events"]
+def test_an_event_of_a_release_can_be_read(connected: RespanSandbox, record: dict[str, Any]) -> None:
+    completed, expired, *errors = record["events"]
 
-    assert resume(kept, completed)[0]["output_file_id"] == "file-out"
+    assert resume(record, completed)[0]["output_file_id"] == "file-out"
     with pytest.raises(RespanBatchFailed):
-        resume(kept, expired)
+        resume(record, expired)
     for event in errors:
         with pytest.raises(Exception, match=event["message"]) as raised:
-            resume(kept, event)
+            resume(record, event)
         assert type(raised.value).__name__ == event["error"]
     assert connected.requests == []
 
 
 @each_release
-def test_a_task_that_a_later_release_deferred_ends_well_after_a_downgrade(
+def test_a_task_that_a_later_release_deferred_succeeds_after_a_downgrade(
     connected: RespanSandbox,
-    kept: dict[str, Any],
+    record: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     connected.add_batch(id=BATCH_ID, status="completed", output_file_id="file-out")
 
-    event = asyncio.run(first_event(trigger_of(kept["sensor"], priority="high", budget={"per_minute": 60})))
-    value, _ti = resume(kept, event, seen_by="a later release")
+    event = asyncio.run(first_event(trigger_of(record["sensor"], priority="high", budget={"per_minute": 60})))
+    value, _ti = resume(record, event, seen_by="a later release")
 
     assert value["status"] == "completed"
     warning = f"Ignoring arguments that are not in this release ({airflow_respan.__version__}): budget, priority."
@@ -114,10 +116,10 @@ def test_a_task_that_a_later_release_deferred_ends_well_after_a_downgrade(
 
 
 @each_release
-def test_a_create_that_a_release_deferred_ends_well_after_an_upgrade(
-    connected: RespanSandbox, kept: dict[str, Any]
+def test_a_create_that_a_release_deferred_succeeds_after_an_upgrade(
+    connected: RespanSandbox, record: dict[str, Any]
 ) -> None:
-    created = kept["create"]
+    created = record["create"]
     connected.add_batch(id=created["batch"]["id"], status="completed", output_file_id="file-out")
 
     event = asyncio.run(first_event(trigger_of(created)))
@@ -131,12 +133,12 @@ def test_a_create_that_a_release_deferred_ends_well_after_an_upgrade(
 @each_release
 @pytest.mark.parametrize("where", ["note", "metadata"])
 def test_a_retry_finds_the_batch_that_a_release_created(
-    connected: RespanSandbox, kept: dict[str, Any], tmp_path: Path, where: str
+    connected: RespanSandbox, record: dict[str, Any], tmp_path: Path, where: str
 ) -> None:
-    batch, store = kept["create"]["batch"], None
+    batch, store = record["create"]["batch"], None
     if where == "note":
         store = modes.Store(tmp_path / "store.json")
-        store.path.write_text(json.dumps(kept["create"]["note"]))
+        store.path.write_text(json.dumps(record["create"]["note"]))
         batch = {**batch, "metadata": None}
     connected.add_batch(**batch, status="in_progress")
 
@@ -149,11 +151,11 @@ def test_a_retry_finds_the_batch_that_a_release_created(
 
 @each_release
 def test_results_that_a_release_landed_are_not_landed_again(
-    connected: RespanSandbox, kept: dict[str, Any], tmp_path: Path
+    connected: RespanSandbox, record: dict[str, Any], tmp_path: Path
 ) -> None:
-    manifest = json.loads(json.dumps(kept["landing"]["manifest"]).replace("{folder}", str(tmp_path)))
+    manifest = json.loads(json.dumps(record["landing"]["manifest"]).replace("{folder}", str(tmp_path)))
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    (tmp_path / "output.jsonl").write_text(kept["landing"]["output"])
+    (tmp_path / "output.jsonl").write_text(record["landing"]["output"])
     # The output file itself was deleted at the service after the landing.
     output_file_id = manifest["landing"]["output_file_id"]
     connected.add_batch(id=manifest["batch_id"], status="completed", output_file_id=output_file_id)

@@ -1,4 +1,4 @@
-"""A folder has all of the results or none that counts: killed processes, full disks, files of 200 MB."""
+"""A folder is complete or has no manifest: after killed processes, on full disks, with files of 200 MB."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
 
 
 def run(module: str, *arguments: object) -> list[Any]:
-    """Run a program of these tests; gives the JSON of the lines that begin with a word of its own."""
+    """Run a program of these tests, and return the JSON of each line that it marks."""
     command = [sys.executable, "-m", f"tests.operators.{module}", *map(str, arguments)]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
@@ -31,7 +31,7 @@ def run(module: str, *arguments: object) -> list[Any]:
 @pytest.mark.parametrize(
     "options", [{}, {"parquet": True}, {"delete_files": ["output", "error"]}], ids=["plain", "parquet", "deleting"]
 )
-def test_a_process_killed_at_any_step_leaves_nothing_that_looks_whole_and_the_next_makes_it_whole(
+def test_a_kill_at_any_step_leaves_no_manifest_and_the_next_attempt_completes_the_folder(
     connected: RespanSandbox, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     (tmp_path / "temporary").mkdir()
@@ -43,11 +43,11 @@ def test_a_process_killed_at_any_step_leaves_nothing_that_looks_whole_and_the_ne
     assert [step["end"] for step in steps] == [9] * (len(steps) - 1) + [0]
     assert len(steps) > 15
     for step in steps:
-        seen = {name: state for name, state in step["after_death"].items() if not name.endswith(".part")}
-        assert set(seen.values()) <= {"whole"}
-        assert "manifest.json" not in seen or seen == complete
+        left = {name: state for name, state in step["after_death"].items() if not name.endswith(".part")}
+        assert set(left.values()) <= {"whole"}
+        assert "manifest.json" not in left or left == complete
         assert (step["second"], step["after_retry"]) == (0, complete)
-    # Or else no death has come between a part and its name.
+    # At least one kill came before a rename, or else the test would not show what it should.
     assert any(name.endswith(".part") for step in steps for name in step["after_death"])
 
 
@@ -56,11 +56,11 @@ def names(folder: Path) -> set[str]:
 
 
 def filled(size: int, custom_id: str = "a", make: Callable[..., dict[str, Any]] = good) -> bytes:
-    """A row of exactly so many bytes."""
+    """Return a row of exactly so many bytes."""
     return jsonl(make(custom_id, "x" * (size - len(jsonl(make(custom_id, ""))))))
 
 
-def test_a_worker_without_room_says_where_it_lacks(
+def test_a_full_worker_disk_is_named(
     connected: RespanSandbox, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = small_disk(4)
@@ -77,7 +77,7 @@ def test_a_worker_without_room_says_where_it_lacks(
     assert (names(tmp_path / "results"), names(disk)) == (set(), set())
 
 
-def test_a_worker_without_room_for_parquet_says_so(
+def test_a_worker_disk_without_room_for_parquet_is_named(
     connected: RespanSandbox, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_id = add_batch(connected, jsonl(good("a", os.urandom(3 * PAGE).hex())))
@@ -98,7 +98,7 @@ def test_a_worker_without_room_for_parquet_says_so(
         (4, "manifest.json", {"output.jsonl", "errors.jsonl"}),
     ],
 )
-def test_a_folder_without_room_holds_no_half_file_and_no_manifest(
+def test_a_full_folder_has_no_incomplete_file_and_no_manifest(
     connected: RespanSandbox,
     small_disk: Callable[[int], Path],
     pages: int,
@@ -121,7 +121,9 @@ def test_a_folder_without_room_holds_no_half_file_and_no_manifest(
     assert names(disk) == {"output.jsonl", "errors.jsonl", "manifest.json"}
 
 
-def test_a_download_without_room_names_its_target(connected: RespanSandbox, small_disk: Callable[[int], Path]) -> None:
+def test_a_download_to_a_full_disk_names_its_target(
+    connected: RespanSandbox, small_disk: Callable[[int], Path]
+) -> None:
     disk = small_disk(1)
     file_id = upload(filled(2 * PAGE))
 

@@ -1,4 +1,4 @@
-"""Rows as Parquet: the same columns for every batch, and as much as a row says."""
+"""Rows as Parquet: the same columns for every batch, with all values that a row has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def landed(sandbox: RespanSandbox, folder: Path, output: bytes | None, errors: b
     return pq.ParquetFile(xcoms["parquet_path"])
 
 
-def test_each_request_has_a_row_with_all_that_is_known(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_each_request_has_a_row_with_all_known_values(connected: RespanSandbox, tmp_path: Path) -> None:
     answer, refusal = good("a", "Zoë says \u2028 hello"), bad("b", f"Key {connected.api_key} is wrong.")
     expired = {"custom_id": "c", "response": None, "error": {"code": "batch_expired", "message": "Late."}}
 
@@ -74,7 +74,7 @@ def test_rows_are_written_in_groups(connected: RespanSandbox, tmp_path: Path) ->
     assert long.num_row_groups == 3
 
 
-def test_what_a_column_cannot_hold_is_replaced(connected: RespanSandbox, tmp_path: Path) -> None:
+def test_values_that_a_column_cannot_hold_are_replaced(connected: RespanSandbox, tmp_path: Path) -> None:
     odd = good("a\ud83d", "cut \ud83d off", score=1)
     content = jsonl(odd, good("b")).replace(b'"score": 1', b'"score": 1e999')
 

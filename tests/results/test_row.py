@@ -1,4 +1,4 @@
-"""What a row says of its request."""
+"""The result of a request in its row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def answered(status: Any = 200, **body: Any) -> Any:
         (row(error={}, response={"status_code": 200, "body": {"id": "x"}}), None),
     ],
 )
-def test_a_request_has_succeeded_if_it_has_an_answer_and_nothing_speaks_against_it(read: Any, error: Any) -> None:
+def test_a_request_succeeded_if_it_has_a_response_and_no_error(read: Any, error: Any) -> None:
     assert read.error == error
     assert read.succeeded is (error is None)
 
@@ -71,7 +71,7 @@ def test_a_request_has_succeeded_if_it_has_an_answer_and_nothing_speaks_against_
         ),
     ],
 )
-def test_tokens_have_one_name_whatever_the_endpoint_calls_them(usage: Any, read: Usage | None) -> None:
+def test_tokens_have_the_same_names_for_every_endpoint(usage: Any, read: Usage | None) -> None:
     assert answered(usage=usage).usage == read
 
 
@@ -96,5 +96,5 @@ def test_tokens_have_one_name_whatever_the_endpoint_calls_them(usage: Any, read:
         ({"data": [{"embedding": [0.1]}]}, None),
     ],
 )
-def test_the_text_of_an_answer_is_found_in_every_shape(body: dict[str, Any], content: str | None) -> None:
+def test_the_text_is_found_in_every_shape_of_response(body: dict[str, Any], content: str | None) -> None:
     assert answered(**body).content == content

@@ -1,4 +1,4 @@
-"""What a wait does on its way; each behaviour in every mode."""
+"""What the sensor does while it waits, in every mode."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ every_mode = pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"
 
 
 def gaps(sandbox: RespanSandbox) -> list[float]:
-    """Seconds between the looks."""
+    """Return the seconds between the checks."""
     return [later.at - earlier.at for earlier, later in itertools.pairwise(sandbox.requests)]
 
 
 @every_mode
-def test_a_batch_that_has_ended_is_looked_at_once_and_never_deferred(connected: RespanSandbox, mode: str) -> None:
+def test_a_batch_that_has_ended_is_checked_once_and_not_deferred(connected: RespanSandbox, mode: str) -> None:
     outcome = wait_for(connected.add_batch(**ENDED), mode)
 
     assert (outcome.state, outcome.deferrals, len(connected.requests)) == ("success", 0, 1)
 
 
 @every_mode
-def test_a_batch_that_ends_later_is_waited_for(connected: RespanSandbox, mode: str) -> None:
+def test_the_sensor_waits_for_a_batch_that_ends_later(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch()
-    end_after_looks(connected, batch_id, looks=3)
+    end_after_checks(connected, batch_id, checks=3)
 
     outcome = wait_for(batch_id, mode)
 
@@ -54,15 +54,15 @@ def test_a_batch_that_ends_later_is_waited_for(connected: RespanSandbox, mode: s
     assert outcome.ti.xcoms == {"batch_id": batch_id, **ENDED}
 
 
-def test_a_subclass_with_a_poke_of_its_own_is_heard(connected: RespanSandbox) -> None:
-    class Patient(RespanBatchSensor):
+def test_a_subclass_can_override_poke(connected: RespanSandbox) -> None:
+    class ThirdPokeSensor(RespanBatchSensor):
         pokes = 0
 
         def poke(self, context: Any) -> Any:
             self.pokes += 1
             return self.pokes > 2 and super().poke(context)
 
-    sensor = Patient(task_id="wait", batch_id=connected.add_batch(**ENDED), poke_interval=0.1, deferrable=False)
+    sensor = ThirdPokeSensor(task_id="wait", batch_id=connected.add_batch(**ENDED), poke_interval=0.1, deferrable=False)
 
     value = sensor.execute({"ti": TaskInstance()})
 
@@ -71,9 +71,9 @@ def test_a_subclass_with_a_poke_of_its_own_is_heard(connected: RespanSandbox) ->
 
 
 @every_mode
-def test_looks_are_an_interval_apart_with_some_jitter(connected: RespanSandbox, mode: str) -> None:
+def test_checks_are_at_least_an_interval_apart(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch()
-    end_after_looks(connected, batch_id, looks=4)
+    end_after_checks(connected, batch_id, checks=4)
 
     wait_for(batch_id, mode, poke_interval=0.3)
 
@@ -83,7 +83,9 @@ def test_looks_are_an_interval_apart_with_some_jitter(connected: RespanSandbox, 
 
 @every_mode
 @pytest.mark.parametrize("fault", [Fault.rate_limit(retry_after=1.5), Fault.rate_limit(header="2")])
-def test_a_rate_limit_is_obeyed_wherever_it_stands(connected: RespanSandbox, mode: str, fault: Fault) -> None:
+def test_a_rate_limit_is_obeyed_in_the_body_and_in_the_header(
+    connected: RespanSandbox, mode: str, fault: Fault
+) -> None:
     connected.inject(fault)
 
     outcome = wait_for(connected.add_batch(**ENDED), mode, poke_interval=0.1)
@@ -94,7 +96,7 @@ def test_a_rate_limit_is_obeyed_wherever_it_stands(connected: RespanSandbox, mod
 
 
 @every_mode
-def test_there_is_a_last_look_at_the_deadline(connected: RespanSandbox, mode: str) -> None:
+def test_the_last_check_is_at_the_deadline(connected: RespanSandbox, mode: str) -> None:
     started = pendulum.now("UTC")
 
     outcome = wait_for(connected.add_batch(), mode, poke_interval=3600, timeout=1)
@@ -105,9 +107,9 @@ def test_there_is_a_last_look_at_the_deadline(connected: RespanSandbox, mode: st
 
 
 @every_mode
-def test_a_batch_that_ends_before_the_last_look_is_a_success(connected: RespanSandbox, mode: str) -> None:
+def test_a_batch_that_ends_before_the_last_check_is_a_success(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch()
-    end_after_looks(connected, batch_id, looks=1)
+    end_after_checks(connected, batch_id, checks=1)
 
     outcome = wait_for(batch_id, mode, poke_interval=3600, timeout=timedelta(seconds=1))
 
@@ -115,7 +117,7 @@ def test_a_batch_that_ends_before_the_last_look_is_a_success(connected: RespanSa
 
 
 @every_mode
-def test_a_timeout_tells_all_that_is_known(connected: RespanSandbox, mode: str) -> None:
+def test_a_timeout_reports_the_progress(connected: RespanSandbox, mode: str) -> None:
     created = pendulum.now("UTC").subtract(hours=3)
     batch_id = connected.add_batch(
         created_at=created.int_timestamp,
@@ -149,7 +151,7 @@ def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, m
 
 
 @every_mode
-def test_soft_fail_skips_with_the_reason(connected: RespanSandbox, mode: str) -> None:
+def test_soft_fail_skips_and_gives_the_reason(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch(status="cancelled", request_counts=None)
 
     outcome = wait_for(batch_id, mode, soft_fail=True)
@@ -164,7 +166,9 @@ def test_soft_fail_skips_with_the_reason(connected: RespanSandbox, mode: str) ->
 @every_mode
 def test_xcoms_are_pushed_before_the_task_fails(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch()
-    end_after_looks(connected, batch_id, looks=2, status="expired", output_file_id="file-out", error_file_id="file-err")
+    end_after_checks(
+        connected, batch_id, checks=2, status="expired", output_file_id="file-out", error_file_id="file-err"
+    )
 
     outcome = wait_for(batch_id, mode)
 
@@ -179,18 +183,18 @@ def test_xcoms_are_pushed_before_the_task_fails(connected: RespanSandbox, mode: 
 
 
 @every_mode
-def test_nothing_is_pushed_if_nothing_is_to_be(connected: RespanSandbox, mode: str) -> None:
+def test_nothing_is_pushed_without_do_xcom_push(connected: RespanSandbox, mode: str) -> None:
     assert wait_for(connected.add_batch(**ENDED), mode, do_xcom_push=False).ti.xcoms == {}
 
 
 @every_mode
-@pytest.mark.parametrize("nothing", ["", "  \n", "None", None, 7])
-def test_a_batch_id_that_is_nothing_fails_at_once(connected: RespanSandbox, mode: str, nothing: object) -> None:
-    outcome = wait_for(nothing, mode, silent_fail=True)
+@pytest.mark.parametrize("value", ["", "  \n", "None", None, 7])
+def test_an_empty_batch_id_fails_at_once(connected: RespanSandbox, mode: str, value: object) -> None:
+    outcome = wait_for(value, mode, silent_fail=True)
 
     assert isinstance(outcome.error, ValueError)
     assert str(outcome.error) == (
-        f"batch_id of task 'wait' is {nothing!r}: its template {str(nothing)!r} gave nothing. Check that the upstream "
+        f"batch_id of task 'wait' is {value!r}: its template {str(value)!r} gave nothing. Check that the upstream "
         "task ran and pushed the id of a batch."
     )
     assert connected.requests == []
@@ -205,9 +209,9 @@ def test_the_template_that_gave_nothing_is_named(connected: RespanSandbox) -> No
 
 
 @every_mode
-def test_parameters_and_provider_go_with_every_look(connected: RespanSandbox, mode: str) -> None:
+def test_parameters_and_provider_are_sent_with_every_check(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch()
-    end_after_looks(connected, batch_id, looks=2)
+    end_after_checks(connected, batch_id, checks=2)
 
     wait_for(f" {batch_id}\n", mode, respan_params={"customer_identifier": "me"}, provider_id="openai")
 
@@ -218,11 +222,11 @@ def test_parameters_and_provider_go_with_every_look(connected: RespanSandbox, mo
 
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
-def test_an_unknown_status_is_warned_of_once(
+def test_an_unknown_status_is_one_warning(
     connected: RespanSandbox, caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
     batch_id = connected.add_batch(status="rescheduled")
-    end_after_looks(connected, batch_id, looks=5)
+    end_after_checks(connected, batch_id, checks=5)
 
     wait_for(batch_id, mode)
 
@@ -234,15 +238,14 @@ def test_an_unknown_status_is_warned_of_once(
 
 
 @pytest.mark.parametrize("mode", ["poke", "deferrable"])
-def test_only_news_is_logged(connected: RespanSandbox, caplog: pytest.LogCaptureFixture, mode: str) -> None:
+def test_only_changes_are_logged(connected: RespanSandbox, caplog: pytest.LogCaptureFixture, mode: str) -> None:
     batch_id = connected.add_batch(request_counts={"total": 2, "completed": 0, "failed": 0})
-    end_after_looks(connected, batch_id, looks=6)
+    end_after_checks(connected, batch_id, checks=6)
     caplog.set_level(logging.INFO, logger="airflow_respan.waiting.policy")
 
     wait_for(batch_id, mode, poke_interval=0.1)
 
-    told = [record.getMessage() for record in caplog.records if record.name == "airflow_respan.waiting.policy"]
-    [line] = told
+    [line] = [record.getMessage() for record in caplog.records if record.name == "airflow_respan.waiting.policy"]
     assert re.fullmatch(
         rf"Batch {batch_id} is in_progress, 0 of 2 requests completed, 0 failed \(0%\), [\d.]+ seconds old, "
         r"expires [\d: -]+ UTC\.",
@@ -251,7 +254,7 @@ def test_only_news_is_logged(connected: RespanSandbox, caplog: pytest.LogCapture
 
 
 @every_mode
-def test_no_secret_leaves_the_connection(
+def test_no_secret_is_logged_or_pushed(
     sandbox: RespanSandbox, connect: Callable[..., None], caplog: pytest.LogCaptureFixture, mode: str
 ) -> None:
     sandbox.api_key = "key-nobody-may-see"
@@ -259,7 +262,7 @@ def test_no_secret_leaves_the_connection(
     caplog.set_level(logging.DEBUG)
     sandbox.inject(Fault(status=500, body="key-nobody-may-see header-nobody-may-see"), times=2)
     batch_id = sandbox.add_batch()
-    end_after_looks(sandbox, batch_id, looks=5)
+    end_after_checks(sandbox, batch_id, checks=5)
 
     outcome = wait_for(batch_id, mode)
 
@@ -268,7 +271,7 @@ def test_no_secret_leaves_the_connection(
     assert "nobody-may-see" not in "".join([*ours, repr(outcome)])
 
 
-def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: RespanSandbox) -> None:
+def test_a_deferral_has_no_secret_and_times_out_after_the_deadline(connected: RespanSandbox) -> None:
     sensor = make_sensor("deferrable", batch_id=connected.add_batch(), timeout=3600, max_wait=5)
     ti = TaskInstance(start_date=pendulum.now("UTC").subtract(minutes=10))
 
@@ -276,8 +279,8 @@ def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: Respa
         sensor.execute({"ti": ti})
 
     _class_path, kwargs = deferred.value.trigger.serialize()
-    next_look = (pendulum.parse(kwargs.pop("next_check_at")) - pendulum.now("UTC")).total_seconds()
-    assert 0 < next_look <= 0.22
+    next_check = (pendulum.parse(kwargs.pop("next_check_at")) - pendulum.now("UTC")).total_seconds()
+    assert 0 < next_check <= 0.22
     assert kwargs == {
         "respan_conn_id": "respan_default",
         "respan_params": None,
@@ -311,7 +314,7 @@ def test_a_deferral_carries_no_secret_and_outlasts_the_deadline(connected: Respa
         {"error": "RespanAPIError"},
     ],
 )
-def test_an_event_that_cannot_be_trusted_is_looked_up(connected: RespanSandbox, event: Any) -> None:
+def test_after_an_unusable_event_the_batch_is_checked(connected: RespanSandbox, event: Any) -> None:
     connected.add_batch(id="batch_1", status="failed", errors="boom", request_counts=None)
     sensor = make_sensor("deferrable", batch_id="batch_1")
 
@@ -321,7 +324,7 @@ def test_an_event_that_cannot_be_trusted_is_looked_up(connected: RespanSandbox, 
     assert len(connected.requests) == 1
 
 
-def test_an_event_that_cannot_be_trusted_defers_a_running_batch_again(connected: RespanSandbox) -> None:
+def test_after_an_unusable_event_a_running_batch_is_deferred_again(connected: RespanSandbox) -> None:
     sensor = make_sensor("deferrable", batch_id=connected.add_batch(), timeout=60)
     started_at = pendulum.now("UTC").subtract(seconds=30).isoformat()
 
@@ -331,7 +334,7 @@ def test_an_event_that_cannot_be_trusted_defers_a_running_batch_again(connected:
     assert deferred.value.trigger.serialize()[1]["started_at"] == started_at
 
 
-def test_a_refusal_met_by_the_trigger_is_raised_as_it_was(connected: RespanSandbox) -> None:
+def test_an_error_of_the_trigger_is_raised_by_the_task(connected: RespanSandbox) -> None:
     outcome = wait_for("batch_1", "deferrable", not_found_grace=0.3)
 
     assert isinstance(outcome.error, RespanNotFoundError)
@@ -340,7 +343,7 @@ def test_a_refusal_met_by_the_trigger_is_raised_as_it_was(connected: RespanSandb
 
 
 class TestALostTrigger:
-    """Airflow resumes with ``__fail__`` when the deferral's own time-out is over, or the trigger cannot run."""
+    """Airflow resumes with ``__fail__`` after the timeout of the deferral, or if the trigger cannot run."""
 
     @staticmethod
     def resume(sandbox: RespanSandbox, error: str, **fields: Any) -> Any:
@@ -355,7 +358,7 @@ class TestALostTrigger:
         with pytest.raises(RespanBatchTimeout, match=r"^Batch batch_1 has not ended within the timeout of 0.5 seconds"):
             self.resume(connected, "Trigger timeout")
 
-    def test_fails_the_try_otherwise_and_says_where_to_look(self, connected: RespanSandbox) -> None:
+    def test_fails_the_try_otherwise_and_names_the_log(self, connected: RespanSandbox) -> None:
         with pytest.raises(RespanError) as lost:
             self.resume(connected, "Trigger failure")
 
@@ -367,7 +370,7 @@ class TestALostTrigger:
 
 
 @pytest.mark.parametrize(("cancel", "status"), [(True, "cancelling"), (False, "in_progress")])
-def test_killing_cancels_only_if_told_to(connected: RespanSandbox, cancel: bool, status: str) -> None:
+def test_a_kill_cancels_only_if_cancel_on_kill_is_set(connected: RespanSandbox, cancel: bool, status: str) -> None:
     on_worker, on_triggerer = connected.add_batch(), connected.add_batch()
 
     make_sensor("poke", batch_id=on_worker, cancel_on_kill=cancel).on_kill()
@@ -394,8 +397,8 @@ def test_a_wait_that_moves_to_another_triggerer_keeps_its_deadline(connected: Re
 
     async def interrupted() -> None:
         running = asyncio.ensure_future(first_event(through_the_database(deferred.value.trigger)))
-        looks = len(connected.requests)
-        while len(connected.requests) == looks:
+        check_count = len(connected.requests)
+        while len(connected.requests) == check_count:
             await asyncio.sleep(0)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -408,7 +411,7 @@ def test_a_wait_that_moves_to_another_triggerer_keeps_its_deadline(connected: Re
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         (
             {"success_statuses": ["done"]},
@@ -418,18 +421,18 @@ def test_a_wait_that_moves_to_another_triggerer_keeps_its_deadline(connected: Re
         ({"max_failed_ratio": 5}, "max_failed_ratio is 5; it must be a ratio from 0 to 1"),
     ],
 )
-def test_an_option_that_makes_no_sense_breaks_the_dag_not_the_run(options: dict[str, Any], complaint: str) -> None:
+def test_an_invalid_argument_fails_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as refused:
         make_sensor("poke", batch_id="batch_1", **options)
 
-    assert str(refused.value) == complaint
+    assert str(refused.value) == message
 
 
-def end_after_looks(sandbox: RespanSandbox, batch_id: str, *, looks: int, **fields: Any) -> None:
-    """Let a batch end once it has been looked at so often."""
+def end_after_checks(sandbox: RespanSandbox, batch_id: str, *, checks: int, **fields: Any) -> None:
+    """End a batch as soon as it has been checked so often."""
 
     def watch() -> None:
-        while sum(batch_id in request.path for request in sandbox.requests) < looks:
+        while sum(batch_id in request.path for request in sandbox.requests) < checks:
             threading.Event().wait(0.005)
         sandbox.change_batch(batch_id, **(fields or ENDED))
 

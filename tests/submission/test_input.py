@@ -1,4 +1,4 @@
-"""The input of a batch: what is refused, what is copied, and how much memory that takes."""
+"""The input of a batch: what is refused, what is copied, and how much memory it takes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def check_file(content: bytes) -> tuple[CheckedInput, bytes]:
     return check_and_copy(read_lines(io.BytesIO(content).read), target, endpoint=ENDPOINT), target.getvalue()
 
 
-def complaint(requests: Iterable[Any]) -> str:
+def error_of(requests: Iterable[Any]) -> str:
     with pytest.raises(RespanInputError) as refused:
         check(requests)
     return str(refused.value).removeprefix(REFUSED).removesuffix(".")
 
 
-def test_lines_are_copied_as_they_are_without_blank_ones_and_a_byte_order_mark() -> None:
+def test_lines_are_copied_byte_for_byte_without_blank_lines_and_byte_order_mark() -> None:
     content = b"\xef\xbb\xbf" + b"\n".join([b"", line(1).rstrip(b"\n") + b"\r", b" \t\r", b" " + line(2).rstrip()])
 
     checked, copied = check_file(content)
@@ -88,15 +88,15 @@ def test_another_order_is_another_input() -> None:
         (line(1, body=[]), "'body' is missing, or not a JSON object"),
     ],
 )
-def test_a_line_that_the_service_would_refuse_is_told(wrong: bytes | dict[str, Any], reason: str) -> None:
-    assert complaint([line(0), line(2), wrong, line(3)]) == f"line 3: {reason}"
+def test_an_invalid_line_is_named_with_its_reason(wrong: bytes | dict[str, Any], reason: str) -> None:
+    assert error_of([line(0), line(2), wrong, line(3)]) == f"line 3: {reason}"
 
 
-def test_the_first_ten_problems_are_told_and_how_many_more() -> None:
-    told = complaint(line(number, method="GET") for number in range(25))
+def test_the_first_ten_problems_are_named_and_the_others_are_counted() -> None:
+    message = error_of(line(number, method="GET") for number in range(25))
 
     expected = "; ".join(f"line {number}: 'method' is not 'POST'" for number in range(1, 11))
-    assert told == f"{expected}; and 15 more problems"
+    assert message == f"{expected}; and 15 more problems"
 
 
 @pytest.mark.parametrize("nothing", [b"", b"\n  \n"])
@@ -105,9 +105,9 @@ def test_an_input_without_a_request_is_refused(nothing: bytes) -> None:
         check_file(nothing)
 
 
-def test_fifty_thousand_requests_are_not_too_many_and_one_more_is() -> None:
+def test_fifty_thousand_requests_are_accepted_and_one_more_is_refused() -> None:
     assert check(line(number) for number in range(50_000))[0].count == 50_000
-    assert complaint(line(number) for number in range(50_002)) == (
+    assert error_of(line(number) for number in range(50_002)) == (
         "line 50001: a batch has at most 50,000 requests, and this is one more; the rest was not checked"
     )
 
@@ -116,11 +116,11 @@ def test_a_duplicate_id_far_down_names_both_lines() -> None:
     lines = [line(number) for number in range(1, 50_001)]
     lines[49_998] = line(17)
 
-    assert complaint(lines) == "line 49999: custom_id 'r-17' is also that of line 17"
+    assert error_of(lines) == "line 49999: custom_id 'r-17' is also that of line 17"
 
 
 def large(size: int, *, count: int = 50_000) -> Iterator[bytes]:
-    """Give lines of so many bytes in all."""
+    """Yield lines of so many bytes in total."""
     each = size // count
     for number in range(count):
         bare = len(line(number, body={"model": "m", "pad": ""}))
@@ -128,7 +128,7 @@ def large(size: int, *, count: int = 50_000) -> Iterator[bytes]:
         yield line(number, body={"model": "m", "pad": "x" * (length - bare)})
 
 
-def test_two_hundred_megabytes_are_not_too_much_and_one_byte_more_is() -> None:
+def test_two_hundred_megabytes_are_accepted_and_one_byte_more_is_refused() -> None:
     class Nowhere(io.BytesIO):
         def write(self, data: Any) -> int:
             return len(data)
@@ -136,12 +136,12 @@ def test_two_hundred_megabytes_are_not_too_much_and_one_byte_more_is() -> None:
     lines = read_lines(io.BytesIO(b"".join(large(MAX_BYTES, count=1000))).read)
     checked = check_and_copy(lines, Nowhere(), endpoint=ENDPOINT)
     assert (checked.count, checked.size) == (1000, MAX_BYTES)
-    assert complaint(large(MAX_BYTES + 1, count=1000)) == (
+    assert error_of(large(MAX_BYTES + 1, count=1000)) == (
         "line 1000: here the input exceeds 200 MB (209,715,200 bytes); the rest was not checked"
     )
 
 
-def test_a_file_without_an_end_of_line_is_not_read_without_an_end() -> None:
+def test_an_endless_line_is_not_read_to_its_end() -> None:
     class Endless(io.RawIOBase):
         size = 0
 
@@ -172,7 +172,7 @@ print(peak_megabytes() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured as Linux tells it")
-def test_a_full_input_takes_little_memory(connected: Any, tmp_path: Any) -> None:
+def test_the_largest_input_takes_little_memory(connected: Any, tmp_path: Any) -> None:
     path = tmp_path / "in.jsonl"
     with path.open("wb") as file:
         file.writelines(large(MAX_BYTES))
