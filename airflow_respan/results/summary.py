@@ -14,10 +14,10 @@ from airflow_respan.results.requested_ids import IdKey, Read, make_id_key
 from airflow_respan.results.row import Row, Usage, parse_row
 
 MAX_ERRORS = 10
-"""So many errors are in the manifest."""
+"""The manifest has at most so many errors."""
 
 MAX_EXAMPLES = 5
-"""So many rows or lines are named in a message."""
+"""A message names at most so many rows or lines."""
 
 MAX_MESSAGE_LENGTH = 200
 """Characters of an error's code or message in the manifest."""
@@ -140,18 +140,14 @@ def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str)
     :param batch: the batch, or None if only its files are known
     :param on_missing: what requests without a row do: ``fail``; ``warn``; or ``by_status``, which only warns if the
         batch did not complete, and there are at least as many rows as completed requests in its counts
-    :return: warnings about rows that may be written
+    :return: warnings, if the rows may be written
     :raises RespanResultsError: if the rows must not be written
     """
     reasons: list[str] = []
     warnings: list[str] = []
     if summary.problem_count:
-        more = (
-            f"; and {summary.problem_count - len(summary.problems)} more"
-            if summary.problem_count > len(summary.problems)
-            else ""
-        )
-        reasons.append(f"{'; '.join(summary.problems)}{more}")
+        unnamed = summary.problem_count - len(summary.problems)
+        reasons.append("; ".join(summary.problems) + (f"; and {unnamed} more" if unnamed else ""))
     if summary.unexpected_count:
         places = ", ".join(summary.unexpected)
         reasons.append(f"{summary.unexpected_count} rows are of requests that are not in the input: {places}")

@@ -22,7 +22,7 @@ MAX_BYTES = MAX_LINE_BYTES
 """OpenAI's limit of 200 MB, in the unit that OpenAI uses elsewhere: 25 MB of audio are 26214400 bytes."""
 
 MAX_PROBLEMS = 10
-"""So many problems are named in the error; the others are only counted."""
+"""The error names so many problems; the others are only counted."""
 
 MAX_QUOTE_LENGTH = 100
 """Characters of an id or a URL in the error."""

@@ -170,7 +170,7 @@ class PreviousAttempts:
                 self._operator.hook.cancel_batch(batch.id, provider_id=self._operator.provider_id)
                 log.info("Asked for batch %s to be cancelled.", batch.id)
             except RespanError as error:
-                log.warning("Batch %s could not be cancelled, and goes on: %s", batch.id, error)
+                log.warning("Batch %s could not be cancelled, and continues to run: %s", batch.id, error)
 
     def _wait_for_listing(self, note: Note | None) -> Batch | None:
         """Wait until a batch that was created a moment ago must be in the list, and search the list again."""

@@ -44,7 +44,7 @@ def find_batch(
         own = [
             batch
             for batch_id, listed in _candidates(page, key, since)
-            if is_created_by((batch := _retrieved(hook, batch_id, listed, provider_id)).metadata, key)
+            if is_created_by((batch := _retrieve(hook, batch_id, listed, provider_id)).metadata, key)
         ]
         if own:
             # Without a time, the order of the list decides, which is newest first: max returns the first of equals.
@@ -81,7 +81,7 @@ def _candidates(page: BatchPage, key: str, since: pendulum.DateTime) -> Iterator
         yield batch_id, None
 
 
-def _retrieved(hook: RespanHook, batch_id: str, listed: Mapping[str, Any] | None, provider_id: str | None) -> Batch:
+def _retrieve(hook: RespanHook, batch_id: str, listed: Mapping[str, Any] | None, provider_id: str | None) -> Batch:
     batch = hook.get_batch(batch_id, provider_id=provider_id)
     return replace(batch, metadata=listed) if batch.metadata is None else batch
 

@@ -171,7 +171,7 @@ print(peak_megabytes() - before)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured as Linux tells it")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of the memory is read from /proc")
 def test_the_largest_input_takes_little_memory(connected: Any, tmp_path: Any) -> None:
     path = tmp_path / "in.jsonl"
     with path.open("wb") as file:
