@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from airflow_respan.api.connection import KEYS_PAGE, RespanConnection
 from airflow_respan.compat import AirflowNotFoundException, BaseHook, get_connection_in_triggerer
-from airflow_respan.exceptions import RespanError, RespanMissingConnectionError, RespanTransientError
+from airflow_respan.exceptions import (
+    RespanConfigurationError,
+    RespanError,
+    RespanMissingConnectionError,
+    RespanTransientError,
+)
 
 if TYPE_CHECKING:
     from airflow_respan.compat import Connection
@@ -43,14 +48,22 @@ async def _aread(hook: BaseHook, conn_id: str) -> RespanConnection:
 
 
 def _settings(conn_id: str, connection: Connection, extra: object) -> RespanConnection:
-    return RespanConnection.from_airflow(
-        conn_id=conn_id,
-        password=connection.password,
-        host=connection.host,
-        schema=connection.schema,
-        port=connection.port,
-        extra={} if extra is None else extra,
-    )
+    try:
+        return RespanConnection.from_airflow(
+            conn_id=conn_id,
+            password=connection.password,
+            host=connection.host,
+            schema=connection.schema,
+            port=connection.port,
+            extra={} if extra is None else extra,
+        )
+    except RespanError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a defect of this package: to wait does not help)
+        raise RespanConfigurationError(
+            f"Airflow connection {conn_id!r} was found, but could not be read ({type(error).__name__}). Check its "
+            "fields; if they are valid, this is a defect of airflow_respan."
+        ) from None
 
 
 @contextmanager

@@ -124,6 +124,7 @@ class RespanBatchResultsOperator(BaseOperator):
         return manifest
 
     def _options(self) -> LandingOptions:
+        from airflow_respan.results.formats import FORMATS
         from airflow_respan.results.landing import LandingOptions
 
         output_file_id, error_file_id = _optional_id(self.output_file_id), _optional_id(self.error_file_id)
@@ -137,7 +138,7 @@ class RespanBatchResultsOperator(BaseOperator):
             output_file_id=output_file_id,
             error_file_id=error_file_id,
             on_missing=self.on_missing,
-            formats=("parquet",) if self.parquet else (),
+            formats=tuple(name for name in FORMATS if getattr(self, name)),
             overwrite=self.overwrite,
             delete_files=self.delete_files,
             provider_id=self.provider_id,
