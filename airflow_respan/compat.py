@@ -118,30 +118,28 @@ def first_poke_at(sensor: BaseSensorOperator, context: Context) -> str:
     return start.isoformat() if isinstance(start, datetime) else attempt_started_at(context)
 
 
-def is_after_clear(context: Context, *, retries: int | None) -> bool:
-    """Return whether this attempt was started by a clear and not by a retry.
+def is_after_clear(context: Context, *, retries: int | None, earlier_max_tries: int | None) -> bool:
+    """Return whether the task was cleared since its earlier attempts.
 
     A clear adds the number of tries so far to ``max_tries``; a retry does not (2.11-3.3).
 
-    :param retries: the ``retries`` of the task
+    :param retries: the ``retries`` of the task; lowering them between two attempts looks like a clear
+    :param earlier_max_tries: ``max_tries`` at an earlier attempt, if it was noted: then that decides
     """
     ti: Any = context["ti"]
-    return (ti.max_tries or 0) > (retries or 0)
+    return (ti.max_tries or 0) > ((retries or 0) if earlier_max_tries is None else earlier_max_tries)
 
 
-def earliest_start(context: Context, *, after_clear: bool) -> pendulum.DateTime:
-    """Return a time before which no attempt of this task can have run.
+def earliest_start(context: Context) -> pendulum.DateTime:
+    """Return a moment before which no attempt of this task can have run: the earliest that the run knows.
 
-    :param after_clear: whether the task was cleared. If a run that had ended is cleared, Airflow sets its
-        ``start_date`` to now, so earlier dates of the run are used then
+    Not its ``start_date`` alone: a clear of a run that had ended sets that to now, and so does
+    ``backfill --rerun-failed-tasks`` of Airflow 2.11. ``run_after`` is there from Airflow 3.0 on.
     """
     run: Any = context["dag_run"]
-    candidates: list[Any] = [run.start_date]
-    if after_clear or getattr(run, "clear_number", None) or run.start_date is None:
-        # ``run_after`` exists from Airflow 3.0 on.
-        candidates += [getattr(run, name, None) for name in ("run_after", "logical_date", "data_interval_end")]
-    dates = [pendulum.instance(candidate) for candidate in candidates if candidate is not None]
-    return min(dates, default=pendulum.from_timestamp(0))
+    names = ("start_date", "queued_at", "run_after", "logical_date", "data_interval_end")
+    known = [pendulum.instance(moment) for name in names if (moment := getattr(run, name, None)) is not None]
+    return min(known, default=pendulum.from_timestamp(0))
 
 
 def task_state_store(context: Context) -> Any | None:

@@ -53,10 +53,12 @@ class BatchPage:
 
     :param items: up to 100 items
     :param next_after: the argument ``after`` for the next page, or None on the last page
+    :param has_more: whether the service says that more follows, or None if it does not say
     """
 
     items: tuple[PageItem, ...]
     next_after: str | None
+    has_more: bool | None = None
 
     @classmethod
     def from_dict(cls, data: Any, *, sanitize: Callable[[Any], Any] = sanitize_json) -> BatchPage:
@@ -68,11 +70,19 @@ class BatchPage:
         items = items_of(data)
         last_id = sanitize(items[-1].get("id")) if items and isinstance(items[-1], Mapping) else None
         # After an invalid id, the service would start again at the first page, and the loop would never end.
-        has_next = data.get("has_more") is True and isinstance(last_id, str) and last_id.strip()
+        has_more = data.get("has_more")
+        has_next = has_more is True and isinstance(last_id, str) and last_id.strip()
         return cls(
             items=tuple(PageItem(data=item, sanitize=sanitize) for item in items),
             next_after=last_id if has_next else None,
+            has_more=has_more if isinstance(has_more, bool) else None,
         )
+
+    @property
+    def last_id(self) -> str | None:
+        """The id of the last item that has one, to continue after, whatever ``has_more`` says."""
+        ids = [item.id for item in self.items if item.id and item.id.strip()]
+        return ids[-1] if ids else None
 
     @property
     def batches(self) -> tuple[Batch, ...]:

@@ -74,8 +74,21 @@ def is_created_by(metadata: Mapping[str, Any] | None, key: str) -> bool:
 
 
 def input_file_name(*, key: str, fingerprint: str) -> str:
-    """Return the name of an input file, by which another attempt recognises it."""
+    """Return the name of an input file, by which another attempt recognises it and the batch made of it.
+
+    It says which task uploaded the file, and of which input, so it identifies a batch whose metadata is lost.
+    """
+    return f"airflow-{_sha256(key)[:24]}-{fingerprint[:24]}.jsonl"
+
+
+def input_file_name_of_0_1_0(*, key: str, fingerprint: str) -> str:
+    """Return the name under which release 0.1.0 uploaded the same input."""
     return f"airflow-{_sha256(key + fingerprint)[:32]}.jsonl"
+
+
+def is_uploaded_by(file_name: str | None, key: str) -> bool:
+    """Return whether a task uploaded the input file of this name."""
+    return file_name is not None and file_name.startswith(f"airflow-{_sha256(key)[:24]}-")
 
 
 def _sha256(text: str) -> str:

@@ -27,12 +27,16 @@ class Note:
     :param input_file_id: the input at the service
     :param sent_at: when the attempt saved the note: before it sent the create, or after the response (Unix seconds)
     :param batch_id: the batch, once it is known
+    :param provider_id: the provider that the batch went to, or None if none was named
+    :param max_tries: Airflow's ``max_tries`` at that attempt: a clear raises it
     """
 
     fingerprint: str
     input_file_id: str
     sent_at: float
     batch_id: str | None = None
+    provider_id: str | None = None
+    max_tries: int | None = None
 
 
 def load_note(context: Any) -> Note | None:

@@ -1,7 +1,4 @@
-"""The batch and the file of an earlier attempt of a task: how they are found, and whether this attempt uses them.
-
-``docs/never-paid-twice.md`` has the table of what is found and what is done then.
-"""
+"""What earlier attempts of a task have left behind, and what is to become of it: nothing is paid twice."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pendulum
 
 from airflow_respan.compat import earliest_start, is_after_clear
-from airflow_respan.exceptions import RespanError, RespanInputChangedError
+from airflow_respan.exceptions import RespanError, RespanInputChangedError, RespanNotFoundError
 from airflow_respan.submission import identity
 from airflow_respan.submission.note import Note, load_note, save_note
-from airflow_respan.submission.search import find_batch, find_file
+from airflow_respan.submission.search import BatchSearch, find_file
 from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
 
 if TYPE_CHECKING:
@@ -28,13 +25,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOCK_MARGIN = pendulum.duration(hours=1)
-"""How much the clocks of Airflow and of the service may differ."""
+"""How far the clocks of Airflow and of the service may be apart."""
+
+
+_NOT_FOUND_OUT = "Whether an earlier attempt of this task made a batch could not be found out, so none is created"
 
 
 class CreatingTask(Protocol):
-    """The arguments of the operator that the search and the decision depend on."""
+    """What is asked of the operator."""
 
     retries: int | None
+    input_file_id: str | None
     provider_id: str | None
     on_changed_input: str
     search_pages: int
@@ -44,7 +45,7 @@ class CreatingTask(Protocol):
 
     @property
     def hook(self) -> RespanHook:
-        """The hook that sends the requests; a new one after the task was killed."""
+        """The hook that the operator calls through."""
 
 
 class PreviousAttempts:
@@ -60,128 +61,218 @@ class PreviousAttempts:
         self._operator = operator
         self._context = context
         self._is_first = ti.try_number <= 1
-        self._is_after_clear = is_after_clear(context, retries=operator.retries)
-        self._started_at = time.time()
+        self._max_tries: int | None = ti.max_tries
+        self._noted = None if self._is_first else load_note(context)
+        self._is_after_clear = is_after_clear(
+            context, retries=operator.retries, earlier_max_tries=self._noted.max_tries if self._noted else None
+        )
+        self._started = time.time()
+        self._search: BatchSearch | None = None
 
     def reusable_batch(self, fingerprint: str) -> Batch | None:
-        """Return the batch that this attempt continues with; None if it is to create one.
+        """Return the batch that this attempt goes on with; None if it is to create one.
 
         :param fingerprint: the fingerprint of this attempt's input
-        :raises RespanInputChangedError: if that batch is of another input
-        :raises RespanError: if it cannot be found out whether there is one
+        :raises RespanInputChangedError: if that batch is of another input, or at another provider
+        :raises RespanError: if it cannot be found out whether there is one, or the one of another input goes on
         """
         if self._is_first:
             return None
-        batch = self.newest_batch()
+        batch = self._newest(fingerprint)
+        if self._leads_to_payment(batch, fingerprint) and not self._is_noted(batch):
+            # A batch that was requested a moment ago may not be listed yet, while an older one is.
+            batch = self._newest(fingerprint) if self._waited_for_listing() else batch
+        if self._leads_to_payment(batch, fingerprint) and not self._is_noted(batch):
+            self._refuse_if_unclear()
         if batch is None:
             log.info("No batch of an earlier attempt was found.")
             return None
         if self._must_be_replaced(batch):
-            log.info(
-                "Creating another batch, because that of an earlier attempt is not usable. %s", _status_text(batch)
-            )
+            log.info("Creating another batch: that of an earlier attempt is of no use. %s", _what_became_of(batch))
             return None
-        if (batch.metadata or {}).get(identity.FINGERPRINT_KEY) == fingerprint:
-            log.info("Continuing with the batch of an earlier attempt. %s", _status_text(batch))
+        if not self._is_changed(batch, fingerprint):
+            log.info("Going on with the batch of an earlier attempt. %s", _what_became_of(batch))
             return batch
         if self._operator.on_changed_input == "fail":
             raise RespanInputChangedError(
                 f"An earlier attempt of this task made batch {batch.id}, which is {batch.status}, of another input. "
-                "Restore the input to go on with that batch, or set on_changed_input='resubmit' to pay for another, "
-                "or trigger a new run."
+                "Restore the input to go on with that batch, or set on_changed_input='resubmit' to "
+                "pay for another, or trigger a new run."
             )
         self._cancel_replaced(batch)
         return None
 
     def newest_batch(self) -> Batch | None:
-        """Return the newest batch of this task: by the note in Airflow, else from the service's list; None if none.
+        """Return the newest batch of this task, whatever its input; None if there is none.
 
         :raises RespanError: if that cannot be found out
         """
-        note = load_note(self._context)
-        try:
-            if note is not None and note.batch_id is not None:
-                batch = self._operator.hook.get_batch(note.batch_id, provider_id=self._operator.provider_id)
-                return replace(batch, metadata={**(batch.metadata or {}), identity.FINGERPRINT_KEY: note.fingerprint})
-            return self.find_listed() or self._wait_for_listing(note)
-        except RespanError as error:
-            raise RespanError(
-                "Whether an earlier attempt of this task made a batch could not be found out, so none is created: "
-                f"{error}"
-            ) from error
+        return self._newest(None) or (self._newest(None) if self._waited_for_listing() else None)
 
     def find_listed(self) -> Batch | None:
-        """Return the newest batch of this task in the service's list, without waiting; None if there is none.
+        """Return the newest batch of this task in the service's list, without waiting.
 
         :raises RespanError: if that cannot be found out
         """
-        return find_batch(
-            self._operator.hook,
-            self.key,
-            since=earliest_start(self._context, after_clear=self._is_after_clear) - CLOCK_MARGIN,
-            max_pages=self._operator.search_pages,
-            provider_id=self._operator.provider_id,
-        )
+        return next(iter(self._listed(None)), None)
 
     def find_uploaded_file(self, fingerprint: str, *, size: int) -> str | None:
-        """Return the id of the input that an earlier attempt uploaded; None if there is none.
+        """Return the id of the input that an earlier attempt uploaded; None if there is none, or none that can be used.
 
         :param fingerprint: the fingerprint of this attempt's input
         :param size: bytes
         """
         if self._is_first:
             return None
-        name = identity.input_file_name(key=self.key, fingerprint=fingerprint)
-        file_id = find_file(self._operator.hook, name, size=size, provider_id=self._operator.provider_id)
-        if file_id:
-            log.info("Using %s, which an earlier attempt uploaded.", file_id)
-        return file_id
+        for name in (
+            identity.input_file_name(key=self.key, fingerprint=fingerprint),
+            identity.input_file_name_of_0_1_0(key=self.key, fingerprint=fingerprint),
+        ):
+            file_id = find_file(self._operator.hook, name, size=size, provider_id=self._operator.provider_id)
+            if file_id:
+                log.info("Using %s, which an earlier attempt has uploaded.", file_id)
+                return file_id
+        return None
 
     def save_note(self, *, fingerprint: str, input_file_id: str, batch_id: str | None = None) -> None:
         """Record for the next attempt how far this one has come.
 
         :raises Exception: what Airflow's store raises, if no batch is created yet
         """
-        note = Note(fingerprint=fingerprint, input_file_id=input_file_id, sent_at=time.time(), batch_id=batch_id)
+        note = Note(
+            fingerprint=fingerprint,
+            input_file_id=input_file_id,
+            sent_at=time.time(),
+            batch_id=batch_id,
+            provider_id=self._provider_id(),
+            max_tries=self._max_tries,
+        )
         try:
             save_note(self._context, note)
         except Exception as error:
             if batch_id is None:  # nothing is paid yet
                 raise
-            log.warning("The id of batch %s could not be noted (%s); a retry will search the list.", batch_id, error)
+            log.warning("The id of batch %s could not be noted (%s); a retry will list.", batch_id, error)
+
+    def _newest(self, fingerprint: str | None) -> Batch | None:
+        """Return the newest batch of this task: by the note of an earlier attempt, else by the service's list."""
+        try:
+            return self._noted_batch() or next(iter(self._listed(fingerprint)), None)
+        except RespanError as error:
+            raise RespanError(f"{_NOT_FOUND_OUT}: {error}") from error
+
+    def _noted_batch(self) -> Batch | None:
+        noted = self._noted
+        if noted is None or noted.batch_id is None:
+            return None
+        try:
+            batch = self._operator.hook.get_batch(noted.batch_id, provider_id=noted.provider_id)
+        except RespanNotFoundError as error:
+            if not self._is_after_clear:
+                raise RespanError(f"{error} If batch {noted.batch_id} is gone for good, clear the task.") from error
+            log.warning("Batch %s of an earlier attempt is gone, and the task was cleared: %s", noted.batch_id, error)
+            return None
+        return replace(batch, metadata={**(batch.metadata or {}), identity.FINGERPRINT_KEY: noted.fingerprint})
+
+    def _listed(self, fingerprint: str | None) -> list[Batch]:
+        """Return the batches of this task that the service lists, the newest first and one of use before others."""
+        if self._search is None:
+            self._search = BatchSearch(
+                self._operator.hook,
+                task_key=self.key,
+                fingerprint=fingerprint,
+                given_file_id=self._operator.input_file_id,
+                since=earliest_start(self._context) - CLOCK_MARGIN,
+                max_pages=self._operator.search_pages,
+            )
+        providers = [self._operator.provider_id]
+        if self._noted and self._noted.provider_id not in (None, self._provider_id()):
+            providers.append(self._noted.provider_id)
+        found = [batch for provider_id in providers for batch in self._search.find(provider_id)]
+
+        def rank(batch: Batch) -> tuple[float, bool]:
+            return -batch.created_at.timestamp() if batch.created_at else 0.0, self._must_be_replaced(batch)
+
+        return sorted(found, key=rank)
+
+    def _leads_to_payment(self, batch: Batch | None, fingerprint: str) -> bool:
+        """Return whether another batch is to be created."""
+        if batch is None or self._must_be_replaced(batch):
+            return True
+        return self._is_changed(batch, fingerprint) and self._operator.on_changed_input == "resubmit"
+
+    def _is_noted(self, batch: Batch | None) -> bool:
+        return batch is not None and self._noted is not None and batch.id == self._noted.batch_id
+
+    def _is_changed(self, batch: Batch, fingerprint: str) -> bool:
+        """Return whether a batch is of another input, or went to another provider."""
+        if (batch.metadata or {}).get(identity.FINGERPRINT_KEY) != fingerprint:
+            return True
+        noted = self._noted
+        return noted is not None and noted.max_tries is not None and noted.provider_id != self._provider_id()
+
+    def _provider_id(self) -> str | None:
+        """Return the provider that a batch goes to: the task's, else the connection's."""
+        return self._operator.provider_id or self._operator.hook.get_conn().connection.provider_id
+
+    def _refuse_if_unclear(self) -> None:
+        """Refuse to pay while a batch may be this task's.
+
+        :raises RespanError: names it, and says what to do; not after a clear, by which somebody has decided
+        """
+        for batch_id, reason in (self._search.unclear if self._search else {}).items():
+            if not self._is_after_clear:
+                raise RespanError(
+                    f"{_NOT_FOUND_OUT}: {reason} If batch {batch_id} is not this task's, clear the task: an attempt "
+                    "after a clear passes over such a batch."
+                )
+            log.warning("Passing over batch %s, as the task was cleared: %s", batch_id, reason)
 
     def _must_be_replaced(self, batch: Batch) -> bool:
-        """Return whether a batch is not usable, so that another one may be created and paid."""
+        """Return whether a batch ended, or is about to end, in a way that nobody wants."""
         if not batch.is_terminal:
-            # A batch that is being cancelled gives no results, so waiting for its end would only cost time.
+            # A batch that is being cancelled gives no results; waiting for its end would only cost time.
             return batch.meaning.is_being_cancelled
         accepted = evaluate_batch(
             batch,
             success_statuses=self._operator.success_statuses,
             max_failed_ratio=self._operator.max_failed_ratio,
         ).accepted
-        # A batch that is complete but not accepted was paid. Only after a clear, which a person does, pay for another.
+        # One that completed badly was paid for. Only somebody who clears the task asks for another.
         return not accepted and (not batch.meaning.is_complete or self._is_after_clear)
 
     def _cancel_replaced(self, batch: Batch) -> None:
-        log.warning("Creating another batch, because the input has changed since batch %s was created.", batch.id)
-        if not batch.is_terminal:
-            try:
-                self._operator.hook.cancel_batch(batch.id, provider_id=self._operator.provider_id)
-                log.info("Asked for batch %s to be cancelled.", batch.id)
-            except RespanError as error:
-                log.warning("Batch %s could not be cancelled, and continues to run: %s", batch.id, error)
+        """Cancel a batch of another input.
 
-    def _wait_for_listing(self, note: Note | None) -> Batch | None:
-        """Wait until a batch that was created a moment ago must be in the list, and search the list again."""
-        sent_at = note.sent_at if note else self._started_at
-        seconds_left = sent_at + self._operator.not_found_grace - time.time()
-        if seconds_left <= 0:
-            return None
-        log.info("Searching again in %.0f seconds, because a new batch may not be in the list yet.", seconds_left)
-        time.sleep(seconds_left)
-        return self.find_listed()
+        :raises RespanError: if it goes on, as both batches would be paid then
+        """
+        log.warning("Creating another batch, as the input has changed since batch %s was made of it.", batch.id)
+        if batch.is_terminal:
+            return
+        hook, provider_id = self._operator.hook, self._noted_provider(batch)
+        try:
+            hook.cancel_batch(batch.id, provider_id=provider_id)
+            log.info("Asked for batch %s to be cancelled.", batch.id)
+        except RespanError as error:
+            now = hook.get_batch(batch.id, provider_id=provider_id)
+            if not (now.is_terminal or now.meaning.is_being_cancelled):
+                raise RespanError(
+                    f"Batch {batch.id} of another input could not be cancelled and goes on, so no other is created: "
+                    f"{error}"
+                ) from error
+
+    def _noted_provider(self, batch: Batch) -> str | None:
+        return self._noted.provider_id if self._noted and self._is_noted(batch) else self._operator.provider_id
+
+    def _waited_for_listing(self) -> bool:
+        """Wait until a batch that was requested a moment ago must be in the list; return whether that took time."""
+        sent_at = self._noted.sent_at if self._noted else self._started
+        left = sent_at + self._operator.not_found_grace - time.time()
+        if left > 0:
+            log.info("Searching again in %.0f seconds, when a batch that is not listed yet must be there.", left)
+            time.sleep(left)
+        return left > 0
 
 
-def _status_text(batch: Batch) -> str:
+def _what_became_of(batch: Batch) -> str:
     return describe_batch(batch) if batch.is_terminal else f"Batch {batch.id} is {batch.status}."

@@ -1,90 +1,240 @@
-"""The search at the service for the batch that an earlier attempt created, and for the file that it uploaded."""
+"""Searches the service for what earlier attempts of a task left there: batches, and the files they uploaded.
+
+A batch of the task is recognised by its metadata, or by its input file, whose name no other task uses. Lists are
+hints: services leave fields out, stop too soon, sort otherwise, and list a batch late. So a search reads on while it is
+unclear whether more follows, and what stays unclear is an error and never "no batch".
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import Any
+
+import pendulum
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.exceptions import RespanError
-from airflow_respan.submission.identity import is_created_by
-
-if TYPE_CHECKING:
-    import pendulum
-
-    from airflow_respan.api.page import BatchPage
-    from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.api.file import RespanFile
+from airflow_respan.api.page import BatchPage, PageItem
+from airflow_respan.exceptions import (
+    RespanAPIError,
+    RespanAuthenticationError,
+    RespanConfigurationError,
+    RespanError,
+    RespanTransientError,
+)
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.submission.identity import (
+    FINGERPRINT_KEY,
+    TASK_KEY,
+    input_file_name,
+    input_file_name_of_0_1_0,
+    is_created_by,
+    is_uploaded_by,
+)
 
 log = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
-"""Batches per page: the most that the service allows."""
+MAX_FAILURES_IN_A_ROW = 3
+"""Retrieves that may fail one after the other before the service itself counts as down."""
 
 
-def find_batch(
-    hook: RespanHook, key: str, *, since: pendulum.DateTime, max_pages: int, provider_id: str | None = None
-) -> Batch | None:
-    """Return the newest batch of a task; None if there is none.
-
-    The list is only a hint, because it may be out of date. So each batch that it shows with this identity, or without
-    metadata, is retrieved before it counts.
+class BatchSearch:
+    """The search of one attempt; a second look asks again for pages, but retrieves no foreign batch again.
 
     :param hook: sends the requests
-    :param key: the identity of the task
-    :param since: a moment before which the task cannot have created a batch
-    :param max_pages: pages of 100 batches to search
-    :return: the batch as retrieved
-    :raises RespanError: if it could not be found out whether there is one
+    :param task_key: the identity of the task
+    :param fingerprint: the fingerprint of this attempt's input, or None if it is not known
+    :param given_file_id: the input file if the user named one, which other tasks may use too; else None
+    :param since: the task cannot have created a batch before this moment
+    :param max_pages: pages of 100 batches to read at most
     """
-    after: str | None = None
-    for _ in range(max_pages):
-        page = hook.list_batches(limit=PAGE_SIZE, after=after, provider_id=provider_id)
-        own = [
-            batch
-            for batch_id, listed in _candidates(page, key, since)
-            if is_created_by((batch := _retrieve(hook, batch_id, listed, provider_id)).metadata, key)
-        ]
-        if own:
-            # Without a time, the order of the list decides, which is newest first: max returns the first of equals.
-            return max(own, key=lambda batch: batch.created_at.timestamp() if batch.created_at else 0)
-        if page.next_after is None or any(_is_older(batch, since) for batch in page.batches):
+
+    def __init__(
+        self,
+        hook: RespanHook,
+        *,
+        task_key: str,
+        fingerprint: str | None,
+        given_file_id: str | None,
+        since: pendulum.DateTime,
+        max_pages: int,
+    ) -> None:
+        self._hook = hook
+        self._task_key = task_key
+        self._fingerprint = fingerprint
+        self._given_file_id = given_file_id
+        self._since = since
+        self._max_pages = max_pages
+        self._foreign: set[str] = set()
+        self._failures_in_a_row = 0
+        self._own_file_names: dict[str, str] = {}
+        self.unclear: dict[str, str] = {}
+        """Batches of which it is unclear whether they are the task's: id -> why."""
+
+    def find(self, provider_id: str | None) -> list[Batch]:
+        """Return the batches of the task, the newest first, as they were retrieved.
+
+        Batches of which that is unclear are in :attr:`unclear`.
+
+        :param provider_id: the provider whose batches are listed, or None for the connection's
+        :raises RespanError: if it cannot be found out whether there is one
+        """
+        self.unclear = {}
+        self._failures_in_a_row = 0
+        self._own_file_names = self._own_files(provider_id)
+        found: list[Batch] = []
+        seen: set[str] = set()
+        times: list[pendulum.DateTime] = []
+        after: str | None = None
+        read = 0
+        while read < self._max_pages * PAGE_SIZE:
+            page = self._hook.list_batches(limit=PAGE_SIZE, after=after, provider_id=provider_id)
+            new = [item for item in page.items if item.id is None or item.id not in seen]
+            seen |= {item.id for item in new if item.id}
+            found += [batch for item in new if (batch := self._own_batch(item, provider_id))]
+            on_page = [batch.created_at for batch in page.batches if batch.created_at]
+            times += on_page
+            is_older_page = _is_newest_first(on_page) and on_page[0] < self._since
+            if is_older_page or (found and _is_newest_first(times)) or self._is_end(page, new):
+                break
+            after, read = page.last_id, read + len(page.items)
+        else:
+            limit = (
+                f"The newest {self._max_pages * PAGE_SIZE} batches were searched, and there are more since "
+                f"{self._since.to_datetime_string()} UTC. Raise search_pages, so that the search reads further."
+            )
+            if not found:
+                raise RespanError(limit)
+            self.unclear["(beyond the pages that were searched)"] = limit
+        # Stable: where the service gives no time, the order of the list decides.
+        return sorted(found, key=lambda batch: -batch.created_at.timestamp() if batch.created_at else 0)
+
+    @staticmethod
+    def _is_end(page: BatchPage, new: Sequence[PageItem]) -> bool:
+        """Return whether the list has ended: a page brought nothing that was not seen before.
+
+        ``has_more: false`` alone is not enough: services were seen to say so while more followed.
+
+        :raises RespanError: if that is unclear and the list cannot be read on
+        """
+        if new and page.last_id:
+            return False
+        if page.has_more is False or not page.items:
+            return True
+        raise RespanError(
+            "The list of batches cannot be read to its end: a page brought nothing new, or no id to continue after, "
+            "and does not say that it is the last."
+        )
+
+    def _own_batch(self, item: PageItem, provider_id: str | None) -> Batch | None:
+        """Return a listed batch if it is the task's, as it was retrieved."""
+        try:
+            listed = item.read()
+        except ValueError:
+            listed = None
+        is_older = listed is not None and listed.created_at is not None and listed.created_at < self._since
+        if is_older or not self._may_be_own(item.data if isinstance(item.data, Mapping) else {}, listed):
             return None
-        after = page.next_after
-    raise RespanError(
-        f"None of the newest {max_pages * PAGE_SIZE} batches was created by this task, and there are more since "
-        f"{since.to_datetime_string()} UTC. Raise search_pages, so that the search reads further."
-    )
+        if not item.id or not item.id.strip():
+            self.unclear["(without an id)"] = "An item of the list has no id, so it cannot be retrieved."
+            return None
+        batch = self._retrieve(item.id, provider_id)
+        if batch is None:
+            return None
+        return self._identified(replace(batch, metadata=batch.metadata or (listed.metadata if listed else None)))
+
+    def _identified(self, batch: Batch) -> Batch | None:
+        """Return a batch if it is the task's, with the fingerprint of its input in its metadata."""
+        if is_created_by(batch.metadata, self._task_key):
+            return batch
+        name = self._own_file_names.get(batch.input_file_id or "")
+        if name is not None:
+            is_same = self._fingerprint is not None and name in self._names(self._fingerprint)
+            own = {TASK_KEY: self._task_key, FINGERPRINT_KEY: self._fingerprint if is_same else name}
+            return replace(batch, metadata={**(batch.metadata or {}), **own})
+        if self._given_file_id and batch.input_file_id == self._given_file_id and not batch.metadata:
+            self.unclear[batch.id] = (
+                f"Batch {batch.id} has the input file of this task, and the service shows no metadata of it."
+            )
+        else:
+            self._foreign.add(batch.id)
+        return None
+
+    def _may_be_own(self, data: Mapping[str, Any], listed: Batch | None) -> bool:
+        """Return whether a listed batch is the task's, or the list leaves that unclear."""
+        metadata = listed.metadata if listed else data.get("metadata")
+        if isinstance(metadata, Mapping) and metadata:
+            return is_created_by(metadata, self._task_key) or data.get("input_file_id") in self._own_file_names
+        # Null means none; a missing or an empty object may stand for what the list leaves out.
+        has_no_metadata = "metadata" in data and data["metadata"] is None
+        own_files = {*self._own_file_names, *([self._given_file_id] if self._given_file_id else [])}
+        if has_no_metadata and (data.get("input_file_id") or not own_files):
+            return data.get("input_file_id") in own_files
+        return True
+
+    def _retrieve(self, batch_id: str, provider_id: str | None) -> Batch | None:
+        if batch_id in self._foreign:
+            return None
+        try:
+            batch = self._hook.get_batch(batch_id, provider_id=provider_id)
+        except (RespanAuthenticationError, RespanConfigurationError):
+            raise
+        except RespanError as error:
+            self._failures_in_a_row += 1
+            is_rate_limit = isinstance(error, RespanTransientError) and error.status_code == 429
+            if is_rate_limit or self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+                raise
+            self.unclear[batch_id] = str(error)
+            return None
+        self._failures_in_a_row = 0
+        return batch
+
+    def _own_files(self, provider_id: str | None) -> dict[str, str]:
+        """Return the input files that only this task can have uploaded: id -> name."""
+        names = self._names(self._fingerprint) if self._fingerprint else ()
+        try:
+            files = self._hook.list_files(provider_id=provider_id)
+        except (RespanAPIError, RespanTransientError) as error:
+            log.info("Searching by metadata alone, as the files cannot be listed: %s", error)
+            return {}
+        return {
+            file.id: file.filename
+            for file in files
+            if file.filename and (file.filename in names or is_uploaded_by(file.filename, self._task_key))
+        }
+
+    def _names(self, fingerprint: str) -> tuple[str, str]:
+        return (
+            input_file_name(key=self._task_key, fingerprint=fingerprint),
+            input_file_name_of_0_1_0(key=self._task_key, fingerprint=fingerprint),
+        )
+
+
+def _is_newest_first(times: Sequence[pendulum.DateTime]) -> bool:
+    """Return whether a list is sorted so; a single time does not show it."""
+    return len(times) > 1 and all(earlier >= later for earlier, later in pairwise(times))
 
 
 def find_file(hook: RespanHook, name: str, *, size: int, provider_id: str | None = None) -> str | None:
-    """Return the id of an input that was uploaded before and still exists; None also if that cannot be found out.
+    """Return the id of an input that was uploaded before and can be used; None also if that cannot be found out.
 
     :param name: the name that it was uploaded under
     :param size: bytes
     """
     try:
         for listed in hook.list_files(provider_id=provider_id):
-            if (listed.filename, listed.size) == (name, size):
-                return hook.get_file(listed.id, provider_id=provider_id).id
+            if (listed.filename, listed.size) == (name, size) and not _is_broken(listed):
+                found = hook.get_file(listed.id, provider_id=provider_id)
+                if not _is_broken(found):
+                    return found.id
     except RespanError as error:
-        log.info("Uploading the input again, because the files at the service cannot be listed: %s", error)
+        log.info("Uploading the input again, as the files at the service cannot be listed: %s", error)
     return None
 
 
-def _candidates(page: BatchPage, key: str, since: pendulum.DateTime) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
-    for batch in page.batches:
-        if not _is_older(batch, since) and (batch.metadata is None or is_created_by(batch.metadata, key)):
-            yield batch.id, batch.metadata
-    for batch_id in page.unreadable_ids:
-        yield batch_id, None
-
-
-def _retrieve(hook: RespanHook, batch_id: str, listed: Mapping[str, Any] | None, provider_id: str | None) -> Batch:
-    batch = hook.get_batch(batch_id, provider_id=provider_id)
-    return replace(batch, metadata=listed) if batch.metadata is None else batch
-
-
-def _is_older(batch: Batch, since: pendulum.DateTime) -> bool:
-    return batch.created_at is not None and batch.created_at < since
+def _is_broken(file: RespanFile) -> bool:
+    return str(file.raw.get("status")).lower() in ("error", "failed", "deleted")

@@ -406,7 +406,8 @@ def test_the_search_ends_at_batches_older_than_the_run(connected: RespanSandbox)
     other = attempt(lambda: create("plain"), TaskInstance(try_number=2, task_id="other"))
 
     assert other.value not in (None, batch_id)
-    assert sum(call.method == "GET" and call.path == BATCHES for call in connected.requests) == 2
+    # One page for the first, and two for the other: a page on which all is older than the run is the last.
+    assert sum(call.method == "GET" and call.path == BATCHES for call in connected.requests) == 3
 
 
 def test_a_search_that_reaches_search_pages_fails(connected: RespanSandbox) -> None:
@@ -417,9 +418,9 @@ def test_a_search_that_reaches_search_pages_fails(connected: RespanSandbox) -> N
     outcome = second_attempt(search_pages=1)
 
     assert re.fullmatch(
-        r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: None of the "
-        r"newest 100 batches was created by this task, and there are more since [\d: -]+ UTC\. Raise search_pages, so "
-        r"that the search reads further\.",
+        r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: The newest "
+        r"100 batches were searched, and there are more since [\d: -]+ UTC\. Raise search_pages, so that the "
+        r"search reads further\.",
         str(outcome.error),
     )
     assert second_attempt(search_pages=2).error is None

@@ -1,0 +1,136 @@
+"""A service of another make than the sandbox, whose list of batches has the shape that a test wants."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Item = dict[str, Any]
+
+
+class OddService:
+    """Files and batches in memory.
+
+    :ivar batches: all batches, oldest first
+    :ivar page_size: items of a page, whatever ``limit`` asks for
+    :ivar order: sorts the batches for the list; newest first by default
+    :ivar show: changes an item before it is listed
+    :ivar has_more: what a page says of that; given whether more follows
+    :ivar hidden: ids that the list does not show
+    :ivar odd: id -> status and body instead of a retrieved batch
+    """
+
+    url: str
+
+    def __init__(self) -> None:
+        self.batches: list[Item] = []
+        self.files: list[Item] = []
+        self.requests: Counter[str] = Counter()
+        self.page_size = 10
+        self.order: Callable[[list[Item]], list[Item]] = lambda batches: batches[::-1]
+        self.show: Callable[[Item], Item] = dict
+        self.has_more: Callable[[bool], dict[str, Any]] = lambda more: {"has_more": more}
+        self.hidden: set[str] = set()
+        self.odd: dict[str, tuple[int, Any]] = {}
+        self.ignores_after = False
+        self.drops_metadata = False
+        self.cancel_status = 200
+        self.clock = itertools.count(1_800_000_000)
+
+    def add(self, **fields: Any) -> Item:
+        batch = {
+            "id": f"batch_{len(self.batches) + 1:04}",
+            "object": "batch",
+            "status": "in_progress",
+            "created_at": next(self.clock),
+            "input_file_id": "file-of-somebody",
+            "metadata": {"team": "other"},
+            **fields,
+        }
+        self.batches.append(batch)
+        return batch
+
+    def posted(self) -> int:
+        """How many batches were created, and so paid."""
+        return self.requests["POST /api/v1/batches/"]
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+        self.requests[f"{method} {path}"] += 1
+        if path == "/api/files/":
+            return self._files(method, body)
+        if path.startswith("/api/files/"):
+            return 200, next(file for file in self.files if file["id"] == path.split("/")[3])
+        if path == "/api/v1/batches/" and method == "POST":
+            fields = json.loads(body)
+            if self.drops_metadata:
+                fields.pop("metadata", None)
+            return 200, self.add(**{"metadata": None, **fields})
+        if path == "/api/v1/batches/":
+            return 200, self._page(query.get("after", [None])[0])
+        return self._one(path.split("/")[4], is_cancel=path.endswith("/cancel/"))
+
+    def _files(self, method: str, body: bytes) -> tuple[int, Any]:
+        if method == "GET":
+            return 200, {"object": "list", "data": self.files}
+        name = re.search(rb'filename="([^"]+)"', body)
+        assert name
+        file = {"id": f"file-{len(self.files) + 1}", "object": "file", "filename": name[1].decode(), "bytes": None}
+        self.files.append(file)
+        return 200, file
+
+    def _page(self, after: str | None) -> Item:
+        listed = [batch for batch in self.order(list(self.batches)) if batch["id"] not in self.hidden]
+        ids = [batch["id"] for batch in listed]
+        start = ids.index(after) + 1 if after in ids and not self.ignores_after else 0
+        shown = listed[start : start + self.page_size]
+        return {"data": [self.show(dict(b)) for b in shown], **self.has_more(start + self.page_size < len(listed))}
+
+    def _one(self, batch_id: str, *, is_cancel: bool) -> tuple[int, Any]:
+        if batch_id in self.odd:
+            return self.odd[batch_id]
+        batch = next(batch for batch in self.batches if batch["id"] == batch_id)
+        if is_cancel and self.cancel_status == 200:
+            batch["status"] = "cancelling"
+        return (self.cancel_status if is_cancel else 200), batch
+
+
+@contextmanager
+def running(service: OddService) -> Iterator[None]:
+    """Serve on loopback."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def respond(self) -> None:
+            url = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, answer = service.answer(self.command, url.path, parse_qs(url.query), body)
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = respond  # noqa: N815 (as http.server wants them)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (likewise)
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        service.url = f"http://127.0.0.1:{server.server_port}"
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
