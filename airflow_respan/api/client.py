@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 GetSize = Callable[[], int | None]
 
-UPLOAD_TIMEOUT_SECONDS = 600.0
 MAX_DOWNLOAD_PAUSE_SECONDS = 2.0
 
 
@@ -163,7 +162,7 @@ class RespanClient:
             raise
 
     def _send_once(self, request: Request[T]) -> T:
-        timeout = request.connection.timeout
+        timeout = max(request.connection.timeout, request.min_timeout)
         if request.upload is None:
             with self._open_response(request, timeout=timeout, json=request.json) as response:
                 return parse_response(request, _read_body(request, response, timeout))
@@ -171,8 +170,6 @@ class RespanClient:
         body = MultipartBody(
             request.upload, on_progress=lambda sent: _log_line(progress.line(sent, len(body), now=time.monotonic()))
         )
-        # Respan sends the file to the provider before it responds.
-        timeout = max(timeout, UPLOAD_TIMEOUT_SECONDS)
         try:
             with self._open_response(request, timeout=timeout, data=body, headers=body.headers) as response:
                 result = parse_response(request, _read_body(request, response, timeout))

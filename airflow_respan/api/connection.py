@@ -18,8 +18,15 @@ DEFAULT_BASE_URL = "https://api.respan.ai"
 DEFAULT_REQUESTS_PER_MINUTE: int = DEFAULTS["requests_per_minute"]
 KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 
-_URL_CREDENTIALS = re.compile(r"//[^/@\s'\"]+@")
-_MIN_SECRET_LENGTH = 6  # a shorter header value, such as "data", would be replaced in ordinary words
+_URL_CREDENTIALS = re.compile(r"//[^/@:\s'\"]*:[^/@\s'\"]+@")
+_SECRET_NAME = re.compile("auth|cookie|credential|key|passw|secret|signature|token", re.IGNORECASE)
+_MIN_SECRET_LENGTH = 6
+_MIN_KEY_LENGTH = 16
+_NO_FREE_TEXT = frozenset(
+    {"id", "object", "status", "endpoint", "completion_window", "filename", "purpose", "metadata"}
+)
+"""Fields, beside those that end with ``_id``, in which no value of a header is replaced. The code compares them, and a
+header whose value is "airflow" must not change them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,19 +94,23 @@ class RespanConnection:
         return cls(conn_id=conn_id, api_key=key, base_url=base_url, **settings)
 
     def redact(self, text: str) -> str:
-        """Return a text from outside with the connection's secrets replaced by ``***``."""
-        for secret in (self.api_key, *self.headers.values()):
+        """Replace the connection's secrets in a text that came from outside, such as an error that repeats a header.
+
+        The secrets are the API key, the values of headers whose names sound secret, and passwords in URLs: proxies have
+        those too, some in the environment alone.
+        """
+        secrets = [value for name, value in self.headers.items() if _SECRET_NAME.search(name)]
+        for secret in (self.api_key, *secrets):
             if len(secret) >= _MIN_SECRET_LENGTH:
                 text = text.replace(secret, "***")
-        # URLs of proxies have passwords too, also those that come from the environment.
         return _URL_CREDENTIALS.sub("//***@", text) if "@" in text else text
 
     def sanitize(self, data: Any) -> Any:
-        """Return decoded JSON without secrets, and without what Airflow cannot store.
+        """Return decoded JSON without what Airflow cannot keep (see ``json_safe.py``) and without secrets in free text.
 
-        If a response repeats the API key, the key must not get into a batch's errors, and so into XCom and logs. It is
-        removed after decoding, because JSON can write the same text in many ways. See also
-        :mod:`airflow_respan.api.json_safe`.
+        A service that repeats the key must not get it into a batch, and so into XCom and logs. Names in objects, ids,
+        statuses, file names and metadata stay as they came, but for the API key itself: it is too long to be there by
+        chance.
         """
         data = sanitize_json(data)
         # Most responses hold no secret, and one search in one text is faster than a search in each. If a character is
@@ -107,12 +118,20 @@ class RespanConnection:
         text = json.dumps(data)
         return self._redacted(data) if "\\" in text or self.redact(text) != text else data
 
-    def _redacted(self, value: Any) -> Any:
+    def _redacted(self, value: Any, *, is_free_text: bool = True) -> Any:
         if isinstance(value, str):
-            return self.redact(value)
+            return self.redact(value) if is_free_text else self._without_key(value)
         if isinstance(value, dict):
-            return {self.redact(key): self._redacted(item) for key, item in value.items()}
-        return [self._redacted(item) for item in value] if isinstance(value, list) else value
+            return {
+                self._without_key(name): self._redacted(
+                    item, is_free_text=is_free_text and name not in _NO_FREE_TEXT and not name.endswith("_id")
+                )
+                for name, item in value.items()
+            }
+        return [self._redacted(item, is_free_text=is_free_text) for item in value] if isinstance(value, list) else value
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self.api_key, "***") if len(self.api_key) >= _MIN_KEY_LENGTH else text
 
 
 def _base_url(reader: ExtraReader, *, host: str | None, schema: str | None, port: int | None, allow_http: bool) -> str:

@@ -26,6 +26,12 @@ BATCHES_PATH = "/api/v1/batches/"
 FILES_PATH = "/api/files/"
 MAX_PAGE_SIZE = 100
 
+CREATE_TIMEOUT_SECONDS = 300.0
+"""A create that is given up may have been carried out, and its batch is paid: so it may take long."""
+
+UPLOAD_TIMEOUT_SECONDS = 600.0
+"""The service sends the file on to the provider before it responds."""
+
 
 def get_batch(
     connection: RespanConnection,
@@ -92,6 +98,7 @@ def create_batch(
         json_body={name: value for name, value in body.items() if value is not None},
         respan_params=respan_params,
         idempotent=False,
+        min_timeout=CREATE_TIMEOUT_SECONDS,
     )
 
 
@@ -130,6 +137,7 @@ def upload_file(
             fields={name: value for name, value in fields.items() if value is not None},
         ),
         idempotent=False,
+        min_timeout=UPLOAD_TIMEOUT_SECONDS,
     )
 
 

@@ -44,6 +44,7 @@ class Request(Generic[T]):
     :param json: the body, or None
     :param upload: the file that is the body, or None
     :param idempotent: whether sending it twice has the same effect as sending it once
+    :param min_timeout: seconds that the response may take at least, even if the connection's timeout is shorter
     """
 
     connection: RespanConnection
@@ -55,6 +56,7 @@ class Request(Generic[T]):
     json: Mapping[str, Any] | None = None
     upload: Upload | None = None
     idempotent: bool = True
+    min_timeout: float = 0.0
 
 
 def make_request(
@@ -69,6 +71,7 @@ def make_request(
     upload: Upload | None = None,
     respan_params: Mapping[str, Any] | None = None,
     idempotent: bool = True,
+    min_timeout: float = 0.0,
 ) -> Request[T]:
     """Build a request with address, headers and tracking parameters, in the same way for every endpoint.
 
@@ -82,6 +85,7 @@ def make_request(
     :param upload: the file that is the body, or None
     :param respan_params: tracking parameters, added to those of the connection
     :param idempotent: whether sending it twice has the same effect as sending it once
+    :param min_timeout: seconds that the response may take at least, even if the connection's timeout is shorter
     :raises ValueError: if an argument cannot be sent; the message names it
     """
     headers = {
@@ -109,6 +113,7 @@ def make_request(
         json=json_body,
         upload=upload,
         idempotent=idempotent,
+        min_timeout=min_timeout,
     )
 
 

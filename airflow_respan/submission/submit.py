@@ -156,7 +156,8 @@ class Submission:
         self.previous_attempts.save_note(fingerprint=fingerprint, input_file_id=input_file_id, batch_id=batch.id)
         if batch.metadata is None or not metadata.items() <= batch.metadata.items():
             log.warning(
-                "Respan's answer does not show the metadata of batch %s: if it was not kept, a retry cannot find it.",
+                "Respan's response does not show the metadata of batch %s. If Respan did not keep it, a retry can find "
+                "the batch only by its input file.",
                 batch.id,
             )
         return batch

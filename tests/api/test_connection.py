@@ -242,10 +242,45 @@ def test_secrets_are_redacted_everywhere_in_json(secret: str) -> None:
     connection = read(extra={"headers": {"X-Secret": secret}})
 
     data = {"errors": [{"message": f"<{secret}>", "é": "http://me:proxy-secret@proxy"}], f"a {secret}": 1}
-    assert connection.sanitize(data) == {"errors": [{"message": "<***>", "é": "http://***@proxy"}], "a ***": 1}
+    assert connection.sanitize(data) == {"errors": [{"message": "<***>", "é": "http://***@proxy"}], f"a {secret}": 1}
 
 
 def test_json_without_a_secret_is_not_changed() -> None:
     data = {"errors": [{"message": 'me@example.org said "é\\"'}], "counts": [1, None, 0.5, True]}
 
     assert read(extra={}).sanitize(data) == data
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("X-Source", "airflow"), ("X-Mode", "output"), ("X-Wanted", "completed"), ("X-Team", "batch_1")]
+)
+def test_a_header_that_is_no_secret_changes_nothing_that_is_read(name: str, value: str) -> None:
+    data = {
+        "id": "batch_1",
+        "status": "completed",
+        "output_file_id": "file-output",
+        "metadata": {"airflow_task": "airflow", "from": "s3://aws_default@bucket/x"},
+        "errors": "airflow output completed batch_1",
+    }
+
+    assert read(extra={"headers": {name: value}}).sanitize(data) == data
+
+
+@pytest.mark.parametrize("name", ["X-Api-Key", "Proxy-Authorization", "X-Secret", "Cookie", "X-Access-Token"])
+def test_a_secret_header_is_removed_from_free_text_and_from_nothing_else(name: str) -> None:
+    connection = read(extra={"headers": {name: "completed"}})
+    data = {
+        "id": "completed",
+        "status": "completed",
+        "input_file_id": "completed",
+        "metadata": {"completed": "completed"},
+        "errors": {"data": [{"message": f"completed {KEY}", "completed": 1}]},
+    }
+
+    assert connection.sanitize(data) == {**data, "errors": {"data": [{"message": "*** ***", "completed": 1}]}}
+
+
+def test_only_a_password_in_a_url_is_a_secret() -> None:
+    text = "s3://aws_default@bucket/x and http://me:proxy-secret@proxy:3128"
+
+    assert read().redact(text) == "s3://aws_default@bucket/x and http://***@proxy:3128"
