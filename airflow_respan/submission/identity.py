@@ -81,9 +81,9 @@ def input_file_name(*, key: str, fingerprint: str) -> str:
     return f"airflow-{_sha256(key)[:24]}-{fingerprint[:24]}.jsonl"
 
 
-def input_file_name_of_0_1_0(*, key: str, fingerprint: str) -> str:
-    """Return the name under which release 0.1.0 uploaded the same input."""
-    return f"airflow-{_sha256(key + fingerprint)[:32]}.jsonl"
+def input_file_names(*, key: str, fingerprint: str) -> tuple[str, str]:
+    """Return the names under which this release and 0.1.0 upload the same input."""
+    return input_file_name(key=key, fingerprint=fingerprint), f"airflow-{_sha256(key + fingerprint)[:32]}.jsonl"
 
 
 def is_uploaded_by(file_name: str | None, key: str) -> bool:

@@ -70,11 +70,11 @@ class PreviousAttempts:
         self._search: BatchSearch | None = None
 
     def reusable_batch(self, fingerprint: str) -> Batch | None:
-        """Return the batch that this attempt goes on with; None if it is to create one.
+        """Return the batch that this attempt continues with; None if it is to create one.
 
         :param fingerprint: the fingerprint of this attempt's input
         :raises RespanInputChangedError: if that batch is of another input, or at another provider
-        :raises RespanError: if it cannot be found out whether there is one, or the one of another input goes on
+        :raises RespanError: if it cannot be found out whether there is one, or one of another input cannot be cancelled
         """
         if self._is_first:
             return None
@@ -88,16 +88,16 @@ class PreviousAttempts:
             log.info("No batch of an earlier attempt was found.")
             return None
         if self._must_be_replaced(batch):
-            log.info("Creating another batch: that of an earlier attempt is of no use. %s", _what_became_of(batch))
+            log.info("Creating another batch, as that of an earlier attempt is not usable. %s", _status_text(batch))
             return None
         if not self._is_changed(batch, fingerprint):
-            log.info("Going on with the batch of an earlier attempt. %s", _what_became_of(batch))
+            log.info("Continuing with the batch of an earlier attempt. %s", _status_text(batch))
             return batch
         if self._operator.on_changed_input == "fail":
             raise RespanInputChangedError(
                 f"An earlier attempt of this task made batch {batch.id}, which is {batch.status}, of another input. "
-                "Restore the input to go on with that batch, or set on_changed_input='resubmit' to "
-                "pay for another, or trigger a new run."
+                "Restore the input to continue with that batch, or set on_changed_input='resubmit' to pay for another, "
+                "or trigger a new run."
             )
         self._cancel_replaced(batch)
         return None
@@ -124,15 +124,11 @@ class PreviousAttempts:
         """
         if self._is_first:
             return None
-        for name in (
-            identity.input_file_name(key=self.key, fingerprint=fingerprint),
-            identity.input_file_name_of_0_1_0(key=self.key, fingerprint=fingerprint),
-        ):
-            file_id = find_file(self._operator.hook, name, size=size, provider_id=self._operator.provider_id)
-            if file_id:
-                log.info("Using %s, which an earlier attempt has uploaded.", file_id)
-                return file_id
-        return None
+        names = identity.input_file_names(key=self.key, fingerprint=fingerprint)
+        file_id = find_file(self._operator.hook, names, size=size, provider_id=self._operator.provider_id)
+        if file_id:
+            log.info("Using %s, which an earlier attempt has uploaded.", file_id)
+        return file_id
 
     def save_note(self, *, fingerprint: str, input_file_id: str, batch_id: str | None = None) -> None:
         """Record for the next attempt how far this one has come.
@@ -175,7 +171,10 @@ class PreviousAttempts:
         return replace(batch, metadata={**(batch.metadata or {}), identity.FINGERPRINT_KEY: noted.fingerprint})
 
     def _listed(self, fingerprint: str | None) -> list[Batch]:
-        """Return the batches of this task that the service lists, the newest first and one of use before others."""
+        """Return the batches of this task that the service lists, the newest first.
+
+        Of batches of the same second, those that can be used come first.
+        """
         if self._search is None:
             self._search = BatchSearch(
                 self._operator.hook,
@@ -188,7 +187,7 @@ class PreviousAttempts:
         providers = [self._operator.provider_id]
         if self._noted and self._noted.provider_id not in (None, self._provider_id()):
             providers.append(self._noted.provider_id)
-        found = [batch for provider_id in providers for batch in self._search.find(provider_id)]
+        found = self._search.find(providers)
 
         def rank(batch: Batch) -> tuple[float, bool]:
             return -batch.created_at.timestamp() if batch.created_at else 0.0, self._must_be_replaced(batch)
@@ -209,6 +208,7 @@ class PreviousAttempts:
         if (batch.metadata or {}).get(identity.FINGERPRINT_KEY) != fingerprint:
             return True
         noted = self._noted
+        # Notes of 0.1.0 have neither max_tries nor a provider.
         return noted is not None and noted.max_tries is not None and noted.provider_id != self._provider_id()
 
     def _provider_id(self) -> str | None:
@@ -218,18 +218,18 @@ class PreviousAttempts:
     def _refuse_if_unclear(self) -> None:
         """Refuse to pay while a batch may be this task's.
 
-        :raises RespanError: names it, and says what to do; not after a clear, by which somebody has decided
+        :raises RespanError: names it, and says what to do; not after a clear, as a person has decided then
         """
         for batch_id, reason in (self._search.unclear if self._search else {}).items():
             if not self._is_after_clear:
                 raise RespanError(
                     f"{_NOT_FOUND_OUT}: {reason} If batch {batch_id} is not this task's, clear the task: an attempt "
-                    "after a clear passes over such a batch."
+                    "after a clear ignores such a batch."
                 )
-            log.warning("Passing over batch %s, as the task was cleared: %s", batch_id, reason)
+            log.warning("Ignoring batch %s, as the task was cleared: %s", batch_id, reason)
 
     def _must_be_replaced(self, batch: Batch) -> bool:
-        """Return whether a batch ended, or is about to end, in a way that nobody wants."""
+        """Return whether a batch ended, or is about to end, without usable results."""
         if not batch.is_terminal:
             # A batch that is being cancelled gives no results; waiting for its end would only cost time.
             return batch.meaning.is_being_cancelled
@@ -244,7 +244,7 @@ class PreviousAttempts:
     def _cancel_replaced(self, batch: Batch) -> None:
         """Cancel a batch of another input.
 
-        :raises RespanError: if it goes on, as both batches would be paid then
+        :raises RespanError: if that fails and the batch is still running: then both batches would be paid
         """
         log.warning("Creating another batch, as the input has changed since batch %s was made of it.", batch.id)
         if batch.is_terminal:
@@ -257,7 +257,7 @@ class PreviousAttempts:
             now = hook.get_batch(batch.id, provider_id=provider_id)
             if not (now.is_terminal or now.meaning.is_being_cancelled):
                 raise RespanError(
-                    f"Batch {batch.id} of another input could not be cancelled and goes on, so no other is created: "
+                    f"Batch {batch.id} of another input could not be cancelled and is running, so no other is created: "
                     f"{error}"
                 ) from error
 
@@ -274,5 +274,5 @@ class PreviousAttempts:
         return left > 0
 
 
-def _what_became_of(batch: Batch) -> str:
+def _status_text(batch: Batch) -> str:
     return describe_batch(batch) if batch.is_terminal else f"Batch {batch.id} is {batch.status}."

@@ -8,7 +8,7 @@ unclear whether more follows, and what stays unclear is an error and never "no b
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -29,8 +29,7 @@ from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.submission.identity import (
     FINGERPRINT_KEY,
     TASK_KEY,
-    input_file_name,
-    input_file_name_of_0_1_0,
+    input_file_names,
     is_created_by,
     is_uploaded_by,
 )
@@ -39,11 +38,11 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
 MAX_FAILURES_IN_A_ROW = 3
-"""Retrieves that may fail one after the other before the service itself counts as down."""
+"""Retrieves that fail one after the other until the service itself counts as unavailable."""
 
 
 class BatchSearch:
-    """The search of one attempt; a second look asks again for pages, but retrieves no foreign batch again.
+    """The search of one attempt. A second search reads the list again, but retrieves no foreign batch again.
 
     :param hook: sends the requests
     :param task_key: the identity of the task
@@ -66,6 +65,7 @@ class BatchSearch:
         self._hook = hook
         self._task_key = task_key
         self._fingerprint = fingerprint
+        self._expected_names = input_file_names(key=task_key, fingerprint=fingerprint) if fingerprint else ()
         self._given_file_id = given_file_id
         self._since = since
         self._max_pages = max_pages
@@ -75,15 +75,18 @@ class BatchSearch:
         self.unclear: dict[str, str] = {}
         """Batches of which it is unclear whether they are the task's: id -> why."""
 
-    def find(self, provider_id: str | None) -> list[Batch]:
-        """Return the batches of the task, the newest first, as they were retrieved.
+    def find(self, provider_ids: Iterable[str | None]) -> list[Batch]:
+        """Return the batches of the task, as they were retrieved, the newest of each provider first.
 
-        Batches of which that is unclear are in :attr:`unclear`.
+        Batches that may or may not be the task's are in :attr:`unclear` then.
 
-        :param provider_id: the provider whose batches are listed, or None for the connection's
+        :param provider_ids: the providers whose batches are listed; None stands for the connection's
         :raises RespanError: if it cannot be found out whether there is one
         """
         self.unclear = {}
+        return [batch for provider_id in provider_ids for batch in self._find(provider_id)]
+
+    def _find(self, provider_id: str | None) -> list[Batch]:
         self._failures_in_a_row = 0
         self._own_file_names = self._own_files(provider_id)
         found: list[Batch] = []
@@ -153,8 +156,8 @@ class BatchSearch:
             return batch
         name = self._own_file_names.get(batch.input_file_id or "")
         if name is not None:
-            is_same = self._fingerprint is not None and name in self._names(self._fingerprint)
-            own = {TASK_KEY: self._task_key, FINGERPRINT_KEY: self._fingerprint if is_same else name}
+            fingerprint = self._fingerprint if name in self._expected_names else name
+            own = {TASK_KEY: self._task_key, FINGERPRINT_KEY: fingerprint}
             return replace(batch, metadata={**(batch.metadata or {}), **own})
         if self._given_file_id and batch.input_file_id == self._given_file_id and not batch.metadata:
             self.unclear[batch.id] = (
@@ -195,23 +198,17 @@ class BatchSearch:
 
     def _own_files(self, provider_id: str | None) -> dict[str, str]:
         """Return the input files that only this task can have uploaded: id -> name."""
-        names = self._names(self._fingerprint) if self._fingerprint else ()
         try:
             files = self._hook.list_files(provider_id=provider_id)
         except (RespanAPIError, RespanTransientError) as error:
             log.info("Searching by metadata alone, as the files cannot be listed: %s", error)
             return {}
         return {
-            file.id: file.filename
+            file.id: file.filename or ""
             for file in files
-            if file.filename and (file.filename in names or is_uploaded_by(file.filename, self._task_key))
+            if file.filename
+            and (file.filename in self._expected_names or is_uploaded_by(file.filename, self._task_key))
         }
-
-    def _names(self, fingerprint: str) -> tuple[str, str]:
-        return (
-            input_file_name(key=self._task_key, fingerprint=fingerprint),
-            input_file_name_of_0_1_0(key=self._task_key, fingerprint=fingerprint),
-        )
 
 
 def _is_newest_first(times: Sequence[pendulum.DateTime]) -> bool:
@@ -219,15 +216,15 @@ def _is_newest_first(times: Sequence[pendulum.DateTime]) -> bool:
     return len(times) > 1 and all(earlier >= later for earlier, later in pairwise(times))
 
 
-def find_file(hook: RespanHook, name: str, *, size: int, provider_id: str | None = None) -> str | None:
+def find_file(hook: RespanHook, names: Collection[str], *, size: int, provider_id: str | None = None) -> str | None:
     """Return the id of an input that was uploaded before and can be used; None also if that cannot be found out.
 
-    :param name: the name that it was uploaded under
+    :param names: the names that it may have been uploaded under
     :param size: bytes
     """
     try:
         for listed in hook.list_files(provider_id=provider_id):
-            if (listed.filename, listed.size) == (name, size) and not _is_broken(listed):
+            if listed.filename in names and listed.size == size and not _is_broken(listed):
                 found = hook.get_file(listed.id, provider_id=provider_id)
                 if not _is_broken(found):
                     return found.id

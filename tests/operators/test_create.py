@@ -323,7 +323,8 @@ def test_a_changed_input_fails_without_a_retry(connected: RespanSandbox, changed
     assert isinstance(outcome.error, RespanInputChangedError)
     assert str(outcome.error) == (
         f"An earlier attempt of this task made batch {batch_id}, which is {status}, of another input. Restore the "
-        "input to go on with that batch, or set on_changed_input='resubmit' to pay for another, or trigger a new run."
+        "input to continue with that batch, or set on_changed_input='resubmit' to pay for another, or trigger a new "
+        "run."
     )
     assert len(batches(connected)) == 1
 

@@ -122,7 +122,7 @@ def test_a_batch_of_a_file_that_others_may_use_is_unclear_without_metadata(servi
     assert str(outcome.error) == (
         "Whether an earlier attempt of this task made a batch could not be found out, so none is created: "
         f"Batch {first} has the input file of this task, and the service shows no metadata of it. If batch {first} is "
-        "not this task's, clear the task: an attempt after a clear passes over such a batch."
+        "not this task's, clear the task: an attempt after a clear ignores such a batch."
     )
     assert service.posted() == 1
     assert run(ti=CLEAR, input_file_id="file-shared").error is None
@@ -213,7 +213,7 @@ def test_nothing_is_created_beside_a_batch_that_could_not_be_cancelled(service: 
     outcome = run(ti=RETRY, requests=[request(7)], on_changed_input="resubmit")
 
     assert str(outcome.error).startswith(
-        f"Batch {first} of another input could not be cancelled and goes on, so no other is created: "
+        f"Batch {first} of another input could not be cancelled and is running, so no other is created: "
     )
     assert service.posted() == 1
 
