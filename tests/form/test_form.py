@@ -267,9 +267,9 @@ def test_the_test_button_succeeds_with_the_port_in_the_url(
 
 ASKED = "Asked to list batches, Respan ({url}, connection '{conn_id}')"
 REFUSED = (
-    f"{ASKED} answered 401 Unauthorized: Invalid API key. Check the API key in the connection's password. It may be "
-    "about the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not pay for "
-    "batches)."
+    f"{ASKED} answered 401 Unauthorized: Invalid API key. Check the API key in the connection's password. The "
+    "cause may be the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not pay "
+    "for batches)."
 )
 
 
