@@ -1,4 +1,4 @@
-"""Everything that depends on Airflow's version: names that moved, and behaviour that differs between 2.11 and 3.3.
+"""Everything that depends on Airflow's version: names whose module differs, and behaviour that differs (2.11-3.3).
 
 The other modules import Airflow's names from here, so only this file changes when Airflow moves or removes a name. Two
 things are elsewhere, because importing them takes time each time a DAG file is parsed: the trigger's base class
@@ -124,17 +124,18 @@ def is_after_clear(context: Context, *, retries: int | None, earlier_max_tries: 
     A clear adds the number of tries so far to ``max_tries``; a retry does not (2.11-3.3).
 
     :param retries: the ``retries`` of the task; lowering them between two attempts looks like a clear
-    :param earlier_max_tries: ``max_tries`` at an earlier attempt, if it was noted: then that decides
+    :param earlier_max_tries: ``max_tries`` from the note of an earlier attempt, which is used instead of ``retries``;
+        None if there is no such note
     """
     ti: Any = context["ti"]
     return (ti.max_tries or 0) > ((retries or 0) if earlier_max_tries is None else earlier_max_tries)
 
 
 def earliest_start(context: Context) -> pendulum.DateTime:
-    """Return a moment before which no attempt of this task can have run: the earliest that the run knows.
+    """Return a moment before which no attempt of this task can have run: the earliest time that the DAG run has.
 
-    Not its ``start_date`` alone: a clear of a run that had ended sets that to now, and so does
-    ``backfill --rerun-failed-tasks`` of Airflow 2.11. ``run_after`` is there from Airflow 3.0 on.
+    Its ``start_date`` alone is not enough: if a run that had ended is cleared, Airflow sets its ``start_date`` to now.
+    ``backfill --rerun-failed-tasks`` of Airflow 2.11 does the same. ``run_after`` exists from Airflow 3.0 on.
     """
     run: Any = context["dag_run"]
     names = ("start_date", "queued_at", "run_after", "logical_date", "data_interval_end")
@@ -160,7 +161,7 @@ def find_store(uri: str) -> tuple[Any, str]:
     The methods of ``ObjectStoragePath`` are not used, because before Airflow 3.3 some of them lose the connection.
 
     :param uri: the URI of a file or folder, with the Airflow connection in it if the store needs one
-    :raises ValueError: if Airflow does not know the store
+    :raises ValueError: if Airflow has no file system for the store
     :raises ImportError: if a package for the store is missing
     """
     # Imported here, because in older versions this also imports fsspec, which takes time.

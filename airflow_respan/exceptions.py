@@ -55,7 +55,7 @@ __all__ = [
 
 
 class RespanStorageError(RespanError):
-    """Airflow does not know the store of a URI, or a file in a store cannot be read."""
+    """Airflow has no file system for the store of a URI, or a file in a store cannot be read."""
 
 
 class RespanResultsError(RespanError):

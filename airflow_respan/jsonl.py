@@ -1,6 +1,6 @@
 """One set of rules for JSONL, for the input of a batch and for its results.
 
-So a line that the create operator accepts is not refused when its results are landed.
+So the results operator does not refuse an input that the create operator has accepted.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def get_custom_id(data: Mapping[str, Any]) -> str:
 
 
 class _RejectedError(ValueError):
-    """A line has something that is not JSON but that Python's decoder accepts."""
+    """A line has something that Python's decoder accepts, although it is not valid JSON."""
 
 
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""The list of the data that outlives a release, and the names that earlier releases used in it.
+"""The list of the data that one release saves and a later release reads, and the names in earlier releases.
 
-A task can be deferred, retried or cleared across an upgrade. So this release must read these data as every earlier
-release wrote them, and ``tests/releases`` tests that with recorded data of each release:
+A task can be deferred before an upgrade and resume after it, or be retried or cleared after it. So this release must
+read these data as each earlier release wrote them. ``tests/releases`` tests this with recorded data of each release:
 
 * trigger arguments, in Airflow's database while a task is deferred: ``triggers/batch.py`` and ``waiting/policy.py``
-* arguments of the resume, also there: ``operators/waiting.py`` and ``operators/create.py``
-* the trigger's event, also there until the task resumes: ``waiting/event.py``
+* arguments of the resume, in the same place: ``operators/waiting.py`` and ``operators/create.py``
+* the trigger's event, in the same place until the task resumes: ``waiting/event.py``
 * the note of an attempt, in ``task_state_store`` (Airflow 3.3): ``submission/note.py``
 * the metadata of a batch and the name of its input file, at Respan: ``submission/identity.py``
 * the manifest, in the folder of the results: ``results/manifest.py``

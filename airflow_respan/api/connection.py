@@ -25,8 +25,8 @@ _MIN_KEY_LENGTH = 16
 _NO_FREE_TEXT = frozenset(
     {"id", "object", "status", "endpoint", "completion_window", "filename", "purpose", "metadata"}
 )
-"""Fields, beside those that end with ``_id``, in which no value of a header is replaced. The code compares them, and a
-header whose value is "airflow" must not change them."""
+"""Fields in which no header value is replaced, in addition to fields whose names end with ``_id``. The code compares
+these fields, so a header with a value such as "airflow" must not change them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +96,8 @@ class RespanConnection:
     def redact(self, text: str) -> str:
         """Replace the connection's secrets in a text that came from outside, such as an error that repeats a header.
 
-        The secrets are the API key, the values of headers whose names sound secret, and passwords in URLs: proxies have
-        those too, some in the environment alone.
+        The secrets are the API key, the values of headers whose names sound secret, and passwords in URLs. A proxy may
+        have a password too, and may be set in the environment only.
         """
         secrets = [value for name, value in self.headers.items() if _SECRET_NAME.search(name)]
         for secret in (self.api_key, *secrets):
@@ -108,13 +108,13 @@ class RespanConnection:
     def sanitize(self, data: Any) -> Any:
         """Return decoded JSON without what Airflow cannot keep (see ``json_safe.py``) and without secrets in free text.
 
-        A service that repeats the key must not get it into a batch, and so into XCom and logs. Names in objects, ids,
-        statuses, file names and metadata stay as they came, but for the API key itself: it is too long to be there by
-        chance.
+        If a service repeats the API key, the key must not get into a batch, because batches are in XCom and logs. In names
+        of objects, ids, statuses, file names and metadata, only the API key is replaced, and only if it has at least
+        16 characters: such a text is not there by chance.
         """
         data = sanitize_json(data)
-        # Most responses hold no secret, and one search in one text is faster than a search in each. If a character is
-        # escaped by a backslash, that search could miss a secret.
+        # Most responses have no secret, and one search in the whole text is faster than a search in each value. JSON
+        # may escape a character by a backslash; then this search could miss a secret.
         text = json.dumps(data)
         return self._redacted(data) if "\\" in text or self.redact(text) != text else data
 

@@ -31,7 +31,7 @@ class ConnectionField(NamedTuple):
 
     :param name: its key in the extra
     :param label: its name in the form
-    :param help: its meaning, in one or two sentences for the form
+    :param help: its meaning for the form, in one or two sentences
     :param details: its meaning for ``docs/connection.md``, in Markdown
     :param kind: the type of its value
     :param default: its value if it is missing

@@ -98,7 +98,7 @@ class ResumableDownload:
         )
 
     def _restart(self) -> None:
-        """Let the next request start at the beginning."""
+        """Make the next request start at the beginning."""
         self.received, self.total, self._etag = 0, None, None
 
 

@@ -27,7 +27,7 @@ FILES_PATH = "/api/files/"
 MAX_PAGE_SIZE = 100
 
 CREATE_TIMEOUT_SECONDS = 300.0
-"""A create that is given up may have been carried out, and its batch is paid: so it may take long."""
+"""If a create times out, its batch may exist and is billed nevertheless. So a create has a long timeout."""
 
 UPLOAD_TIMEOUT_SECONDS = 600.0
 """The service sends the file on to the provider before it responds."""

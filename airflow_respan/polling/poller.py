@@ -47,7 +47,8 @@ class Poller:
        check was added, or a pause has ended; then go back to 2.
     4. Start a task that sends the request and passes the result to the schedule.
 
-    If the main task or one of these tasks fails with an unexpected error, all waits end with it, later ones included.
+    If the main task or one of these tasks fails with an unexpected error, all waits end with this error, and so does
+    each wait that is added later.
 
     :param respan_conn_id: the Airflow connection
     """

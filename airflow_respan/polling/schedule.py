@@ -4,7 +4,7 @@ The order:
 
 1. The last check of a wait, at its deadline.
 2. A retrieve that confirms an end, because a batch that the list shows as ended counts only when it is retrieved.
-3. What else is due: pages of the list where these take fewer requests, and single retrieves where not. A page and
+3. All other due checks: by pages of the list if these take fewer requests, otherwise by single retrieves. Pages and
    retrieves alternate.
 
 No I/O, and no clock: the caller passes the time, in seconds of ``time.monotonic``.

@@ -1,6 +1,6 @@
-"""The formats in which rows are landed besides JSONL: one entry for each.
+"""The formats besides JSONL in which rows can be written: one entry for each.
 
-A format's name is the argument of the operator that asks for it, and its key in the manifest.
+The name of a format is also the name of the operator's argument that selects it, and its key in the manifest.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ class RowWriter(Protocol):
     """A writer of rows into an open file."""
 
     def add(self, row: Row) -> None:
-        """Write a row, perhaps later."""
+        """Add a row; the writer may keep it in memory and write it later."""
 
     def close(self) -> None:
-        """Write what is left of the file, without closing the file itself."""
+        """Write the remaining rows, and what the format needs at its end. The file itself stays open."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultFormat:
     """How rows are written in one format.
 
-    :param file_name: the name in the folder
+    :param file_name: the name of the file in the folder
     :param open_writer: returns the writer for an open file (bytes); its keyword ``redact`` removes secrets from errors
     :param check_installed: raises RespanConfigurationError if a package for this format is missing
     """

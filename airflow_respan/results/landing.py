@@ -126,7 +126,7 @@ class Landing:
     def _read_complete_manifest(self, key: LandingKey, folder: Folder) -> dict[str, Any] | None:
         """Return the manifest of an earlier attempt that completed this landing, or None.
 
-        It is used, because the files may have been deleted at the service since, so that they cannot be downloaded.
+        Nothing is downloaded then, because the files may have been deleted at the service meanwhile.
 
         :raises RespanResultsError: if the folder has the manifest of another batch
         """

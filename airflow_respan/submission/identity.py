@@ -47,7 +47,7 @@ def with_identity(metadata: Mapping[str, str] | None, *, key: str, fingerprint: 
     :param metadata: the metadata of the user
     :param key: see :func:`task_key`
     :param fingerprint: see :func:`compute_fingerprint`
-    :raises ValueError: if the user's metadata has one of both names, or exceeds a limit of the service
+    :raises ValueError: if the user's metadata has one of these two names, or exceeds a limit of the service
     """
     own = dict(metadata or {})
     for name, value in own.items():
@@ -76,7 +76,7 @@ def is_created_by(metadata: Mapping[str, Any] | None, key: str) -> bool:
 def input_file_name(*, key: str, fingerprint: str) -> str:
     """Return the name of an input file, by which another attempt recognises it and the batch made of it.
 
-    It says which task uploaded the file, and of which input, so it identifies a batch whose metadata is lost.
+    The name contains hashes of the task and of the input, so it identifies a batch whose metadata is lost.
     """
     return f"airflow-{_sha256(key)[:24]}-{fingerprint[:24]}.jsonl"
 

@@ -1,6 +1,6 @@
 """The note that an attempt saves for the next attempt, in Airflow's ``task_state_store`` (Airflow 3.3 and later).
 
-With it, the next attempt finds the batch by one request, and without the service's list, which may be out of date.
+With the note, the next attempt finds the batch by one request, and does not need the list, which may be out of date.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What earlier attempts of a task have left behind, and what is to become of it: nothing is paid twice."""
+"""Decides whether an attempt continues with the batch of an earlier attempt, so that no batch is paid twice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLOCK_MARGIN = pendulum.duration(hours=1)
-"""How far the clocks of Airflow and of the service may be apart."""
+"""The largest expected difference between the clocks of Airflow and of the service."""
 
 
 _NOT_FOUND_OUT = "Whether an earlier attempt of this task made a batch could not be found out, so none is created"
 
 
 class CreatingTask(Protocol):
-    """What is asked of the operator."""
+    """The attributes of the create operator that this module reads."""
 
     retries: int | None
     input_file_id: str | None
@@ -45,7 +45,7 @@ class CreatingTask(Protocol):
 
     @property
     def hook(self) -> RespanHook:
-        """The hook that the operator calls through."""
+        """The hook of the operator."""
 
 
 class PreviousAttempts:
@@ -70,17 +70,19 @@ class PreviousAttempts:
         self._search: BatchSearch | None = None
 
     def reusable_batch(self, fingerprint: str) -> Batch | None:
-        """Return the batch that this attempt continues with; None if it is to create one.
+        """Return the batch that this attempt continues with, or None if it must create one.
 
         :param fingerprint: the fingerprint of this attempt's input
-        :raises RespanInputChangedError: if that batch is of another input, or at another provider
-        :raises RespanError: if it cannot be found out whether there is one, or one of another input cannot be cancelled
+        :raises RespanInputChangedError: if that batch is of another input or provider, and ``on_changed_input`` is
+            ``fail``
+        :raises RespanError: if the search leaves it unclear whether there is a batch, or if a batch of another input
+            cannot be cancelled
         """
         if self._is_first:
             return None
         batch = self._newest(fingerprint)
         if self._leads_to_payment(batch, fingerprint) and not self._is_noted(batch):
-            # A batch that was requested a moment ago may not be listed yet, while an older one is.
+            # A batch that was created a moment ago may not be listed yet, although an older one is.
             batch = self._newest(fingerprint) if self._waited_for_listing() else batch
         if self._leads_to_payment(batch, fingerprint) and not self._is_noted(batch):
             self._refuse_if_unclear()
@@ -103,21 +105,21 @@ class PreviousAttempts:
         return None
 
     def newest_batch(self) -> Batch | None:
-        """Return the newest batch of this task, whatever its input; None if there is none.
+        """Return the newest batch of this task, of any input, or None if there is none.
 
-        :raises RespanError: if that cannot be found out
+        :raises RespanError: if the search leaves it unclear
         """
         return self._newest(None) or (self._newest(None) if self._waited_for_listing() else None)
 
     def find_listed(self) -> Batch | None:
-        """Return the newest batch of this task in the service's list, without waiting.
+        """Return the newest batch of this task in the service's list; do not wait for one that is not listed yet.
 
-        :raises RespanError: if that cannot be found out
+        :raises RespanError: if the search leaves it unclear
         """
         return next(iter(self._listed(None)), None)
 
     def find_uploaded_file(self, fingerprint: str, *, size: int) -> str | None:
-        """Return the id of the input that an earlier attempt uploaded; None if there is none, or none that can be used.
+        """Return the id of the input file that an earlier attempt uploaded, or None if there is no usable one.
 
         :param fingerprint: the fingerprint of this attempt's input
         :param size: bytes
@@ -131,9 +133,11 @@ class PreviousAttempts:
         return file_id
 
     def save_note(self, *, fingerprint: str, input_file_id: str, batch_id: str | None = None) -> None:
-        """Record for the next attempt how far this one has come.
+        """Save for the next attempt how far this attempt has come.
 
-        :raises Exception: what Airflow's store raises, if no batch is created yet
+        :param batch_id: the batch, or None before it is created
+        :raises Exception: the error of Airflow's store, if ``batch_id`` is None. Later errors are only logged, because
+            the batch already exists
         """
         note = Note(
             fingerprint=fingerprint,
@@ -151,7 +155,7 @@ class PreviousAttempts:
             log.warning("The id of batch %s could not be noted (%s); a retry will list.", batch_id, error)
 
     def _newest(self, fingerprint: str | None) -> Batch | None:
-        """Return the newest batch of this task: by the note of an earlier attempt, else by the service's list."""
+        """Return the newest batch of this task, from the note of an earlier attempt or else from the service's list."""
         try:
             return self._noted_batch() or next(iter(self._listed(fingerprint)), None)
         except RespanError as error:
@@ -173,7 +177,7 @@ class PreviousAttempts:
     def _listed(self, fingerprint: str | None) -> list[Batch]:
         """Return the batches of this task that the service lists, the newest first.
 
-        Of batches of the same second, those that can be used come first.
+        Of batches that were created in the same second, usable ones come first.
         """
         if self._search is None:
             self._search = BatchSearch(
@@ -195,7 +199,7 @@ class PreviousAttempts:
         return sorted(found, key=rank)
 
     def _leads_to_payment(self, batch: Batch | None, fingerprint: str) -> bool:
-        """Return whether another batch is to be created."""
+        """Return whether this attempt would create another batch, which costs money."""
         if batch is None or self._must_be_replaced(batch):
             return True
         return self._is_changed(batch, fingerprint) and self._operator.on_changed_input == "resubmit"
@@ -212,13 +216,15 @@ class PreviousAttempts:
         return noted is not None and noted.max_tries is not None and noted.provider_id != self._provider_id()
 
     def _provider_id(self) -> str | None:
-        """Return the provider that a batch goes to: the task's, else the connection's."""
+        """Return the provider that a new batch is sent to: that of the task, or else that of the connection."""
         return self._operator.provider_id or self._operator.hook.get_conn().connection.provider_id
 
     def _refuse_if_unclear(self) -> None:
-        """Refuse to pay while a batch may be this task's.
+        """Refuse to create a batch while another batch may be this task's.
 
-        :raises RespanError: names it, and says what to do; not after a clear, as a person has decided then
+        After a clear, only log such a batch: by the clear, the user has decided that it is not this task's.
+
+        :raises RespanError: if there is such a batch; the message names it and what to do
         """
         for batch_id, reason in (self._search.unclear if self._search else {}).items():
             if not self._is_after_clear:
@@ -231,20 +237,20 @@ class PreviousAttempts:
     def _must_be_replaced(self, batch: Batch) -> bool:
         """Return whether a batch ended, or is about to end, without usable results."""
         if not batch.is_terminal:
-            # A batch that is being cancelled gives no results; waiting for its end would only cost time.
+            # A batch that is being cancelled will have no complete results, so there is no reason to wait for its end.
             return batch.meaning.is_being_cancelled
         accepted = evaluate_batch(
             batch,
             success_statuses=self._operator.success_statuses,
             max_failed_ratio=self._operator.max_failed_ratio,
         ).accepted
-        # One that completed badly was paid for. Only somebody who clears the task asks for another.
+        # A completed batch is paid, even if it is not accepted. So only a clear creates another one, and no retry.
         return not accepted and (not batch.meaning.is_complete or self._is_after_clear)
 
     def _cancel_replaced(self, batch: Batch) -> None:
         """Cancel a batch of another input.
 
-        :raises RespanError: if that fails and the batch is still running: then both batches would be paid
+        :raises RespanError: if the batch is still running after the cancel failed, because both batches would be paid
         """
         log.warning("Creating another batch, as the input has changed since batch %s was made of it.", batch.id)
         if batch.is_terminal:
@@ -265,7 +271,7 @@ class PreviousAttempts:
         return self._noted.provider_id if self._noted and self._is_noted(batch) else self._operator.provider_id
 
     def _waited_for_listing(self) -> bool:
-        """Wait until a batch that was requested a moment ago must be in the list; return whether that took time."""
+        """Wait until ``not_found_grace`` has passed, so that a new batch is listed; return whether it had to wait."""
         sent_at = self._noted.sent_at if self._noted else self._started
         left = sent_at + self._operator.not_found_grace - time.time()
         if left > 0:

@@ -1,8 +1,9 @@
-"""Searches the service for what earlier attempts of a task left there: batches, and the files they uploaded.
+"""Searches the service for the batches that earlier attempts of a task created, and for the files they uploaded.
 
-A batch of the task is recognised by its metadata, or by its input file, whose name no other task uses. Lists are
-hints: services leave fields out, stop too soon, sort otherwise, and list a batch late. So a search reads on while it is
-unclear whether more follows, and what stays unclear is an error and never "no batch".
+A batch of the task is recognised by its metadata, or by its input file, whose name no other task uses. The list is only
+a hint: a service may leave fields out, report the end too early, sort in another order, or list a batch late. So the
+search reads the next page as long as it is unclear whether another one follows. If it remains unclear whether there is
+a batch, the search reports this, and never returns "no batch".
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
 MAX_FAILURES_IN_A_ROW = 3
-"""Retrieves that fail one after the other until the service itself counts as unavailable."""
+"""After so many failed retrieves in a row the search fails, because then the service is probably unavailable."""
 
 
 class BatchSearch:
-    """The search of one attempt. A second search reads the list again, but retrieves no foreign batch again.
+    """The search of one attempt. A second :meth:`find` reads the list again, but retrieves no foreign batch again.
 
     :param hook: sends the requests
     :param task_key: the identity of the task
     :param fingerprint: the fingerprint of this attempt's input, or None if it is not known
-    :param given_file_id: the input file if the user named one, which other tasks may use too; else None
+    :param given_file_id: the ``input_file_id`` of the task, if it has one; other tasks may use this file, too
     :param since: the task cannot have created a batch before this moment
-    :param max_pages: pages of 100 batches to read at most
+    :param max_pages: the maximum number of pages of 100 batches
     """
 
     def __init__(
@@ -73,15 +74,15 @@ class BatchSearch:
         self._failures_in_a_row = 0
         self._own_file_names: dict[str, str] = {}
         self.unclear: dict[str, str] = {}
-        """Batches of which it is unclear whether they are the task's: id -> why."""
+        """Batches that may or may not be the task's: id -> reason."""
 
     def find(self, provider_ids: Iterable[str | None]) -> list[Batch]:
-        """Return the batches of the task, as they were retrieved, the newest of each provider first.
+        """Return the batches of the task as retrieves returned them; those of one provider are sorted, newest first.
 
-        Batches that may or may not be the task's are in :attr:`unclear` then.
+        Afterwards :attr:`unclear` has the batches that may or may not be the task's.
 
-        :param provider_ids: the providers whose batches are listed; None stands for the connection's
-        :raises RespanError: if it cannot be found out whether there is one
+        :param provider_ids: the providers whose batches are listed; None means that of the connection
+        :raises RespanError: if the list cannot be read far enough, or a request fails
         """
         self.unclear = {}
         return [batch for provider_id in provider_ids for batch in self._find(provider_id)]
@@ -113,16 +114,16 @@ class BatchSearch:
             if not found:
                 raise RespanError(limit)
             self.unclear["(beyond the pages that were searched)"] = limit
-        # Stable: where the service gives no time, the order of the list decides.
+        # The sort is stable: batches without a time stay in the order of the list.
         return sorted(found, key=lambda batch: -batch.created_at.timestamp() if batch.created_at else 0)
 
     @staticmethod
     def _is_end(page: BatchPage, new: Sequence[PageItem]) -> bool:
-        """Return whether the list has ended: a page brought nothing that was not seen before.
+        """Return whether the list has ended: the page has no new item, or no id after which to continue.
 
-        ``has_more: false`` alone is not enough: services were seen to say so while more followed.
+        ``has_more: false`` alone is not enough, because services were seen to send it although more pages followed.
 
-        :raises RespanError: if that is unclear and the list cannot be read on
+        :raises RespanError: if the next page cannot be requested, and the page is not clearly the last one
         """
         if new and page.last_id:
             return False
@@ -134,7 +135,7 @@ class BatchSearch:
         )
 
     def _own_batch(self, item: PageItem, provider_id: str | None) -> Batch | None:
-        """Return a listed batch if it is the task's, as it was retrieved."""
+        """Retrieve a listed batch if it may be the task's; return it if it is, else None."""
         try:
             listed = item.read()
         except ValueError:
@@ -151,7 +152,7 @@ class BatchSearch:
         return self._identified(replace(batch, metadata=batch.metadata or (listed.metadata if listed else None)))
 
     def _identified(self, batch: Batch) -> Batch | None:
-        """Return a batch if it is the task's, with the fingerprint of its input in its metadata."""
+        """Return a batch with the fingerprint of its input in its metadata if the batch is the task's, else None."""
         if is_created_by(batch.metadata, self._task_key):
             return batch
         name = self._own_file_names.get(batch.input_file_id or "")
@@ -168,11 +169,11 @@ class BatchSearch:
         return None
 
     def _may_be_own(self, data: Mapping[str, Any], listed: Batch | None) -> bool:
-        """Return whether a listed batch is the task's, or the list leaves that unclear."""
+        """Return whether a listed batch is the task's, or whether the list does not show this."""
         metadata = listed.metadata if listed else data.get("metadata")
         if isinstance(metadata, Mapping) and metadata:
             return is_created_by(metadata, self._task_key) or data.get("input_file_id") in self._own_file_names
-        # Null means none; a missing or an empty object may stand for what the list leaves out.
+        # Null means that the batch has no metadata. If it is missing or empty, the list may have left it out.
         has_no_metadata = "metadata" in data and data["metadata"] is None
         own_files = {*self._own_file_names, *([self._given_file_id] if self._given_file_id else [])}
         if has_no_metadata and (data.get("input_file_id") or not own_files):
@@ -197,7 +198,7 @@ class BatchSearch:
         return batch
 
     def _own_files(self, provider_id: str | None) -> dict[str, str]:
-        """Return the input files that only this task can have uploaded: id -> name."""
+        """Return the input files that this task has uploaded, and no other task: id -> name."""
         try:
             files = self._hook.list_files(provider_id=provider_id)
         except (RespanAPIError, RespanTransientError) as error:
@@ -212,14 +213,14 @@ class BatchSearch:
 
 
 def _is_newest_first(times: Sequence[pendulum.DateTime]) -> bool:
-    """Return whether a list is sorted so; a single time does not show it."""
+    """Return whether times are sorted, newest first; False for fewer than two, which do not show the order."""
     return len(times) > 1 and all(earlier >= later for earlier, later in pairwise(times))
 
 
 def find_file(hook: RespanHook, names: Collection[str], *, size: int, provider_id: str | None = None) -> str | None:
-    """Return the id of an input that was uploaded before and can be used; None also if that cannot be found out.
+    """Return the id of a usable input file that was uploaded before; None if there is none, or if a request failed.
 
-    :param names: the names that it may have been uploaded under
+    :param names: the possible names of the file
     :param size: bytes
     """
     try:

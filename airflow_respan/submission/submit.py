@@ -1,6 +1,6 @@
 """One attempt to turn an input into a batch: check the input, search for an earlier batch, upload, create.
 
-The order of these steps is what keeps a task that is killed anywhere from paying twice.
+Because of this order, a task that is killed at any step does not pay twice.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BatchOptions:
 class Submission:
     """One attempt to turn an input into a batch.
 
-    The attributes change before anything slow follows, because ``on_kill`` of the operator reads them in between.
+    Each attribute is set before the next slow step, because ``on_kill`` of the operator may read it during that step.
 
     :param options: what the batch is created with
     :param hook: sends the requests
@@ -111,7 +111,7 @@ class Submission:
         fingerprint = compute_fingerprint(
             content=content, endpoint=self._options.endpoint, provider_id=self._options.provider_id
         )
-        # Before the search, because it refuses metadata that leaves no room.
+        # Before the search, so that metadata without room for the two pairs fails the task before any request.
         metadata = with_identity(self._options.metadata, key=self.previous_attempts.key, fingerprint=fingerprint)
         batch = self.previous_attempts.reusable_batch(fingerprint)
         if batch is None:
@@ -150,7 +150,7 @@ class Submission:
                 status_code=error.status_code,
                 retry_after=error.retry_after,
             ) from None
-        # First of all, because the task may be killed from here on.
+        # Before everything else, because ``on_kill`` needs the id if the task is killed from here on.
         self.batch_id = batch.id
         log.info("Created batch %s of %s.", batch.id, input_file_id)
         self.previous_attempts.save_note(fingerprint=fingerprint, input_file_id=input_file_id, batch_id=batch.id)

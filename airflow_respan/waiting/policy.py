@@ -74,7 +74,7 @@ class BatchWait:
     :param max_wait: the longest pause that this may give (seconds), or None
     :param not_found_grace: seconds from ``started_at``, or since the batch was last found, in which a 404 does not end
         the wait
-    :param silent_fail: do not end the wait by errors of the API
+    :param silent_fail: whether the wait continues after every error, also of the API or of the connection
     :param next_check_at: when the process that waited before had planned the next check (ISO 8601), or None
     :param last_logged: what was logged last, perhaps by the process that waited before, so that it is not repeated
     """

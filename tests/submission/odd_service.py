@@ -1,4 +1,4 @@
-"""A service of another make than the sandbox, whose list of batches has the shape that a test wants."""
+"""A small service with a list of batches whose form each test chooses; the sandbox sends only the documented form."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ class OddService:
     """Files and batches in memory.
 
     :ivar batches: all batches, oldest first
-    :ivar page_size: items of a page, whatever ``limit`` asks for
+    :ivar requests: method and path -> number of requests
+    :ivar page_size: the number of items on a page; ``limit`` is ignored
     :ivar order: sorts the batches for the list; newest first by default
     :ivar show: changes an item before it is listed
-    :ivar has_more: what a page says of that; given whether more follows
+    :ivar has_more: returns the field ``has_more`` of a page, given whether another page follows
     :ivar hidden: ids that the list does not show
-    :ivar odd: id -> status and body instead of a retrieved batch
+    :ivar odd: id -> HTTP status and body that a retrieve returns instead of the batch
+    :ivar ignores_after: whether each page is the first page
+    :ivar drops_metadata: whether a create loses the metadata
+    :ivar cancel_status: the HTTP status of the response to a cancel
+    :ivar clock: the creation times of the batches
     """
 
     url: str
@@ -59,7 +64,7 @@ class OddService:
         return batch
 
     def posted(self) -> int:
-        """How many batches were created, and so paid."""
+        """Return how many creates were received; each of them costs money."""
         return self.requests["POST /api/v1/batches/"]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
@@ -104,7 +109,7 @@ class OddService:
 
 @contextmanager
 def running(service: OddService) -> Iterator[None]:
-    """Serve on loopback."""
+    """Run the service on the loopback address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -119,9 +124,9 @@ def running(service: OddService) -> Iterator[None]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = respond  # noqa: N815 (as http.server wants them)
+        do_GET = do_POST = respond  # noqa: N815 (the names that http.server calls)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (likewise)
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name that http.server uses)
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

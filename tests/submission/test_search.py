@@ -1,4 +1,4 @@
-"""A retry pays no second batch, whatever the list of a service looks like: each batch is counted at the service."""
+"""A retry pays for no second batch, in whichever form a service sends its list. The service counts the creates."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_page_whose_last_item_has_no_id_is_read_past(service: OddService) -> N
     first = run().value
     for _ in range(20):
         service.add()
-    # The last items of the first two pages, which are of somebody else.
+    # These two batches of another task are the last items of the first two pages.
     service.show = lambda item: without("id")(item) if item["id"] in ("batch_0017", "batch_0007") else item
 
     assert run(ti=RETRY).value == first
@@ -156,7 +156,7 @@ def test_an_older_batch_is_not_taken_for_a_newer_one_that_is_not_listed_yet(serv
     lists = service.requests["GET /api/v1/batches/"]
 
     def order(batches: list[Item]) -> list[Item]:
-        if service.requests["GET /api/v1/batches/"] > lists + 2:  # the second look
+        if service.requests["GET /api/v1/batches/"] > lists + 2:  # the second search
             service.hidden = set()
         return batches[::-1]
 
