@@ -108,9 +108,9 @@ class RespanConnection:
     def sanitize(self, data: Any) -> Any:
         """Return decoded JSON without what Airflow cannot keep (see ``json_safe.py``) and without secrets in free text.
 
-        If a service repeats the API key, the key must not get into a batch, because batches are in XCom and logs. In names
-        of objects, ids, statuses, file names and metadata, only the API key is replaced, and only if it has at least
-        16 characters: such a text is not there by chance.
+        If a service repeats the API key, the key must not get into a batch, because batches are in XCom and logs. Names
+        in objects, ids, statuses, file names and metadata stay as they came. Only the API key is replaced there, if it
+        has at least 16 characters: such a text is not there by chance.
         """
         data = sanitize_json(data)
         # Most responses have no secret, and one search in the whole text is faster than a search in each value. JSON

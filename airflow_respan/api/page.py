@@ -80,7 +80,7 @@ class BatchPage:
 
     @property
     def last_id(self) -> str | None:
-        """The id of the last item that has one, to continue after, whatever ``has_more`` says."""
+        """The id of the last item that has one: the next page comes after it. ``has_more`` is ignored."""
         ids = [item.id for item in self.items if item.id and item.id.strip()]
         return ids[-1] if ids else None
 

@@ -3,7 +3,7 @@
 All these waits share one connection, one HTTP session and one rate limit. Each wait says when its next check is due
 (``waiting/policy.py``), and ``schedule.py`` chooses the request that serves most checks. The list of batches may be
 out of date. So only a retrieve ends a wait, and each batch is retrieved from time to time, and about the time when it
-expires, whatever the list shows.
+expires, even if the list shows it as running.
 """
 
 from __future__ import annotations

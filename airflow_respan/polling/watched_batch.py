@@ -30,7 +30,7 @@ class WatchedBatch:
     * Queued, or being retrieved, for confirmation (``in_flight`` and ``confirming_end``): the list showed it as ended,
       and a retrieve has to confirm that. Idle again after the response.
 
-    The check at the deadline of a wait is sent whatever the state is.
+    The check at the deadline of a wait is sent in every state.
 
     :param batch_id: the batch
     :param provider_id: the provider that the batch went to, or None for the connection's
