@@ -90,7 +90,9 @@ class PreviousAttempts:
             log.info("No batch of an earlier attempt was found.")
             return None
         if self._must_be_replaced(batch):
-            log.info("Creating another batch, as that of an earlier attempt is not usable. %s", _status_text(batch))
+            log.info(
+                "Creating another batch, because the batch of an earlier attempt is not usable. %s", _status_text(batch)
+            )
             return None
         if not self._is_changed(batch, fingerprint):
             log.info("Continuing with the batch of an earlier attempt. %s", _status_text(batch))
@@ -101,7 +103,9 @@ class PreviousAttempts:
                 "Restore the input to continue with that batch, or set on_changed_input='resubmit' to pay for another, "
                 "or trigger a new run."
             )
-        self._cancel_replaced(batch)
+        if not batch.is_terminal:
+            self._cancel_replaced(batch)
+        log.warning("Creating another batch: the input is not that of batch %s.", batch.id)
         return None
 
     def newest_batch(self) -> Batch | None:
@@ -152,7 +156,9 @@ class PreviousAttempts:
         except Exception as error:
             if batch_id is None:  # nothing is paid yet
                 raise
-            log.warning("The id of batch %s could not be noted (%s); a retry will list.", batch_id, error)
+            log.warning(
+                "The id of batch %s could not be saved (%s); a retry will search Respan's list.", batch_id, error
+            )
 
     def _newest(self, fingerprint: str | None) -> Batch | None:
         """Return the newest batch of this task, from the note of an earlier attempt or else from the service's list."""
@@ -222,17 +228,22 @@ class PreviousAttempts:
     def _refuse_if_unclear(self) -> None:
         """Refuse to create a batch while another batch may be this task's.
 
-        After a clear, only log such a batch: by the clear, the user has decided that it is not this task's.
+        After a clear, only log a batch that cannot be read: by the clear, the user has decided that it is not this
+        task's. A search that was not complete is refused after a clear too.
 
-        :raises RespanError: if there is such a batch; the message names it and what to do
+        :raises RespanError: says why, and what to do
         """
-        for batch_id, reason in (self._search.unclear if self._search else {}).items():
+        if self._search is None:
+            return
+        if self._search.incomplete:
+            raise RespanError(f"{_NOT_FOUND_OUT}: {self._search.incomplete}")
+        for reason in self._search.unclear.values():
             if not self._is_after_clear:
                 raise RespanError(
-                    f"{_NOT_FOUND_OUT}: {reason} If batch {batch_id} is not this task's, clear the task: an attempt "
-                    "after a clear ignores such a batch."
+                    f"{_NOT_FOUND_OUT}: {reason} If that batch is not this task's, clear the task: an attempt after a "
+                    "clear ignores such a batch."
                 )
-            log.warning("Ignoring batch %s, as the task was cleared: %s", batch_id, reason)
+            log.warning("Ignoring a batch that may be this task's, as the task was cleared: %s", reason)
 
     def _must_be_replaced(self, batch: Batch) -> bool:
         """Return whether a batch ended, or is about to end, without usable results."""
@@ -252,9 +263,6 @@ class PreviousAttempts:
 
         :raises RespanError: if the batch is still running after the cancel failed, because both batches would be paid
         """
-        log.warning("Creating another batch, as the input has changed since batch %s was made of it.", batch.id)
-        if batch.is_terminal:
-            return
         hook, provider_id = self._operator.hook, self._noted_provider(batch)
         try:
             hook.cancel_batch(batch.id, provider_id=provider_id)
@@ -275,7 +283,9 @@ class PreviousAttempts:
         sent_at = self._noted.sent_at if self._noted else self._started
         left = sent_at + self._operator.not_found_grace - time.time()
         if left > 0:
-            log.info("Searching again in %.0f seconds, when a batch that is not listed yet must be there.", left)
+            log.info(
+                "Searching again in %.0f seconds: a batch that was created a moment ago may not be listed yet.", left
+            )
             time.sleep(left)
         return left > 0
 

@@ -75,6 +75,8 @@ class BatchSearch:
         self._own_file_names: dict[str, str] = {}
         self.unclear: dict[str, str] = {}
         """Batches that may or may not be the task's: id -> reason."""
+        self.incomplete: str | None = None
+        """Why newer batches of the task may be on pages that were not read; None if all were read."""
 
     def find(self, provider_ids: Iterable[str | None]) -> list[Batch]:
         """Return the batches of the task as retrieves returned them; those of one provider are sorted, newest first.
@@ -84,7 +86,7 @@ class BatchSearch:
         :param provider_ids: the providers whose batches are listed; None means that of the connection
         :raises RespanError: if the list cannot be read far enough, or a request fails
         """
-        self.unclear = {}
+        self.unclear, self.incomplete = {}, None
         return [batch for provider_id in provider_ids for batch in self._find(provider_id)]
 
     def _find(self, provider_id: str | None) -> list[Batch]:
@@ -113,7 +115,7 @@ class BatchSearch:
             )
             if not found:
                 raise RespanError(limit)
-            self.unclear["(beyond the pages that were searched)"] = limit
+            self.incomplete = limit
         # The sort is stable: batches without a time stay in the order of the list.
         return sorted(found, key=lambda batch: -batch.created_at.timestamp() if batch.created_at else 0)
 
@@ -131,7 +133,7 @@ class BatchSearch:
             return True
         raise RespanError(
             "The list of batches cannot be read to its end: a page brought nothing new, or no id to continue after, "
-            "and does not say that it is the last."
+            "and does not say that it is the last. A retry tries again."
         )
 
     def _own_batch(self, item: PageItem, provider_id: str | None) -> Batch | None:
@@ -144,7 +146,7 @@ class BatchSearch:
         if is_older or not self._may_be_own(item.data if isinstance(item.data, Mapping) else {}, listed):
             return None
         if not item.id or not item.id.strip():
-            self.unclear["(without an id)"] = "An item of the list has no id, so it cannot be retrieved."
+            self.unclear[""] = "An item of the list has no id, so it cannot be retrieved."
             return None
         batch = self._retrieve(item.id, provider_id)
         if batch is None:

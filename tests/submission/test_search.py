@@ -121,7 +121,7 @@ def test_a_batch_of_a_file_that_others_may_use_is_unclear_without_metadata(servi
 
     assert str(outcome.error) == (
         "Whether an earlier attempt of this task made a batch could not be found out, so none is created: "
-        f"Batch {first} has the input file of this task, and the service shows no metadata of it. If batch {first} is "
+        f"Batch {first} has the input file of this task, and the service shows no metadata of it. If that batch is "
         "not this task's, clear the task: an attempt after a clear ignores such a batch."
     )
     assert service.posted() == 1
@@ -142,7 +142,8 @@ def test_one_batch_that_cannot_be_read_blocks_neither_the_batch_nor_a_clear(
     cleared = run(ti=CLEAR)
     found = run(ti=RETRY)
 
-    assert f"If batch {foreign} is not this task's, clear the task" in str(blocked.error)
+    assert f"{foreign}" in str(blocked.error)
+    assert "If that batch is not this task's, clear the task" in str(blocked.error)
     assert cleared.error is None
     assert found.value == cleared.value
     assert service.posted() == 1
@@ -194,10 +195,7 @@ def test_another_provider_is_a_changed_input(
     first = run(store).value
     changed: dict[str, Any] = {"provider_id": "openai"} if by == "argument" else {}
     if by == "connection":
-        [url] = {str(service.requests)} and [
-            json.loads(__import__("os").environ["AIRFLOW_CONN_RESPAN_DEFAULT"])["host"]
-        ]
-        connect(host=url, password="key", extra={"provider_id": "openai"})
+        connect(host=service.url, password="key", extra={"provider_id": "openai"})
 
     outcome = run(store, ti=RETRY, **changed)
 
@@ -247,3 +245,19 @@ def test_a_file_that_the_service_could_not_process_is_uploaded_again(service: Od
 
     assert run(ti=RETRY).error is None
     assert len(service.files) == (2 if status == "error" else 1)
+
+
+@pytest.mark.parametrize("ti", [RETRY, CLEAR])
+def test_a_bad_batch_is_not_replaced_while_pages_are_unread(service: OddService, ti: dict[str, Any]) -> None:
+    service.page_size = 100
+    for _ in range(60):
+        service.add()
+    run()
+    service.batches[-1]["status"] = "failed"
+    for number in range(60):
+        service.add(created_at=1_500_000_000 if number == 30 else next(service.clock))
+
+    outcome = run(ti=ti, search_pages=1)
+
+    assert "Raise search_pages, so that the search reads further." in str(outcome.error)
+    assert service.posted() == 1
