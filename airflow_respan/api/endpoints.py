@@ -26,8 +26,9 @@ BATCHES_PATH = "/api/v1/batches/"
 FILES_PATH = "/api/files/"
 MAX_PAGE_SIZE = 100
 
-CREATE_TIMEOUT_SECONDS = 300.0
-"""If a create times out, its batch may exist and is billed nevertheless. So a create has a long timeout."""
+CREATE_TIMEOUT_FACTOR = 10
+"""A create may take so many times the connection's timeout. If it is given up, Respan may have carried it out, and its
+batch is paid."""
 
 UPLOAD_TIMEOUT_SECONDS = 600.0
 """The service sends the file on to the provider before it responds."""
@@ -98,7 +99,7 @@ def create_batch(
         json_body={name: value for name, value in body.items() if value is not None},
         respan_params=respan_params,
         idempotent=False,
-        min_timeout=CREATE_TIMEOUT_SECONDS,
+        min_timeout=CREATE_TIMEOUT_FACTOR * connection.timeout,
     )
 
 

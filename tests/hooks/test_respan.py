@@ -377,3 +377,15 @@ def test_a_refused_key_that_was_not_replaced_is_not_tried_again(
 def test_authentication_and_not_found_errors_are_api_errors() -> None:
     assert issubclass(RespanAuthenticationError, RespanAPIError)
     assert issubclass(RespanNotFoundError, RespanAPIError)
+
+
+def test_a_create_may_take_ten_times_the_timeout(connected: RespanSandbox, connect: Callable[..., None]) -> None:
+    connect(host=connected.url, password=connected.api_key, extra={"timeout": 0.2})
+    file_id = RespanHook().upload_file(io.BytesIO(jsonl(1))).id
+    connected.inject(Fault.late_answer(0.6))
+
+    assert RespanHook().create_batch(file_id).status == "validating"
+
+    connected.inject(Fault.late_answer(0.6), times=None)
+    with pytest.raises(RespanTransientError):
+        RespanHook().get_batch(connected.add_batch())
