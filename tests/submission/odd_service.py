@@ -113,6 +113,7 @@ def running(service: OddService) -> Iterator[None]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # the head and the body are two packets
 
         def respond(self) -> None:
             url = urlsplit(self.path)
@@ -130,7 +131,7 @@ def running(service: OddService) -> Iterator[None]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         service.url = f"http://127.0.0.1:{server.server_port}"
