@@ -70,6 +70,7 @@ MODES: dict[str, dict[str, Any]] = {
 BY_HAND = {
     "marked_failed": {"deferrable": True},
     "marked_failed_cancelling": {"deferrable": True, "cancel_on_kill": True},
+    "marked_success_cancelling": {"deferrable": True, "cancel_on_kill": True},
     "cleared": {"deferrable": True},
     "cleared_cancelling": {"deferrable": True, "cancel_on_kill": True},
 }
