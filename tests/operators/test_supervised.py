@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -150,27 +150,36 @@ def killed() -> Iterator[tuple[RespanSandbox, AirflowAPI, str]]:
         }
         command = [sys.executable, "-m", "tests.operators.supervised", DAG_FILE.name, url, *CASES]
         process = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
         assert process.stdout is not None
         lines = []
         reader = threading.Thread(target=lambda: lines.extend(process.stdout))
         reader.start()
-        for task_id, (state, _status, _reported) in CASES.items():
-            if task_id.startswith("execution_timeout"):
-                continue
-            while not is_waiting(sandbox, task_id):
-                assert process.poll() is None, "".join(lines)
-                reader.join(0.02)
-            if task_id.startswith("worker_shut_down"):
-                [pid] = [line.split()[2] for line in lines if line.startswith(f"SUPERVISOR {task_id} ")]
-                os.kill(int(pid), signal.SIGTERM)
-            elif state is None:
-                api.unavailable.add(task_id)
-            else:
-                api.states[task_id] = state
-        process.wait(60)
-        reader.join(10)
+        try:
+            for task_id, (state, _status, _reported) in CASES.items():
+                if task_id.startswith("execution_timeout"):
+                    continue
+                while not is_waiting(sandbox, task_id):
+                    assert process.poll() is None, "".join(lines)
+                    reader.join(0.02)
+                if task_id.startswith("worker_shut_down"):
+                    [pid] = [line.split()[2] for line in lines if line.startswith(f"SUPERVISOR {task_id} ")]
+                    os.kill(int(pid), signal.SIGTERM)
+                elif state is None:
+                    api.unavailable.add(task_id)
+                else:
+                    api.states[task_id] = state
+            process.wait(60)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            reader.join()
         yield sandbox, api, "".join(lines)
 
 
