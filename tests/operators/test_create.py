@@ -617,6 +617,6 @@ def lost_responses(sandbox: RespanSandbox) -> Iterator[str]:
         holding_proxy(sandbox.url, Hold("POST", BATCHES, after=True)) as host,
         pytest.MonkeyPatch.context() as patch,
     ):
-        connection = {"conn_type": "respan", "host": host, "password": sandbox.api_key, "extra": {"timeout": 0.3}}
+        connection = {"conn_type": "respan", "host": host, "password": sandbox.api_key, "extra": {"timeout": 0.1}}
         patch.setenv("AIRFLOW_CONN_LOSING", json.dumps(connection))
         yield "losing"
