@@ -87,7 +87,6 @@ class BatchWaitingOperator(BaseOperator):
         :raises RespanBatchTimeout: if the event is a timeout
         :raises RespanError: if the event is an error
         """
-        wait = self._make_wait(started_at or self._started_at(context))
         from airflow_respan.waiting.event import read_event
         from airflow_respan.waiting.policy import TimedOut
 
@@ -96,6 +95,7 @@ class BatchWaitingOperator(BaseOperator):
             raise RespanBatchTimeout(end.message)
         if isinstance(end, RespanError):
             raise end
+        wait = self._make_wait(started_at or self._started_at(context))
         if end is not None and end.id == wait.batch_id:
             return self._finish(context, end)
         self.log.warning("Resumed without a usable event (%.200r); checking the batch again.", event)

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow_respan.api.tracking import TRACKING_PARAMETERS
 from airflow_respan.exceptions import (
     RespanBatchFailed,
+    RespanBatchTimeout,
     RespanError,
     RespanInputChangedError,
     RespanInputError,
@@ -497,6 +498,43 @@ def test_the_batch_is_found_after_its_trigger_was_lost(connected: RespanSandbox,
     )
 
     assert value == batch["id"]
+
+
+EVENTS: dict[str, tuple[Callable[[str], Any], str | None]] = {
+    "ended": (lambda batch_id: {"batch": {"id": batch_id, **ENDED}}, None),
+    "timeout": (lambda batch_id: {"error": "RespanBatchTimeout", "message": "late"}, "late"),
+    "error": (lambda batch_id: {"error": "RespanError", "message": "refused"}, "refused"),
+    "not usable": (lambda batch_id: {"odd": True}, None),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_task_that_is_resumed_without_its_arguments_finds_its_batch(connected: RespanSandbox, event: str) -> None:
+    # dag.test() of Airflow 2.11, 3.1 and 3.3 drops the arguments if there is an event.
+    make_event, message = EVENTS[event]
+    with pytest.raises(TaskDeferred):
+        create("deferrable").execute(context_of(TaskInstance()))
+    [batch] = batches(connected)
+    connected.change_batch(batch["id"], **ENDED)
+    resumed = {"event": make_event(batch["id"])}
+
+    if message is None:
+        value = create("deferrable").resume_execution("execute_complete", resumed, context_of(TaskInstance()))
+        assert value == batch["id"]
+    else:
+        with pytest.raises((RespanBatchTimeout, RespanError), match=f"^{message}$"):
+            create("deferrable").resume_execution("execute_complete", resumed, context_of(TaskInstance()))
+    assert len(batches(connected)) == 1
+
+
+def test_a_task_that_is_resumed_without_its_arguments_and_without_a_batch_fails(connected: RespanSandbox) -> None:
+    with pytest.raises(RespanError) as lost:
+        create("deferrable").resume_execution("execute_complete", {"event": None}, context_of(TaskInstance()))
+
+    assert str(lost.value) == (
+        "Airflow has resumed the task without its arguments, and its batch cannot be found. Clear the task: it "
+        "searches again before it creates another batch."
+    )
 
 
 @pytest.mark.parametrize(
