@@ -328,6 +328,36 @@ def test_the_proxy_of_the_environment_is_used(
     assert get_batch(sandbox.add_batch()).status == "in_progress"
 
 
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "SOCKS5H", "ftp"])
+@pytest.mark.parametrize("place", ["field of the connection", "environment"])
+def test_a_proxy_other_than_http_is_refused_by_name(
+    connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch, scheme: str, place: str
+) -> None:
+    proxy = f"{scheme}://me:proxy-secret@127.0.0.1:1080"
+    extra: dict[str, Any] = {"allow_http": True}
+    if place == "environment":
+        monkeypatch.setenv("http_proxy", proxy)
+    else:
+        extra["proxies"] = {"http": proxy}
+    connect(host="http://respan.invalid", password="a-key", extra=extra)
+
+    with pytest.raises(RespanConfigurationError) as refused:
+        get_batch("batch_abc123")
+
+    assert str(refused.value) == (
+        f"Airflow connection 'respan_default' would use a {scheme.lower()} proxy, but only HTTP proxies are supported. "
+        "Name an HTTP proxy in its extra field 'proxies', or add its host to the variable NO_PROXY."
+    )
+
+
+def test_a_host_that_needs_no_proxy_is_reached_although_the_environment_has_a_socks_proxy(
+    connected: RespanSandbox, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+
+    assert get_batch(connected.add_batch()).status == "in_progress"
+
+
 def test_the_error_for_a_missing_ca_bundle_names_it(connect: Connect, get_batch: GetBatch) -> None:
     connect(host="https://127.0.0.1:1", password="a-key", extra={"verify": "/no/such/bundle.pem"})
 
