@@ -28,7 +28,7 @@ CLOCK_MARGIN = pendulum.duration(hours=1)
 """The largest expected difference between the clocks of Airflow and of the service."""
 
 
-_NOT_FOUND_OUT = "Whether an earlier attempt of this task made a batch could not be found out, so none is created"
+_NOT_FOUND_OUT = "No batch was created, because an earlier attempt of this task may have created one"
 
 
 class CreatingTask(Protocol):

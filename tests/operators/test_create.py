@@ -377,7 +377,7 @@ def test_nothing_is_created_if_the_search_fails(connected: RespanSandbox, fault:
 
     assert isinstance(outcome.error, RespanError)
     assert str(outcome.error).startswith(
-        "Whether an earlier attempt of this task made a batch could not be found out, so none is created: Asked to "
+        "No batch was created, because an earlier attempt of this task may have created one: Asked to "
     )
     assert len(batches(connected)) == 1
     assert batches(connected)[0]["status"] == "in_progress"
@@ -419,8 +419,8 @@ def test_a_search_that_reaches_search_pages_fails(connected: RespanSandbox) -> N
     outcome = second_attempt(search_pages=1)
 
     assert re.fullmatch(
-        r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: The newest "
-        r"100 batches were searched, and there are more since [\d: -]+ UTC\. Raise search_pages, so that the "
+        r"No batch was created, because an earlier attempt of this task may have created one: The newest 100 batches "
+        r"were searched, and there are more since [\d: -]+ UTC\. Raise search_pages, so that the "
         r"search reads further\.",
         str(outcome.error),
     )
@@ -606,7 +606,11 @@ def test_an_invalid_argument_fails_when_the_dag_is_parsed(options: dict[str, Any
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"input_path": "None"}, "input_path of task 'create' is 'None': its template gave nothing"),
+        (
+            {"input_path": "None"},
+            "input_path of task 'create' is 'None': its template rendered to an empty value. "
+            "Check that the upstream task ran and pushed this value.",
+        ),
         (
             {"requests": "[{'custom_id': ...}]"},
             "requests of task 'create' is a str, not a list: pass the output of the task that makes it, or set "

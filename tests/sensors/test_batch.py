@@ -194,17 +194,17 @@ def test_an_empty_batch_id_fails_at_once(connected: RespanSandbox, mode: str, va
 
     assert isinstance(outcome.error, ValueError)
     assert str(outcome.error) == (
-        f"batch_id of task 'wait' is {value!r}: its template {str(value)!r} gave nothing. Check that the upstream "
-        "task ran and pushed the id of a batch."
+        f"batch_id of task 'wait' is {value!r}, which is not the id of a batch. Its template is {str(value)!r}. Check "
+        "that the upstream task ran and pushed the id of a batch."
     )
     assert connected.requests == []
 
 
-def test_the_template_that_gave_nothing_is_named(connected: RespanSandbox) -> None:
+def test_a_template_that_gave_no_id_is_named(connected: RespanSandbox) -> None:
     sensor = make_sensor("poke", batch_id="{{ ti.xcom_pull('create') }}")
     sensor.batch_id = "None"  # as Airflow renders it
 
-    with pytest.raises(ValueError, match=re.escape("its template \"{{ ti.xcom_pull('create') }}\" gave nothing")):
+    with pytest.raises(ValueError, match=re.escape("Its template is \"{{ ti.xcom_pull('create') }}\".")):
         sensor.execute({"ti": TaskInstance()})
 
 
@@ -363,8 +363,8 @@ class TestALostTrigger:
             self.resume(connected, "Trigger failure")
 
         assert str(lost.value) == (
-            "The triggerer gave up the wait for batch batch_1 (Trigger failure). The batch itself goes on; the "
-            "triggerer's log says why."
+            "The triggerer gave up the wait for batch batch_1 (Trigger failure). The batch may still be running at "
+            "the service. The triggerer's log has the cause."
         )
         assert not isinstance(lost.value, AirflowFailException)
 
