@@ -19,6 +19,7 @@ from airflow_respan.api.exceptions import (
     RespanTransientError,
 )
 from airflow_respan.api.json_safe import sanitize_json
+from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.request import Request
 
 _PROVIDER_ADVICE = (
@@ -154,7 +155,5 @@ def redact_for_display(connection: RespanConnection, text: str) -> str:
 
     So it can stand in a log line, in a trigger's event, and in every database.
     """
-    text = connection.redact(text)
-    # The text is shortened only now: half a secret would not be recognised.
-    text = " ".join((text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]} ...").split())
-    return "".join(char if char.isprintable() else "?" for char in text)
+    # The text is shortened only after the redaction: half a secret would not be recognised.
+    return one_line(connection.redact(text), max_length=_MAX_SHOWN_LENGTH)
