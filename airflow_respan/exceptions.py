@@ -10,6 +10,7 @@
     │   │   ├── RespanAuthenticationError    401 and 403
     │   │   └── RespanNotFoundError          404
     │   ├── RespanTransientError             no usable response, which may be temporary: a wait continues
+    │   │   └── RespanWrongIdError           the response is about another batch or file: a wait continues for a while
     │   ├── RespanStorageError               a file in object storage cannot be read
     │   └── RespanResultsError               results are incomplete, or cannot be landed
     └── airflow AirflowException
@@ -34,6 +35,7 @@ from airflow_respan.api.exceptions import (
     RespanMissingConnectionError,
     RespanNotFoundError,
     RespanTransientError,
+    RespanWrongIdError,
 )
 from airflow_respan.compat import AirflowFailException, AirflowSensorTimeout
 
@@ -51,6 +53,7 @@ __all__ = [
     "RespanResultsError",
     "RespanStorageError",
     "RespanTransientError",
+    "RespanWrongIdError",
 ]
 
 
@@ -75,4 +78,4 @@ class RespanInputChangedError(AirflowFailException):
 
 
 class RespanBatchTimeout(AirflowSensorTimeout):
-    """The batch did not end within the ``timeout`` of the wait. The batch itself is still running."""
+    """The batch was not seen to end within the ``timeout`` of the wait. It may still be running, and be billed."""

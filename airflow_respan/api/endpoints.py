@@ -16,7 +16,7 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.file import RespanFile
 from airflow_respan.api.page import BatchPage, items_of
-from airflow_respan.api.request import Request, Upload, make_request, quote_path_segment
+from airflow_respan.api.request import OtherIdError, Request, Upload, make_request, quote_path_segment
 from airflow_respan.api.tracking import TrackingParameters
 
 T = TypeVar("T")
@@ -192,12 +192,12 @@ def _file_request(
 
 
 def _require_id(requested_id: str, parse: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
-    """Return a function that parses a response, and raises ValueError if it has another id than the request."""
+    """Return a function that parses a response, and raises OtherIdError if it has another id than the request."""
 
     def parse_and_check(data: object) -> Identified:
         result = parse(data)
         if result.id != requested_id:
-            raise ValueError(f"'id' is {result.id!r}, which is not the requested id")
+            raise OtherIdError(result.id)
         return result
 
     return parse_and_check

@@ -45,8 +45,8 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
     :param success_statuses: terminal statuses that count as success; add ``expired`` to accept a partial output
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none
     :param not_found_grace: seconds, or a timedelta, from the start of the wait or since the batch was last found,
-        during which a 404 does not end the wait; in reschedule mode from the start only, because each check is a new
-        process
+        during which a 404, or a response about another batch, does not end the wait; in reschedule mode from the start
+        only, because each check is a new process
     :param deferrable: wait in the triggerer, without a worker slot; ``[operators] default_deferrable`` by default
     :param cancel_on_kill: cancel the batch when the task is killed; off by default, because the sensor did not create
         the batch. While deferred this works from Airflow 3.3 on, and then clearing the task counts as killing it.

@@ -21,6 +21,7 @@ from airflow_respan.api.exceptions import (
     RespanMissingConnectionError,
     RespanNotFoundError,
     RespanTransientError,
+    RespanWrongIdError,
 )
 from airflow_respan.api.statuses import STATUSES
 from airflow_respan.waiting.progress import describe_progress, duration_text
@@ -72,8 +73,8 @@ class BatchWait:
         together do not check together
     :param exponential_backoff: make each pause as long as the wait so far, so that the wait doubles each time
     :param max_wait: the longest pause that this may give (seconds), or None
-    :param not_found_grace: seconds from ``started_at``, or since the batch was last found, in which a 404 does not end
-        the wait
+    :param not_found_grace: seconds from ``started_at``, or since the batch was last found, in which a 404, or a
+        response about another batch, does not end the wait
     :param silent_fail: whether the wait continues after every error, also of the API or of the connection
     :param next_check_at: when the process that waited before had planned the next check (ISO 8601), or None
     :param last_logged: what was logged last, perhaps by the process that waited before, so that it is not repeated
@@ -153,7 +154,8 @@ class BatchWait:
         :param error: the error
         :raises RespanError: the same error, if it ends the wait: it is permanent, or its grace period has passed
         """
-        if not (self.silent_fail or isinstance(error, RespanTransientError) or self._is_within_grace(error)):
+        is_transient = isinstance(error, RespanTransientError) and not isinstance(error, RespanWrongIdError)
+        if not (self.silent_fail or is_transient or self._is_within_grace(error)):
             raise error
         self.error = error
         # A checksum, because it is saved with the arguments of the trigger, where no text of the service belongs.
@@ -195,7 +197,7 @@ class BatchWait:
     def _is_within_grace(self, error: RespanError) -> bool:
         """Return whether an error may pass because the batch or the connection may be missing for a short time."""
         now = time.time()
-        if isinstance(error, RespanNotFoundError):
+        if isinstance(error, RespanNotFoundError | RespanWrongIdError):
             # Seen at another service: a batch that was found before was missing for a moment.
             grace, since = self.not_found_grace, now if self.batch else self._started_at_unix
         elif isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_check_at):

@@ -186,7 +186,7 @@ def test_a_permanent_error_names_cause_and_advice_and_is_not_retried(
         (
             Fault(status=200, body={"id": "batch_other", "status": "completed"}),
             "answered 200 with an unexpected body ('id' is 'batch_other', which is not the requested id). "
-            "This may be temporary.",
+            "This may be temporary. If it is not, check the id, and the connection's host and proxies.",
         ),
         (
             Fault(status=200, body={"id": "batch_abc123"}),

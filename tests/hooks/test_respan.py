@@ -19,6 +19,7 @@ from airflow_respan.exceptions import (
     RespanConfigurationError,
     RespanNotFoundError,
     RespanTransientError,
+    RespanWrongIdError,
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
@@ -152,10 +153,10 @@ def test_a_page_whose_last_item_has_no_id_is_the_last_page(connected: RespanSand
 def test_a_response_with_another_id_is_refused(connected: RespanSandbox) -> None:
     hook = RespanHook()
     connected.inject(Fault(status=200, body={"id": "batch_9", "status": "cancelling"}), times=2)
-    with pytest.raises(RespanTransientError, match="'id' is 'batch_9', which is not the requested id"):
+    with pytest.raises(RespanWrongIdError, match="'id' is 'batch_9', which is not the requested id"):
         hook.cancel_batch("batch_1")
     connected.inject(Fault(status=200, body={"id": "file-9"}), times=2)
-    with pytest.raises(RespanTransientError, match="'id' is 'file-9', which is not the requested id"):
+    with pytest.raises(RespanWrongIdError, match="'id' is 'file-9', which is not the requested id"):
         hook.get_file("file-1")
 
 

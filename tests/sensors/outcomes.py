@@ -180,6 +180,21 @@ ROWS = [
         soft="failed",
         retried=True,
         error="ValueError",
+    Row(
+        name="another_batch_after_grace",
+        prepare=meeting(Fault(status=200, body={"id": "batch_other", **ENDED})),
+        state="failed",
+        soft="failed",
+        retried=True,
+        error="RespanWrongIdError",
+        options={"not_found_grace": 0.2},
+    ),
+    Row(
+        name="another_batch_in_grace",
+        prepare=meeting(Fault(status=200, body={"id": "batch_other", **ENDED}), times=2, **ENDED),
+        pushed=ENDED,
+        options={"not_found_grace": 3600},
+    ),
     ),
     Row(
         name="silent_fail",
