@@ -8,6 +8,7 @@ and read the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import IO, Any, TypeVar, Unpack
@@ -146,7 +147,11 @@ def list_files(connection: RespanConnection, *, provider_id: str | None = None) 
     """``GET /api/files/``."""
 
     def parse(data: object) -> tuple[RespanFile, ...]:
-        return tuple(RespanFile.from_dict(item) for item in items_of(data))
+        files = []
+        for item in items_of(data):
+            with suppress(ValueError):  # one bad item must not hide the others
+                files.append(RespanFile.from_dict(item))
+        return tuple(files)
 
     query = {"provider_id": provider_id or connection.provider_id}
     return make_request(connection, "list files", "GET", FILES_PATH, parse, query=query)

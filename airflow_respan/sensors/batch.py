@@ -43,7 +43,8 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
     :param respan_params: tracking parameters for each check, added to those of the connection (templated)
     :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
     :param success_statuses: terminal statuses that count as success; add ``expired`` to accept a partial output
-    :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none
+    :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none. Below
+        1, a batch is no success either if counts and files do not say how many requests failed
     :param not_found_grace: seconds, or a timedelta, from the start of the wait or since the batch was last found,
         during which a 404, or a response about another batch, does not end the wait; in reschedule mode from the start
         only, because each check is a new process

@@ -176,12 +176,16 @@ class BatchWait:
 
     def timed_out(self) -> TimedOut:
         """Return the timeout of this wait, with the progress and the error of the last check."""
-        parts = [f"Batch {self.batch_id} has not ended within the timeout of {duration_text(self.timeout)}."]
+        timeout = duration_text(self.timeout)
+        parts = [f"The timeout of {timeout} has passed, and no check has shown the end of batch {self.batch_id}."]
         if self.batch:
-            parts.append(describe_progress(self.batch, now=pendulum.now("UTC")))
+            last_seen = "When it was last seen: " if self.error else ""
+            parts.append(last_seen + describe_progress(self.batch, now=pendulum.now("UTC")))
+            if self.batch.status not in STATUSES:
+                parts.append("This release does not know this status, so the batch may have ended.")
         if self.error:
             parts.append(f"The last check failed: {self.error}")
-        parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
+        parts.append("The batch may still be running at the service, and be billed: clear the task to wait again.")
         return TimedOut(" ".join(parts))
 
     def _regular_pause_seconds(self) -> float:

@@ -88,6 +88,26 @@ def test_an_id_stays_one_segment_of_the_path(connected: RespanSandbox, get_batch
     assert request.query == {}
 
 
+@pytest.mark.parametrize("batch_id", ["x" * 231, "bGl0/ZWxs:bV9w+eHk=" * 40, "a/../b//c", "é" * 300])
+def test_a_long_id_with_special_characters_is_retrieved(
+    connected: RespanSandbox, get_batch: GetBatch, batch_id: str
+) -> None:
+    connected.add_batch(id=batch_id, status="completed", output_file_id=f"file-{batch_id}")
+
+    batch = get_batch(batch_id)
+
+    assert (batch.id, batch.output_file_id) == (batch_id, f"file-{batch_id}")
+
+
+def test_a_batch_that_was_just_created_may_have_a_long_id_and_any_status(connected: RespanSandbox) -> None:
+    batch_id = "bGl0/ZWxs:bV9w+eHk=" * 40
+    connected.inject(Fault(status=200, body={"id": batch_id, "status": "queued\n\x1b[31m"}), method="POST")
+
+    batch = RespanHook().create_batch("file-1")
+
+    assert (batch.id, batch.status) == (batch_id, "queued ?[31m")
+
+
 @pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None, "batch_\ud83d"])
 def test_an_invalid_id_is_refused_before_anything_is_sent(
     connected: RespanSandbox, get_batch: GetBatch, batch_id: Any

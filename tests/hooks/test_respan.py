@@ -143,6 +143,13 @@ def test_an_invalid_item_of_a_list_does_not_hide_the_others(connected: RespanSan
     assert (page.next_after, page.unreadable_ids) == ("batch_2", ("batch_2",))
 
 
+def test_a_file_without_a_valid_id_does_not_hide_the_other_files(connected: RespanSandbox) -> None:
+    items = [{"id": "file-1"}, {"id": None}, {"id": "two\nlines"}, 7, {"id": f"file-{'x' * 300}"}]
+    connected.inject(Fault(status=200, body={"object": "list", "data": items}))
+
+    assert [file.id for file in RespanHook().list_files()] == ["file-1", f"file-{'x' * 300}"]
+
+
 @pytest.mark.parametrize("last", ["", " ", None, 7])
 def test_a_page_whose_last_item_has_no_id_is_the_last_page(connected: RespanSandbox, last: object) -> None:
     connected.inject(Fault(status=200, body={"object": "list", "data": [{"id": last}], "has_more": True}))

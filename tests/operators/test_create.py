@@ -285,6 +285,22 @@ def test_a_complete_batch_that_is_not_accepted_is_replaced_only_after_a_clear(
     assert cleared.value != batch_id
 
 
+@pytest.mark.parametrize("mode", ["waiting", "deferrable"])
+def test_a_batch_whose_failed_requests_are_not_known_is_not_paid_again_even_after_a_clear(
+    connected: RespanSandbox, mode: str
+) -> None:
+    batch_id = first_attempt(connected)
+    connected.change_batch(batch_id, **ENDED, error_file_id="file-err")
+
+    for cleared in (False, True):
+        outcome = second_attempt(mode, max_failed_ratio=0.1, cleared=cleared)
+        assert isinstance(outcome.error, RespanBatchFailed)
+        assert "it is not known how many failed" in str(outcome.error)
+
+    assert second_attempt(mode, cleared=True).value == batch_id
+    assert len(batches(connected)) == 1
+
+
 def test_each_task_instance_has_its_own_batch(connected: RespanSandbox) -> None:
     others = [{"map_index": 0}, {"map_index": 1}, {"run_id": "other"}, {"task_id": "other"}, {"dag_id": "other"}]
     first = [attempt(lambda: create("plain"), TaskInstance(**other)).value for other in others]
