@@ -293,7 +293,7 @@ def test_a_batch_whose_failed_requests_are_not_known_is_not_paid_again_even_afte
     connected.change_batch(batch_id, **ENDED, error_file_id="file-err")
 
     for cleared in (False, True):
-        outcome = second_attempt(mode, max_failed_ratio=0.1, cleared=cleared)
+        outcome = second_attempt(mode, max_failed_ratio=0.1, cleared=cleared, timeout=2)
         assert isinstance(outcome.error, RespanBatchFailed)
         assert "it is not known how many failed" in str(outcome.error)
 
