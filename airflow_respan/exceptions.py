@@ -12,7 +12,8 @@
     │   ├── RespanTransientError             no usable response, which may be temporary: a wait continues
     │   │   └── RespanWrongIdError           the response is about another batch or file: a wait continues for a while
     │   ├── RespanStorageError               a file in object storage cannot be read
-    │   └── RespanResultsError               results are incomplete, or cannot be landed
+    │   ├── RespanResultsError               results are incomplete, or cannot be landed
+    │   └── RespanTaskKilledError            Airflow has killed this attempt: not skipped with never_fail
     └── airflow AirflowException
         ├── AirflowFailException
         │   ├── RespanBatchFailed            the batch was not successful: not retried, skipped with soft_fail
@@ -52,6 +53,7 @@ __all__ = [
     "RespanNotFoundError",
     "RespanResultsError",
     "RespanStorageError",
+    "RespanTaskKilledError",
     "RespanTransientError",
     "RespanWrongIdError",
 ]
@@ -63,6 +65,10 @@ class RespanStorageError(RespanError):
 
 class RespanResultsError(RespanError):
     """The results of a batch are incomplete or inconsistent, or they could not be landed."""
+
+
+class RespanTaskKilledError(RespanError):
+    """Airflow has killed this attempt of the task, so it ends without an outcome of its batch."""
 
 
 class RespanBatchFailed(AirflowFailException):
