@@ -181,7 +181,7 @@ def test_a_terminal_status_in_another_spelling_ends_the_wait(
     batch_id = connected.add_batch()
     end_after_checks(connected, batch_id, checks=1, **{**ENDED, "status": spelling})
 
-    outcome = wait_for(batch_id, mode)
+    outcome = wait_for(batch_id, mode, timeout=5)
 
     assert (outcome.state, outcome.ti.xcoms["status"]) == ("success", "completed")
 
@@ -190,7 +190,7 @@ def test_a_terminal_status_in_another_spelling_ends_the_wait(
 def test_a_wait_takes_no_other_batch_for_its_own_and_cancels_nothing(connected: RespanSandbox, mode: str) -> None:
     connected.inject(Fault(status=200, body={"id": "batch_other", **ENDED}), times=None)
 
-    outcome = wait_for("batch_1", mode, not_found_grace=0.3, cancel_on_kill=True)
+    outcome = wait_for("batch_1", mode, not_found_grace=0.3, cancel_on_kill=True, timeout=10)
 
     assert isinstance(outcome.error, RespanWrongIdError)
     assert str(outcome.error) == (
@@ -207,7 +207,7 @@ def test_a_wait_continues_after_a_few_responses_about_another_batch(connected: R
     batch_id = connected.add_batch(**ENDED)
     connected.inject(Fault(status=200, body={"id": "batch_other", "status": "failed"}), times=4)
 
-    assert wait_for(batch_id, mode).state == "success"
+    assert wait_for(batch_id, mode, timeout=10).state == "success"
 
 
 @every_mode
@@ -215,7 +215,7 @@ def test_a_long_id_with_special_characters_is_waited_for(connected: RespanSandbo
     batch_id = connected.add_batch(id=LONG_ID)
     end_after_checks(connected, batch_id, checks=1)
 
-    outcome = wait_for(batch_id, mode)
+    outcome = wait_for(batch_id, mode, timeout=5)
 
     assert (outcome.state, outcome.ti.xcoms["batch_id"]) == ("success", LONG_ID)
 
