@@ -75,7 +75,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     :raises RespanBatchTimeout: if ``timeout`` has passed; not retried. Clear the task to wait again
     :raises RespanStorageError: if ``input_path`` cannot be read, or the worker's disk is full; retried by Airflow
     :raises RespanError: if the service refuses, or gives no usable response; retried by Airflow
-    :raises ValueError: if an argument is not valid, or its template gave nothing
+    :raises ValueError: if an argument is not valid, or its template rendered to an empty value
     """
 
     template_fields: Sequence[str] = (
@@ -233,7 +233,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             batch = previous_attempts.find_listed()
         except RespanError as error:
             batch = None
-            self.log.warning("Whether the batch was created could not be found out: %s", error)
+            self.log.warning("The batch may have been created, but the search for it failed: %s", error)
         if batch is None:
             self.log.warning("The batch may still be created; the next attempt of this task searches for it.")
         return batch.id if batch else None
@@ -276,7 +276,10 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             )
         value = getattr(self, given[0])
         if given != ["requests"] and isinstance(value, str) and value.strip() in ("", "None"):
-            raise ValueError(f"{given[0]} of task {self.task_id!r} is {value!r}: its template gave nothing")
+            raise ValueError(
+                f"{given[0]} of task {self.task_id!r} is {value!r}: its template rendered to an empty value. "
+                "Check that the upstream task ran and pushed this value."
+            )
 
     def _numbered_requests(self) -> Iterable[tuple[int, Any]]:
         if self.input_path is not None:
