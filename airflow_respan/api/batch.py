@@ -16,6 +16,7 @@ from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.ids import check_id, is_id
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request_counts import RequestCounts
+from airflow_respan.api.service_errors import read_errors
 from airflow_respan.api.statuses import BatchStatus, canonical_status, status_of
 
 MAX_STATUS_LENGTH = 200
@@ -128,19 +129,12 @@ class Batch:
         return next(filter(None, times), None)
 
     def error_lines(self) -> Iterator[str]:
-        """Yield the batch's ``errors`` in whichever form Respan sends them, each as one short and printable line."""
-        errors = self.errors
-        if isinstance(errors, Mapping):
-            errors = errors.get("data", [errors])
-        for error in [errors] if isinstance(errors, str | Mapping) else errors if isinstance(errors, list) else []:
-            if text := _error_text(error) if isinstance(error, Mapping) else str(error or ""):
-                yield one_line(text, max_length=MAX_ERROR_LENGTH)
-
-
-def _error_text(error: Mapping[str, Any]) -> str:
-    line = "" if error.get("line") is None else f" (line {error['line']})"
-    message = str(error.get("message") or "no message")
-    return f"{error['code']}{line}: {message}" if error.get("code") else f"{message}{line}"
+        """Yield the batch's ``errors`` or ``error``, in whichever form Respan sends them, each as one short line."""
+        errors = self.errors or self.unknown_fields.get("error")
+        if isinstance(errors, Mapping) and "data" in errors:
+            errors = errors["data"]
+        for error in read_errors(errors if isinstance(errors, list) else [errors]):
+            yield one_line(str(error), max_length=MAX_ERROR_LENGTH)
 
 
 _TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))

@@ -148,7 +148,7 @@ def test_an_invalid_id_is_refused_before_anything_is_sent(
         (
             Fault(status=422, body={"detail": "Validation failed", "errors": {"limit": ["Too big."]}}),
             RespanAPIError,
-            "answered 422 Unprocessable Entity: Validation failed; limit: ['Too big.']. Check what was sent.",
+            "answered 422 Unprocessable Entity: Validation failed; limit: Too big. Check what was sent.",
         ),
         (
             Fault(status=424, body={"error": "No key"}),
