@@ -14,7 +14,7 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.folder import UPLOAD_BLOCK_BYTES
+from airflow_respan.results.remote_files import UPLOAD_BLOCK_BYTES
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
 from tests.operators.modes import attempt, create, request

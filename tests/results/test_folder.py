@@ -93,9 +93,9 @@ def test_a_worker_disk_without_room_for_parquet_is_named(
 @pytest.mark.parametrize(
     ("pages", "fails", "left"),
     [
-        (1, "output.jsonl", set()),
-        (3, "errors.jsonl", {"output.jsonl"}),
-        (4, "manifest.json", {"output.jsonl", "errors.jsonl"}),
+        (2, "output.jsonl", set()),
+        (4, "errors.jsonl", {"output.jsonl"}),
+        (5, "manifest.json", {"output.jsonl", "errors.jsonl"}),
     ],
 )
 def test_a_full_folder_has_no_incomplete_file_and_no_manifest(
@@ -106,7 +106,7 @@ def test_a_full_folder_has_no_incomplete_file_and_no_manifest(
     left: set[str],
 ) -> None:
     batch_id = add_batch(connected, filled(2 * PAGE), filled(2 * PAGE, "b", bad))
-    disk = small_disk(pages)
+    disk = small_disk(pages)  # one page is for the claim
 
     with pytest.raises(RespanResultsError) as failed:
         land(disk, batch_id=batch_id)
