@@ -30,15 +30,7 @@ OWN_FOLDER = "Give each batch its own folder, for example with {{ run_id }} and 
 
 
 class ClaimLostError(RespanResultsError):
-    """Another attempt or another task writes into the folder now.
-
-    :param message: who, and what to do next
-    :param is_same_landing: whether the other one writes the same files with the same options
-    """
-
-    def __init__(self, message: str, *, is_same_landing: bool) -> None:
-        super().__init__(message)
-        self.is_same_landing = is_same_landing
+    """Another attempt or another task has taken the folder over."""
 
 
 class Claim:
@@ -90,13 +82,11 @@ class Claim:
         other = _decode(found)
         if found is not None and not self._key.matches(other):
             return ClaimLostError(
-                f"{_owner(other)} has taken over {self._folder.uri} and overwrites the results there. {OWN_FOLDER}.",
-                is_same_landing=False,
+                f"{_owner(other)} has taken over {self._folder.uri} and overwrites the results there. {OWN_FOLDER}."
             )
         return ClaimLostError(
-            f"Another attempt of this task has taken over {self._folder.uri} and did not complete it. Clear the task. "
-            f"If this happens again, other tasks write into this folder: {OWN_FOLDER[0].lower()}{OWN_FOLDER[1:]}.",
-            is_same_landing=True,
+            f"Another attempt or task has taken over {self._folder.uri} and did not complete this landing. Clear the "
+            f"task. If this happens again, other tasks write into this folder. {OWN_FOLDER}."
         )
 
     def _read(self) -> bytes | None:

@@ -40,9 +40,10 @@ from airflow_respan.storage import open_for_reading
 log = logging.getLogger(__name__)
 
 MAX_SUCCESSOR_SECONDS = 300.0
-"""So long an attempt waits for the one that has taken over its landing."""
+"""So long an attempt waits for the one that has taken over its folder."""
 
-SUCCESSOR_PAUSE_SECONDS = 0.2
+SUCCESSOR_PAUSE_SECONDS = 0.1
+MAX_UNCLAIMED_CHECKS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +205,8 @@ class Landing:
         warnings: list[str],
     ) -> dict[str, Any]:
         """Write the files and then the manifest, unless another attempt has done so meanwhile."""
+        if found := self._read_complete_manifest(key, folder):
+            return found
         with Claim(folder, key, overwrite=self._options.overwrite) as claim:
             if confirmed := self._confirm_manifest(key, folder, claim):
                 return confirmed
@@ -232,14 +235,20 @@ class Landing:
         folder.write(MANIFEST_NAME, io.BytesIO(json.dumps(manifest, indent=2).encode()), check=claim.check)
 
     def _await_manifest(self, key: LandingKey, folder: Folder, error: RespanError) -> dict[str, Any] | None:
-        """Return the manifest of the attempt that has taken over this landing, or None if it has not completed it."""
-        if isinstance(error, ClaimLostError):
-            if not error.is_same_landing:
-                return None
-            deadline = time.monotonic() + MAX_SUCCESSOR_SECONDS
-            while is_claimed(folder) and time.monotonic() < deadline:
-                time.sleep(SUCCESSOR_PAUSE_SECONDS)
-        return self._read_complete_manifest(key, folder)
+        """Return the manifest that another attempt of this landing has completed meanwhile, or None."""
+        if not isinstance(error, ClaimLostError):
+            return self._read_complete_manifest(key, folder)
+        deadline = time.monotonic() + MAX_SUCCESSOR_SECONDS
+        unclaimed = 0  # checks in a row: while a claim is taken over, there is none for a moment
+        while unclaimed < MAX_UNCLAIMED_CHECKS and time.monotonic() < deadline:
+            if is_claimed(folder):
+                unclaimed = 0
+            elif (manifest := self._read_complete_manifest(key, folder)) or folder.size(MANIFEST_NAME) is not None:
+                return manifest
+            else:
+                unclaimed += 1
+            time.sleep(SUCCESSOR_PAUSE_SECONDS)
+        return None
 
     def _read_requested_ids(self, staging: Staging) -> dict[IdKey, int] | None:
         if self._options.input_path is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -28,8 +30,24 @@ class Memory(MemoryFileSystem):
     """A store in memory that is full after so many bytes."""
 
     max_bytes: int | None = None
+    has_conditional_writes = True
+    error: Exception | None = None
+    held: str = ""
+    holding = threading.Event()
+    released = threading.Event()
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        if mode == "create" and not self.has_conditional_writes:
+            raise NotImplementedError
+        super().pipe_file(path, value, mode=mode, **options)
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        """Open a file; the first time that the file to be held is written, only when it is released."""
+        if self.error:
+            raise self.error
+        if self.held and f"/.{self.held}." in path and not self.holding.is_set():
+            self.holding.set()
+            assert self.released.wait(60)
         file = super().open(path, mode, **options)
         if "w" in mode and self.max_bytes is not None:
             write = file.write
@@ -45,13 +63,20 @@ class Memory(MemoryFileSystem):
         return file
 
 
+DEFAULTS = dict(vars(Memory))
+
+
 @pytest.fixture
 def memory() -> Iterator[Memory]:
     """A store that Airflow opens by ``memory://``."""
     store = Memory()
     attach(protocol="memory", fs=store)
     yield store
-    Memory.max_bytes = None
+    store.released.set()
+    for name in ("max_bytes", "has_conditional_writes", "error", "held", "holding", "released"):
+        setattr(Memory, name, DEFAULTS[name])
+    Memory.holding.clear()
+    Memory.released.clear()
     store.store.clear()
     store.pseudo_dirs[:] = [""]
 
@@ -77,6 +102,71 @@ def test_a_full_store_has_no_incomplete_file(connected: RespanSandbox, memory: M
         land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
 
     assert list(memory.store) == []
+
+
+def test_a_store_without_conditional_writes_can_be_landed_in(connected: RespanSandbox, memory: Memory) -> None:
+    Memory.has_conditional_writes = False
+
+    land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
+
+    assert set(memory.store) == {"/bucket/results/output.jsonl", "/bucket/results/manifest.json"}
+
+
+@pytest.fixture
+def held(connected: RespanSandbox, memory: Memory) -> Iterator[tuple[str, Future[Any]]]:
+    """A batch whose landing is held while it writes its output file, and that landing."""
+    Memory.held = "output.jsonl"
+    batch_id = add_batch(connected, GOOD, BAD)
+    with ThreadPoolExecutor() as threads:
+        landing = threads.submit(land, "memory://bucket/results", batch_id=batch_id)
+        assert Memory.holding.wait(60)
+        yield batch_id, landing
+        Memory.released.set()
+
+
+def test_while_a_batch_is_written_into_a_store_another_one_is_refused(
+    connected: RespanSandbox, memory: Memory, held: tuple[str, Future[Any]]
+) -> None:
+    batch_id, landing = held
+
+    with pytest.raises(RespanResultsError) as refused:
+        land("memory://bucket/results", batch_id=add_batch(connected, jsonl(good("z"))))
+    Memory.released.set()
+
+    assert str(refused.value) == (
+        f"The landing of batch {batch_id} is writing its results into memory://bucket/results, or was killed while it "
+        "wrote. Give each batch its own folder, for example with {{ run_id }} and {{ ti.map_index }} in the path. To "
+        "use this folder nevertheless, set overwrite=True, or clear the task when an hour has passed."
+    )
+    assert landing.result(60)["return_value"]["batch_id"] == batch_id
+    assert memory.cat_file("/bucket/results/output.jsonl") == GOOD
+
+
+def test_a_landing_that_wakes_up_takes_what_its_successor_wrote_into_a_store(
+    connected: RespanSandbox, memory: Memory, held: tuple[str, Future[Any]]
+) -> None:
+    batch_id, landing = held
+
+    manifest = land("memory://bucket/results", batch_id=batch_id)
+    Memory.released.set()
+
+    assert landing.result(60) == manifest
+    assert {path.rsplit("/", 1)[-1] for path in memory.store} == {"output.jsonl", "errors.jsonl", "manifest.json"}
+
+
+def test_a_landing_that_was_taken_over_by_another_batch_fails_and_changes_nothing(
+    connected: RespanSandbox, memory: Memory, held: tuple[str, Future[Any]]
+) -> None:
+    _batch_id, landing = held
+    other = add_batch(connected, jsonl(good("z")))
+
+    land("memory://bucket/results", batch_id=other, overwrite=True)
+    Memory.released.set()
+
+    with pytest.raises(RespanResultsError, match=rf"manifest\.json is the manifest of batch {other}, which would be"):
+        landing.result(60)
+    assert set(memory.store) == {"/bucket/results/output.jsonl", "/bucket/results/manifest.json"}
+    assert memory.cat_file("/bucket/results/output.jsonl") == jsonl(good("z"))
 
 
 def upload_input_of(path: str, sandbox: RespanSandbox) -> bytes:
@@ -171,7 +261,7 @@ class TestS3:
         assert [upload["Key"] for upload in self.open_uploads(s3)] == ["results/notes.jsonl"]
 
     def test_a_missing_bucket_is_not_created(self, connected: RespanSandbox, s3: Any) -> None:
-        with pytest.raises(RespanResultsError, match=r"Could not write s3://elsewhere/results/output.jsonl"):
+        with pytest.raises(RespanResultsError, match=r"Could not write s3://elsewhere/results/"):
             land("s3://elsewhere/results", batch_id=add_batch(connected, GOOD))
 
         assert s3.ls("", detail=False) == ["bucket"]

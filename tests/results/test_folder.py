@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,9 @@ import pytest
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
-from tests.conftest import CHECKOUT, PAGE
+from tests.conftest import PAGE
 from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
-
-
-def run(module: str, *arguments: object) -> list[Any]:
-    """Run a program of these tests, and return the JSON of each line that it marks."""
-    command = [sys.executable, "-m", f"tests.operators.{module}", *map(str, arguments)]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-5000:]
-    lines = (line.split(" ", 1) for line in done.stdout.splitlines())
-    return [json.loads(words[1]) for words in lines if words[0] in ("STEP", "MEASURED")]
+from tests.results.programs import run
 
 
 @pytest.mark.parametrize(
