@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, ObjectStoragePath
 
 from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError, RespanStorageError
 from airflow_respan.operators.results import RespanBatchResultsOperator
@@ -421,16 +423,113 @@ def test_a_second_landing_returns_the_first_manifest_and_downloads_nothing(
     assert downloads(connected) == 2
 
 
-def test_files_that_were_changed_after_the_landing_are_landed_again(connected: RespanSandbox, tmp_path: Path) -> None:
+def copied(folder: Path) -> str:
+    return str(shutil.copytree(folder, folder.parent / "copied"))
+
+
+def renamed(folder: Path) -> str:
+    return str(folder.rename(folder.parent / "renamed"))
+
+
+def linked(folder: Path) -> str:
+    link = folder.parent / "linked"
+    link.symlink_to(folder)
+    return str(link)
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        copied,
+        renamed,
+        linked,
+        lambda folder: f"file://{folder}",
+        lambda folder: f"{folder}/",
+        lambda folder: f"{folder}/../{folder.name}",
+    ],
+    ids=["copied", "renamed", "linked", "with a scheme", "with a slash", "with dots"],
+)
+def test_the_paths_of_an_earlier_landing_are_those_of_the_folder_that_is_asked_for(
+    connected: RespanSandbox, tmp_path: Path, spell: Callable[[Path], object]
+) -> None:
     batch_id = add_batch(connected, GOOD, BAD)
-    land(tmp_path, batch_id=batch_id)
-    (tmp_path / "output.jsonl").write_bytes(b"spoilt")
-    (tmp_path / "errors.jsonl").unlink()
+    first = land(tmp_path / "results", batch_id=batch_id)["return_value"]
+    asked_for = str(spell(tmp_path / "results"))
 
-    land(tmp_path, batch_id=batch_id)
+    second = land(asked_for, batch_id=batch_id)["return_value"]
 
+    path = asked_for.rstrip("/")
+    assert second == {
+        **first,
+        "path": path,
+        "manifest_path": f"{path}/manifest.json",
+        "output_path": f"{path}/output.jsonl",
+        "errors_path": f"{path}/errors.jsonl",
+    }
+    assert ObjectStoragePath(second["output_path"]).read_bytes() == GOOD
+    assert downloads(connected) == 2
+
+
+def without_bytes(folder: Path, value: object) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "bytes": value}))
+
+
+UNFIT = {
+    "a file of another size": lambda folder: (folder / "output.jsonl").write_bytes(b"spoilt"),
+    "a missing file": lambda folder: (folder / "errors.jsonl").unlink(),
+    "an empty folder": lambda folder: [(folder / name).unlink() for name in ("output.jsonl", "errors.jsonl")],
+    "no sizes": lambda folder: without_bytes(folder, {}),
+    "sizes that are null": lambda folder: without_bytes(folder, None),
+    "the size of one file only": lambda folder: without_bytes(folder, {"output": len(GOOD)}),
+    "sizes that are texts": lambda folder: without_bytes(folder, {"output": str(len(GOOD)), "errors": "1"}),
+    "sizes in a list": lambda folder: without_bytes(folder, [len(GOOD), len(BAD)]),
+    "an empty manifest": lambda folder: (folder / "manifest.json").write_bytes(b""),
+    "a manifest of zeros": lambda folder: (folder / "manifest.json").write_bytes(bytes(1000)),
+}
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_a_manifest_that_does_not_fit_its_folder_does_not_count_as_a_landing(
+    connected: RespanSandbox, tmp_path: Path, unfit: str, is_emptied: bool
+) -> None:
+    batch_id = add_batch(connected, GOOD, BAD)
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+    UNFIT[unfit](tmp_path)
+    for path in tmp_path.glob("*.jsonl") if is_emptied else ():
+        path.unlink()
+
+    assert land(tmp_path, batch_id=batch_id)["return_value"] == manifest
+    assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
     assert (tmp_path / "output.jsonl").read_bytes() == GOOD
     assert (tmp_path / "errors.jsonl").read_bytes() == BAD
+    assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "manifest.json"}
+
+
+def test_the_claim_of_a_killed_landing_of_another_batch_is_taken_over_after_an_hour(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    batch_id, claim = add_batch(connected, GOOD), tmp_path / ".manifest.json.part"
+    written = {"landing": {"batch_id": "batch_killed"}, "started_at": time.time() - 3500, "owner": "a"}
+    claim.write_text(json.dumps(written))
+
+    with pytest.raises(RespanResultsError, match=r"The landing of batch batch_killed is writing its results into"):
+        land(tmp_path, batch_id=batch_id)
+    assert json.loads(claim.read_text()) == written
+    claim.write_text(json.dumps({**written, "started_at": time.time() - 3700}))
+    land(tmp_path, batch_id=batch_id)
+
+    assert names(tmp_path) == {"output.jsonl", "manifest.json"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b"[1]", b'{"started_at": "now"}'])
+def test_a_claim_that_cannot_be_read_is_taken_over(connected: RespanSandbox, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".manifest.json.part").write_bytes(content)
+
+    land(tmp_path, batch_id=add_batch(connected, GOOD))
+
+    assert names(tmp_path) == {"output.jsonl", "manifest.json"}
 
 
 def test_other_options_land_again_and_remove_files_that_are_no_longer_wanted(
@@ -462,7 +561,7 @@ def test_the_results_of_another_batch_are_overwritten_only_if_set(connected: Res
     assert (tmp_path / "output.jsonl").read_bytes() == jsonl(good("z"))
 
 
-@pytest.mark.parametrize("content", [b"{}", b"no JSON", b"[]", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"{}", b"no JSON", b'{"batch_id": "batch_1", "sta', b"[]", b"[" * 100_000])
 def test_an_unknown_manifest_is_not_overwritten(connected: RespanSandbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
 
