@@ -319,6 +319,57 @@ def test_a_batch_that_ended_early_may_lack_rows_except_those_it_counts_as_comple
         land(tmp_path / "again", batch_id=batch_id)
 
 
+ROWS_OF_90 = (
+    jsonl(*(good(f"good-{number}") for number in range(50))),
+    jsonl(*(bad(f"bad-{number}") for number in range(40))),
+)
+
+
+@pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
+@pytest.mark.parametrize(
+    ("counts", "without_row"),
+    [
+        ({"total": 100, "completed": 60, "failed": 40}, "10 of 100 requests have no row. "),
+        ({"total": 100, "completed": 60}, "10 of 100 requests have no row. "),
+        ({"total": 90, "completed": 60, "failed": 30}, ""),
+        ({"completed": 60}, ""),
+    ],
+    ids=["all counts", "no count of failures", "as many rows as requests", "no total"],
+)
+def test_an_answer_of_a_partial_batch_that_was_completed_but_has_no_row_fails_the_task(
+    connected: RespanSandbox, tmp_path: Path, status: str, counts: dict[str, int], without_row: str
+) -> None:
+    batch_id = add_batch(connected, *ROWS_OF_90, request_counts=counts, status=status)
+
+    with pytest.raises(RespanResultsError) as lost:
+        land(tmp_path, batch_id=batch_id, delete_files=["output", "error"])
+
+    assert str(lost.value) == (
+        f"The results of batch {batch_id} ({status}) are incomplete or wrong, so nothing was written: {without_row}The "
+        "service counts 60 completed requests, but only 50 rows succeeded, so completed answers have no row. Clear the "
+        "task to download the files again. If the rows are still missing, ask Respan's support for them before the "
+        "files expire. To write the rows that there are, set on_missing='warn'."
+    )
+    assert names(tmp_path) == set()
+    assert len(connected.service.files.all()) == 2
+    manifest = land(tmp_path, batch_id=batch_id, on_missing="warn")["return_value"]
+    assert manifest["counts"]["succeeded"] == 50
+    assert "60" in manifest["warnings"][-1]
+
+
+def test_counts_that_differ_are_a_warning_if_every_request_of_a_complete_batch_has_a_row(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    """Some services count a request that was answered with an error as completed."""
+    batch_id = add_batch(connected, *ROWS_OF_90, request_counts={"total": 90, "completed": 90, "failed": 0})
+
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+
+    assert manifest["warnings"] == [
+        "The service counts 90 of 90 requests completed, 0 failed, but 50 rows succeeded, 40 failed"
+    ]
+
+
 def test_on_missing_decides_what_missing_rows_do(connected: RespanSandbox, tmp_path: Path) -> None:
     completed = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 3, "failed": 0})
     expired = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 2}, status="expired")
