@@ -81,7 +81,8 @@ class ResumableDownload:
         self._has_explicit_end = self.total is not None or _is_chunked(head)
         if not self._has_explicit_end:
             self._size = size()
-            self.total = self._size or None  # some services give 0 for a size that they do not know
+            # Some services give 0 or -1 for a size that they do not know.
+            self.total = self._size if self._size and self._size > 0 else None
 
     def add(self, chunk: bytes) -> None:
         """Record a chunk of the body."""

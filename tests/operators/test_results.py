@@ -684,6 +684,40 @@ def test_a_download_that_was_cut_off_is_completed(connected: RespanSandbox, tmp_
     assert (tmp_path / "output.jsonl").read_bytes() == GOOD
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("has_size", [True, False])
+def test_a_download_that_was_cut_off_within_a_line_is_completed(
+    connected: RespanSandbox, tmp_path: Path, framing: Any, has_size: bool
+) -> None:
+    batch_id = add_batch(connected, GOOD)
+    connected.inject(Fault.cut_download(100, framing=framing))
+    if not has_size:
+        connected.inject(Fault.error(404), path="/file-00000001/$", times=None)
+
+    land(tmp_path, batch_id=batch_id)
+
+    assert (tmp_path / "output.jsonl").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("has_counts", [True, False])
+def test_a_cut_between_lines_of_a_content_of_unknown_length_is_found_by_the_counts_of_the_batch(
+    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str], has_counts: bool
+) -> None:
+    counts = {"total": 2, "completed": 2, "failed": 0} if has_counts else None
+    batch_id = add_batch(connected, GOOD, request_counts=counts)
+    cut = len(jsonl(good("a")))
+    connected.inject(Fault.cut_download(cut, framing="close"))
+    connected.inject(Fault.error(404), path="/file-00000001/$", times=None)
+
+    if has_counts:
+        with pytest.raises(RespanResultsError, match="1 of 2 requests have no row"):
+            land(tmp_path, batch_id=batch_id)
+    else:
+        land(tmp_path, batch_id=batch_id)
+
+    assert f"Whether the {cut} bytes that arrived are all of it is not known." in said()
+
+
 def test_the_provider_is_sent_with_each_request(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, GOOD, BAD)
     before = len(connected.requests)
