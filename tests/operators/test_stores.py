@@ -169,6 +169,19 @@ def test_a_landing_that_was_taken_over_by_another_batch_fails_and_changes_nothin
     assert memory.cat_file("/bucket/results/output.jsonl") == jsonl(good("z"))
 
 
+def test_a_store_that_cannot_be_reached_is_not_taken_for_a_full_disk(connected: RespanSandbox, memory: Memory) -> None:
+    Memory.error = ConnectionRefusedError(111, "Connection refused")
+
+    with pytest.raises(RespanResultsError) as failed:
+        land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
+
+    assert str(failed.value) == (
+        "Could not read memory://bucket/results/manifest.json: ConnectionRefusedError: [Errno 111] Connection refused. "
+        "The store cannot be reached or is overloaded. Clear the task when the worker can reach it again. Results "
+        "without a manifest.json beside them are not complete."
+    )
+
+
 def upload_input_of(path: str, sandbox: RespanSandbox) -> bytes:
     """Create a batch of an input in a store, and return the file that was uploaded."""
     outcome = attempt(lambda: create("plain", input_path=path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,22 @@ def test_a_full_worker_disk_is_named(
         "room for all of them there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
     )
     assert (names(tmp_path / "results"), names(disk)) == (set(), set())
+
+
+def test_a_temporary_folder_that_does_not_exist_is_named(
+    connected: RespanSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", f"{tmp_path}/none")
+
+    with pytest.raises(RespanResultsError) as failed:
+        land(tmp_path / "results", batch_id=add_batch(connected, jsonl(good("a"))))
+
+    message = re.sub(r"none/tmp\w+", "none/tmp", str(failed.value))
+    assert message == (
+        f"The results could not be kept in {tmp_path}/none until they are checked: [Errno 2] No such file or "
+        f"directory: '{tmp_path}/none/tmp'. Check this folder on the worker, or set the worker's variable TMPDIR to "
+        "another one, and clear the task."
+    )
 
 
 def test_a_worker_disk_without_room_for_parquet_is_named(
