@@ -17,6 +17,11 @@ PUBLISHED_AT_CLOSE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az",
 UPLOAD_BLOCK_BYTES = 8 * 2**20
 """Bytes that are buffered for an upload to an object store. The store's own default may be 50 MB."""
 
+MAX_CREATED_BYTES = 2**20
+"""An object up to this size, such as every manifest, is created in one request that does not replace another object."""
+
+MAX_CREATE_ATTEMPTS = 100
+
 
 class RemoteFiles:
     """The files of a folder in a store.
@@ -41,10 +46,12 @@ class RemoteFiles:
 
         :param check: raises an error if the folder belongs to another process now; then nothing is changed
         """
-        if self._has_objects:
+        if not self._has_objects:
+            self._write_and_rename(name, content, check)
+        elif content.seek(0, io.SEEK_END) > MAX_CREATED_BYTES:
             self._write_object(name, content, check)
         else:
-            self._write_and_rename(name, content, check)
+            self._write_small_object(name, content, check)
 
     def create(self, name: str, content: IO[bytes]) -> bool:
         """Write a small file, unless there is one of the same name; return whether it was written.
@@ -52,32 +59,25 @@ class RemoteFiles:
         :param content: its content, which no other process writes
         """
         path, data = self._path_of(name), content.read()
-        if self._read(path) is None:
+        if not self._exists(path):
             if self._creates_whole_files:
-                try:
-                    self._store.pipe_file(path, data, mode="create")
-                except Exception:  # noqa: BLE001 (each store has its own errors; the next lines find out what it was)
-                    # Another process was faster, or the store has no conditional write: Airflow allows an fsspec
-                    # without it, and some stores that are like S3 refuse it.
-                    if self._read(path) is None:
-                        self._store.pipe_file(path, data)
+                self._create(path, data)
             else:
                 self._write_and_rename(name, io.BytesIO(data), lambda: None)
-        return self._read(path) == data
+        return self._read(path, len(data)) == data
 
     def remove(self, name: str, check: Check) -> None:
         """Remove a file, if it exists.
 
         :param check: raises an error if the folder belongs to another process now; then the file is kept
         """
-        self._store.invalidate_cache()
-        if self._store.exists(self._path_of(name)):
+        if self._exists(self._path_of(name)):
             check()
             self._remove(name)
 
     def remove_if(self, name: str, content: bytes) -> None:
         """Remove a small file, if it exists and has exactly this content."""
-        if self._read(self._path_of(name)) == content:
+        if self._read(self._path_of(name), len(content)) == content:
             self._remove(name)
 
     def remove_leftovers(self, *names: str, check: Check) -> None:
@@ -103,11 +103,20 @@ class RemoteFiles:
     def _path_of(self, name: str) -> str:
         return f"{self._folder.rstrip('/')}/{name}"
 
-    def _read(self, path: str) -> bytes | None:
+    def _exists(self, path: str) -> bool:
         self._store.invalidate_cache()  # another process may have written it
         try:
+            self._store.info(path)  # not exists(), which takes every error of a store for "no"
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _read(self, path: str, max_bytes: int) -> bytes | None:
+        """Return the beginning of a file, with one byte more than the maximum if it is longer; None if there is none."""
+        self._store.invalidate_cache()
+        try:
             with self._store.open(path, "rb") as file:
-                content: bytes = file.read()
+                content: bytes = file.read(max_bytes + 1)
         except FileNotFoundError:
             return None
         return content
@@ -117,8 +126,27 @@ class RemoteFiles:
             self._store.rm_file(self._path_of(name))
         self._store.invalidate_cache()
 
+    def _create(self, path: str, data: bytes) -> None:
+        try:
+            self._store.pipe_file(path, data, mode="create")
+        except Exception:
+            # Another process was faster, or there is no conditional write: Airflow allows an fsspec without it, and some
+            # stores that are like S3 refuse it.
+            if not self._exists(path):
+                self._store.pipe_file(path, data)
+
+    def _write_small_object(self, name: str, content: IO[bytes], check: Check) -> None:
+        for _attempt in range(MAX_CREATE_ATTEMPTS):
+            content.seek(0)
+            check()
+            if self.create(name, content):
+                return
+            self.remove(name, check)
+        raise OSError("the store does not keep this file")
+
     def _write_object(self, name: str, content: IO[bytes], check: Check) -> None:
         # Not in a with statement: that closes the file also after an error, and to close an object publishes it.
+        content.seek(0)
         file = self._store.open(self._path_of(name), "wb", block_size=UPLOAD_BLOCK_BYTES)
         try:
             shutil.copyfileobj(content, file, COPY_BYTES)

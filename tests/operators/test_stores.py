@@ -31,6 +31,7 @@ class Memory(MemoryFileSystem):
 
     max_bytes: int | None = None
     has_conditional_writes = True
+    uri: str
     error: Exception | None = None
     held: str = ""
     holding = threading.Event()
@@ -63,14 +64,49 @@ class Memory(MemoryFileSystem):
         return file
 
 
+class Objects(Memory):
+    """A store in memory that shows an object when it is closed, like S3; the request to be held is the last one."""
+
+    protocol = "gs"
+    lock = threading.Lock()
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        if self.error:
+            raise self.error
+        if path.rsplit("/", 1)[-1] == self.held and not self.holding.is_set():
+            self.holding.set()
+            assert self.released.wait(60)
+        if self.max_bytes is not None and len(value) > self.max_bytes:
+            raise OSError(28, "No space left on device")
+        with self.lock:
+            super().pipe_file(path, value, mode=mode, **options)
+
+    def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        return Object(self, path) if mode == "wb" else super().open(path, mode, **options)
+
+
+class Object(io.BytesIO):
+    """An object that is being written."""
+
+    def __init__(self, store: Objects, path: str) -> None:
+        super().__init__()
+        self.store, self.path = store, path
+
+    def close(self) -> None:
+        if not self.closed:
+            self.store.pipe_file(self.path, self.getvalue())
+        super().close()
+
+
 DEFAULTS = dict(vars(Memory))
 
 
-@pytest.fixture
-def memory() -> Iterator[Memory]:
-    """A store that Airflow opens by ``memory://``."""
-    store = Memory()
-    attach(protocol="memory", fs=store)
+@pytest.fixture(params=["memory", "gs"])
+def memory(request: pytest.FixtureRequest) -> Iterator[Memory]:
+    """A store whose files are renamed when they are complete, and one with objects."""
+    store = Memory() if request.param == "memory" else Objects(skip_instance_cache=True)
+    attach(protocol=request.param, fs=store).fs = store
+    store.uri = f"{request.param}://bucket/results"
     yield store
     store.released.set()
     for name in ("max_bytes", "has_conditional_writes", "error", "held", "holding", "released"):
@@ -86,20 +122,20 @@ def test_results_are_landed_in_a_store_without_folders(connected: RespanSandbox,
     memory.pipe_file("/bucket/results/notes.part", b"not of this package")
     batch_id = add_batch(connected, GOOD, BAD)
 
-    manifest = land("memory://bucket/results", batch_id=batch_id, parquet=True)["return_value"]
+    manifest = land(memory.uri, batch_id=batch_id, parquet=True)["return_value"]
 
     assert {path.rsplit("/", 1)[-1] for path in memory.store} == FILES | {"notes.part"}
     assert memory.cat_file("/bucket/results/output.jsonl") == GOOD
     assert json.loads(memory.cat_file(ObjectStoragePath(manifest["manifest_path"]).path)) == manifest
-    land("memory://bucket/results", batch_id=batch_id)
+    land(memory.uri, batch_id=batch_id)
     assert "/bucket/results/results.parquet" not in memory.store
 
 
 def test_a_full_store_has_no_incomplete_file(connected: RespanSandbox, memory: Memory) -> None:
-    Memory.max_bytes = 100
+    Memory.max_bytes = 500
 
-    with pytest.raises(RespanResultsError, match=re.escape("Could not write memory://bucket/results/output.jsonl: ")):
-        land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
+    with pytest.raises(RespanResultsError, match=re.escape(f"Could not write {memory.uri}/output.jsonl: ")):
+        land(memory.uri, batch_id=add_batch(connected, GOOD))
 
     assert list(memory.store) == []
 
@@ -107,7 +143,7 @@ def test_a_full_store_has_no_incomplete_file(connected: RespanSandbox, memory: M
 def test_a_store_without_conditional_writes_can_be_landed_in(connected: RespanSandbox, memory: Memory) -> None:
     Memory.has_conditional_writes = False
 
-    land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
+    land(memory.uri, batch_id=add_batch(connected, GOOD))
 
     assert set(memory.store) == {"/bucket/results/output.jsonl", "/bucket/results/manifest.json"}
 
@@ -118,7 +154,7 @@ def held(connected: RespanSandbox, memory: Memory) -> Iterator[tuple[str, Future
     Memory.held = "output.jsonl"
     batch_id = add_batch(connected, GOOD, BAD)
     with ThreadPoolExecutor() as threads:
-        landing = threads.submit(land, "memory://bucket/results", batch_id=batch_id)
+        landing = threads.submit(land, memory.uri, batch_id=batch_id)
         assert Memory.holding.wait(60)
         yield batch_id, landing
         Memory.released.set()
@@ -130,11 +166,11 @@ def test_while_a_batch_is_written_into_a_store_another_one_is_refused(
     batch_id, landing = held
 
     with pytest.raises(RespanResultsError) as refused:
-        land("memory://bucket/results", batch_id=add_batch(connected, jsonl(good("z"))))
+        land(memory.uri, batch_id=add_batch(connected, jsonl(good("z"))))
     Memory.released.set()
 
     assert str(refused.value) == (
-        f"The landing of batch {batch_id} is writing its results into memory://bucket/results, or was killed while it "
+        f"The landing of batch {batch_id} is writing its results into {memory.uri}, or was killed while it "
         "wrote. Give each batch its own folder, for example with {{ run_id }} and {{ ti.map_index }} in the path. To "
         "use this folder nevertheless, set overwrite=True, or clear the task when an hour has passed."
     )
@@ -147,7 +183,7 @@ def test_a_landing_that_wakes_up_takes_what_its_successor_wrote_into_a_store(
 ) -> None:
     batch_id, landing = held
 
-    manifest = land("memory://bucket/results", batch_id=batch_id)
+    manifest = land(memory.uri, batch_id=batch_id)
     Memory.released.set()
 
     assert landing.result(60) == manifest
@@ -160,7 +196,7 @@ def test_a_landing_that_was_taken_over_by_another_batch_fails_and_changes_nothin
     _batch_id, landing = held
     other = add_batch(connected, jsonl(good("z")))
 
-    land("memory://bucket/results", batch_id=other, overwrite=True)
+    land(memory.uri, batch_id=other, overwrite=True)
     Memory.released.set()
 
     with pytest.raises(RespanResultsError, match=rf"manifest\.json is the manifest of batch {other}, which would be"):
@@ -173,10 +209,10 @@ def test_a_store_that_cannot_be_reached_is_not_taken_for_a_full_disk(connected: 
     Memory.error = ConnectionRefusedError(111, "Connection refused")
 
     with pytest.raises(RespanResultsError) as failed:
-        land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
+        land(memory.uri, batch_id=add_batch(connected, GOOD))
 
     assert str(failed.value) == (
-        "Could not read memory://bucket/results/manifest.json: ConnectionRefusedError: [Errno 111] Connection refused. "
+        f"Could not read {memory.uri}/manifest.json: ConnectionRefusedError: [Errno 111] Connection refused. "
         "The store cannot be reached or is overloaded. Clear the task when the worker can reach it again. Results "
         "without a manifest.json beside them are not complete."
     )
