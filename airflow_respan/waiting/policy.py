@@ -24,6 +24,7 @@ from airflow_respan.api.exceptions import (
 )
 from airflow_respan.api.statuses import STATUSES
 from airflow_respan.waiting.progress import describe_progress, duration_text
+from airflow_respan.waiting.seconds import parse_seconds
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,6 @@ HEARTBEAT_SECONDS = 600.0
 
 MISSING_CONNECTION_GRACE_SECONDS = 600.0
 """How long a connection that was used before may be missing."""
-
-MAX_SECONDS = 100 * 365 * 24 * 3600.0
-"""The largest number of seconds that a wait accepts: a century."""
 
 DEADLINE_SLACK_SECONDS = 0.1
 """A check that would come less than this before the deadline is moved to the deadline, so that one check is enough."""
@@ -99,10 +97,8 @@ class BatchWait:
         """
         for name in ("timeout", "poke_interval", "max_wait", "not_found_grace"):
             value = getattr(self, name)
-            if value is None and name == "max_wait":
-                continue
-            if not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
-                raise ValueError(f"{name} is {value!r}; it must be a number of seconds from 0 to {MAX_SECONDS:.0f}")
+            if name != "max_wait" or value is not None:
+                parse_seconds(name, value)
         # From here on times are Unix seconds: there are thousands of waits, and pendulum's arithmetic is slow.
         # The clock of the machine where the wait began may be ahead, but no wait began in the future.
         self._started_at_unix = min(_unix_seconds("started_at", self.started_at), time.time())
