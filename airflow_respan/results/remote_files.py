@@ -112,7 +112,7 @@ class RemoteFiles:
         return True
 
     def _read(self, path: str, max_bytes: int) -> bytes | None:
-        """Return the beginning of a file, with one byte more than the maximum if it is longer; None if there is none."""
+        """Return the beginning of a file, and one byte more if it is longer than the maximum; None if there is none."""
         self._store.invalidate_cache()
         try:
             with self._store.open(path, "rb") as file:
@@ -129,9 +129,9 @@ class RemoteFiles:
     def _create(self, path: str, data: bytes) -> None:
         try:
             self._store.pipe_file(path, data, mode="create")
-        except Exception:
-            # Another process was faster, or there is no conditional write: Airflow allows an fsspec without it, and some
-            # stores that are like S3 refuse it.
+        except Exception:  # noqa: BLE001 (each store has its own errors; the next lines find out what it was)
+            # Another process was faster, or there is no conditional write: Airflow allows an fsspec without it, and
+            # some stores that are like S3 refuse it.
             if not self._exists(path):
                 self._store.pipe_file(path, data)
 
