@@ -44,9 +44,9 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
     :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
     :param success_statuses: terminal statuses that count as success; add ``expired`` to accept a partial output
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none
-    :param not_found_grace: seconds, or a timedelta, from the start of the wait or since the batch was last found,
-        during which a 404 does not end the wait; in reschedule mode from the start only, because each check is a new
-        process
+    :param not_found_grace: seconds, or a timedelta, since the first of several 404s, during which they do not end the
+        wait. In reschedule mode the task keeps its worker slot meanwhile, because a new process would not know since
+        when the batch is missing
     :param deferrable: wait in the triggerer, without a worker slot; ``[operators] default_deferrable`` by default
     :param cancel_on_kill: cancel the batch when the task is killed; off by default, because the sensor did not create
         the batch. While deferred this works from Airflow 3.3 on, and then clearing the task counts as killing it.
@@ -96,7 +96,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         # Not by the base class's loop, which applies soft_fail, never_fail and timeout differently by mode and by
         # version, and does not apply them to a deferral.
         with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
-            return self._poll_until_done(context, self._make_wait(self._started_at(context)))
+            return self._poll_until_done(context, self._wait_of(context))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Check the batch once.
@@ -106,7 +106,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         :raises RespanError: if the service refuses the request
         """
         if self._wait is None:
-            self._wait = self._make_wait(self._started_at(context))
+            self._wait = self._wait_of(context)
         return super()._check(context, self._wait)
 
     def _check(self, context: Context, wait: BatchWait) -> PokeReturnValue:
@@ -117,6 +117,11 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         """Resume, and apply ``soft_fail`` and ``never_fail`` as when poking."""
         with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
             return super().resume_execution(next_method, next_kwargs, context)
+
+    def _wait_of(self, context: Context) -> BatchWait:
+        started_at = self._started_at(context)
+        is_first_process = started_at == super()._started_at(context)
+        return self._make_wait(started_at, checked_at=None if is_first_process else started_at)
 
     def _started_at(self, context: Context) -> str:
         return first_poke_at(self, context) if self.reschedule else super()._started_at(context)
@@ -129,7 +134,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         }
 
     def _pause(self, seconds: float) -> None:
-        if self.reschedule:
+        if self.reschedule and not (self._wait and self._wait.must_stay(seconds)):
             next_poke = pendulum.now("UTC").add(seconds=seconds)
             raise AirflowRescheduleException(next_poke)  # type: ignore[no-untyped-call]  # not typed by Airflow
         super()._pause(seconds)
