@@ -13,6 +13,7 @@ from typing import Any
 import pendulum
 
 from airflow_respan.api.json_safe import sanitize_json
+from airflow_respan.api.size_limit import LEFT_OUT, MAX_FIELD_SIZE, limit_size
 from airflow_respan.api.statuses import BatchStatus, status_of
 
 MAX_ID_LENGTH = 200
@@ -110,11 +111,13 @@ class Batch:
         :param data: the decoded JSON
         :raises ValueError: if it is not a batch; the message names the wrong key
         """
-        return cls.from_sanitized(sanitize_json(data))
+        return cls.from_sanitized(sanitize_json(limit_batch_size(data)))
 
     @classmethod
     def from_sanitized(cls, data: object) -> Batch:
-        """Return a batch from JSON to which :func:`~airflow_respan.api.json_safe.sanitize_json` was already applied.
+        """Return a batch from JSON to which other functions were already applied.
+
+        They are :func:`limit_batch_size`, and then :func:`~airflow_respan.api.json_safe.sanitize_json`.
 
         :raises ValueError: if it is not a batch; the message names the wrong key
         """
@@ -170,17 +173,49 @@ class Batch:
         return value if isinstance(value, pendulum.DateTime) else None
 
     def error_lines(self) -> Iterator[str]:
-        """Yield the batch's ``errors``, one line for each, in whichever form Respan sends them."""
-        errors = self.errors
-        if isinstance(errors, Mapping):
-            errors = errors.get("data", [errors])
-        for error in [errors] if isinstance(errors, str | Mapping) else errors if isinstance(errors, list) else []:
-            if isinstance(error, Mapping):
+        """Yield the batch's ``errors``, one line for each, in whichever form Respan sends them.
+
+        If there are very many, only the first are kept: see :attr:`error_count`.
+        """
+        for error in self._kept_errors():
+            if isinstance(error, Mapping) and error.keys() != {LEFT_OUT}:
                 line = "" if error.get("line") is None else f" (line {error['line']})"
                 message = str(error.get("message") or "no message")
                 yield f"{error['code']}{line}: {message}" if error.get("code") else f"{message}{line}"
-            elif error:
+            elif error and not isinstance(error, Mapping):
                 yield str(error)
+
+    @property
+    def error_count(self) -> int:
+        """How many errors Respan sent, with those that were left out because there are very many."""
+        markers = [error for error in self._kept_errors() if isinstance(error, Mapping) and error.keys() == {LEFT_OUT}]
+        left_out = sum(count for marker in markers if isinstance(count := marker[LEFT_OUT], int))
+        return sum(1 for _line in self.error_lines()) + left_out
+
+    def _kept_errors(self) -> list[Any]:
+        errors = self.errors
+        if isinstance(errors, Mapping):
+            errors = errors.get("data", [errors])
+        return [errors] if isinstance(errors, str | Mapping) else errors if isinstance(errors, list) else []
+
+
+def limit_batch_size(data: object) -> object:
+    """Return the decoded JSON of a batch, each field cut to a size that can be kept.
+
+    A batch can have 50,000 ``errors``, and a gateway may add fields of any size. Apply this before anything that takes
+    time for each value: in a triggerer this time blocks all triggers.
+
+    :param data: the decoded JSON; what is not an object is returned as it is
+    """
+    if not isinstance(data, dict):
+        return data
+    unknown = {name: value for name, value in data.items() if name not in _FIELD_NAMES}
+    known = {name: value for name, value in data.items() if name in _FIELD_NAMES}
+    for name, value in known.items():
+        # Other texts are ids, which must not be cut: see _text.
+        if isinstance(value, list | dict) or (name == "errors" and isinstance(value, str)):
+            known[name] = limit_size(value)
+    return {**known, **limit_size(unknown)} if unknown else known
 
 
 _TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
@@ -189,7 +224,8 @@ _FIELD_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    # A text that is too long to be kept is no id: no URL has room for it.
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_FIELD_SIZE else None
 
 
 def _whole_number(value: object) -> int | None:

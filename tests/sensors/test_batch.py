@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 import re
 import threading
@@ -233,6 +234,31 @@ def test_a_triggerer_that_restarts_allows_a_found_batch_to_be_missing(connected:
 
     assert event["batch"]["status"] == "completed"
     assert [request.status for request in connected.requests] == [404, 404, 200]
+
+
+@every_mode
+def test_a_batch_with_very_many_errors_is_kept_in_part(connected: RespanSandbox, mode: str) -> None:
+    errors = [{"code": "invalid", "message": f"Row {number} is wrong: {'x' * 100}"} for number in range(50_000)]
+    batch_id = connected.add_batch()
+    ended = {"status": "failed", "request_counts": None, "errors": {"object": "list", "data": errors}}
+    end_after_checks(connected, batch_id, checks=2, **ended)
+
+    outcome = wait_for(batch_id, mode, soft_fail=True)
+
+    assert outcome.state == "skipped"
+    assert f"First error: invalid: Row 0 is wrong: {'x' * 100} (and 49999 more)." in str(outcome.error)
+    assert len(str(outcome.error)) < 1000
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_the_xcom_of_a_batch_with_huge_fields_is_small(connected: RespanSandbox, mode: str) -> None:
+    huge = {f"key_{number}": "x" * 1000 for number in range(1000)}
+    batch_id = connected.add_batch(**ENDED, metadata=huge, provider_details=[huge])
+
+    outcome = wait_for(batch_id, mode)
+
+    assert len(json.dumps(outcome.value)) < 100_000
+    assert outcome.value["metadata"]["key_0"] == "x" * 1000
 
 
 @every_mode
