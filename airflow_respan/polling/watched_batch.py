@@ -78,9 +78,11 @@ class WatchedBatch:
         return any(subscriber.is_last and subscriber.due <= due_by for subscriber in self.subscribers)
 
     def needs_retrieve(self, now: float) -> bool:
-        """Return whether the list is not enough: the last retrieve was long ago, or the batch is about to expire."""
+        """Return whether the list is not enough: the last retrieve was long ago, or the batch expires about now."""
         pause = max(subscriber.pause for subscriber in self.subscribers)
-        return now - self.retrieved_at > MAX_PAUSES_BETWEEN_RETRIEVES * pause or self.expires_at < time.time() + pause
+        # Not for ever after it: a batch may go on for hours, and the clock of the service may be behind.
+        expires_now = -MAX_PAUSES_BETWEEN_RETRIEVES * pause < self.expires_at - time.time() < pause
+        return expires_now or now - self.retrieved_at > MAX_PAUSES_BETWEEN_RETRIEVES * pause
 
     def merge_item(self, item: PageItem) -> Batch | None:
         """Return the batch as a list item shows it, or None if the item is not a batch.

@@ -24,7 +24,8 @@ from airflow_respan.api.exceptions import (
 from airflow_respan.api.statuses import STATUSES
 from airflow_respan.waiting.grace import GracePeriod
 from airflow_respan.waiting.pauses import jittered_pause_seconds
-from airflow_respan.waiting.progress import describe_progress, duration_text
+from airflow_respan.waiting.progress import describe_progress, duration_text, progress_key
+from airflow_respan.waiting.times import read_times
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,8 @@ class BatchWait:
     :param silent_fail: whether the wait continues after every error, also of the API or of the connection
     :param next_check_at: when the process that waited before had planned the next check (ISO 8601), or None
     :param checked_at: when that process made its last check (ISO 8601), or None
-    :param missing_since: when that process got the first of several 404s (ISO 8601), or None if its last check did not
-        get a 404
+    :param missing_since: when that process got the first of several 404s (ISO 8601); None if it got none, or found the
+        batch since
     :param last_logged: what was logged last, perhaps by the process that waited before, so that it is not repeated
     """
 
@@ -109,18 +110,16 @@ class BatchWait:
                 continue
             if not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
                 raise ValueError(f"{name} is {value!r}; it must be a number of seconds from 0 to {MAX_SECONDS:.0f}")
-        # From here on times are Unix seconds: there are thousands of waits, and pendulum's arithmetic is slow.
-        times = {name: _unix_seconds(name, value) for name in _TIMES if (value := getattr(self, name)) is not None}
-        next_check_at = times.pop("next_check_at", None)
-        # The process before wrote its times by its own clock. If one of the others is in the future, that clock was
-        # ahead, and its times are moved by the difference.
-        now = time.time()
-        ahead = max(0.0, *(moment - now for moment in times.values()))
-        self._started_at_unix = times["started_at"] - ahead
-        self._planned_check_at_unix = None if next_check_at is None else next_check_at - ahead
-        missing_since = times.get("missing_since")
-        missing_since = None if missing_since is None else missing_since - ahead
-        self._batch_grace = GracePeriod(self.not_found_grace, missing_since=missing_since)
+        past = {"started_at": self.started_at, "checked_at": self.checked_at, "missing_since": self.missing_since}
+        times = read_times(past, {"next_check_at": self.next_check_at})
+        self._started_at_unix = times["started_at"] or 0.0
+        self._planned_check_at_unix = times["next_check_at"]
+        # If the planned check is overdue, another process has perhaps made it, and found the batch. A wait whose batch
+        # it did not find would have ended.
+        is_overdue = (self._planned_check_at_unix or time.time()) < time.time()
+        self._batch_grace = GracePeriod(
+            self.not_found_grace, missing_since=None if is_overdue else times["missing_since"]
+        )
         self._connection_grace = GracePeriod(MISSING_CONNECTION_GRACE_SECONDS)
         self._logged_at = self._started_at_unix
         self._warned_statuses: set[str] = set()
@@ -159,7 +158,9 @@ class BatchWait:
                 "Batch %s has the status %r, which is not documented; the wait continues.", batch.id, batch.status
             )
         if not batch.is_terminal:  # the outcome of a terminal batch is logged when it is evaluated
-            self._log_if_new(logging.INFO, _log_key(batch), lambda: describe_progress(batch, now=pendulum.now("UTC")))
+            self._log_if_new(
+                logging.INFO, progress_key(batch), lambda: describe_progress(batch, now=pendulum.now("UTC"))
+            )
         return batch.is_terminal
 
     def on_error(self, error: RespanError) -> None:
@@ -226,7 +227,8 @@ class BatchWait:
             return False
         if grace is self._batch_grace:
             self._connection_grace.end()  # it was there for this check
-            self.missing_since = self.missing_since or pendulum.now("UTC").isoformat()
+            if not grace.is_running:
+                self.missing_since = pendulum.now("UTC").isoformat()
         grace.start()
         return grace.seconds_left() > 0
 
@@ -255,31 +257,3 @@ class BatchWait:
 
 
 _OPTIONS = tuple(f.name for f in fields(BatchWait) if f.init)
-_TIMES = ("started_at", "next_check_at", "checked_at", "missing_since")
-
-
-def _unix_seconds(name: str, text: str) -> float:
-    """Parse a time as Unix seconds.
-
-    :param name: the argument, for the error
-    """
-    try:
-        parsed = pendulum.parse(text)
-    except (TypeError, ValueError):
-        parsed = None
-    if not isinstance(parsed, pendulum.DateTime):
-        raise ValueError(f"{name} is {text!r}; it must be a time in ISO 8601 with offset")
-    return parsed.timestamp()
-
-
-def _log_key(batch: Batch) -> list[Any]:
-    """Return what must change before the progress is logged again: status, whole percents, whether a request failed.
-
-    Not the counts themselves: in a batch of 50,000 requests they change from check to check.
-
-    :return: plain JSON, because it is saved with the arguments of the trigger
-    """
-    counts = batch.request_counts
-    if counts is None or not counts.total:
-        return [batch.status, counts.to_dict() if counts else None]
-    return [batch.status, counts.total, 100 * counts.done // counts.total, bool(counts.failed)]

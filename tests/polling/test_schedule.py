@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import pendulum
 import pytest
 
 from airflow_respan.api.batch import Batch
@@ -357,3 +360,31 @@ def test_a_batch_that_a_page_has_shown_is_not_retrieved_any_more(checks: Planned
     checks.schedule.record_page(scan, page_of(*running), NOW + 1)
 
     assert not set(unlisted) & {checks.choose(NOW + 1) for _ in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "need_retrieve"), [(-86_400, False), (-500, True), (-5, True), (50, True), (3600, False)]
+)
+def test_batches_are_retrieved_about_the_time_when_they_expire(
+    checks: PlannedChecks, expires_in: float, need_retrieve: bool
+) -> None:
+    batches = [checks.plan(f"batch_{number}", expires_at=time.time() + expires_in) for number in range(20)]
+
+    scan = checks.choose()
+    assert isinstance(scan, ListScan)
+
+    assert len(scan.missing) == len(batches) - (RETRIEVES_PER_ROUND if need_retrieve else 0)
+
+
+def test_a_page_with_times_in_the_future_is_a_check_like_any_other(checks: PlannedChecks) -> None:
+    batches = [checks.plan(f"batch_{number}") for number in range(3)]
+    scan = checks.choose()
+    assert isinstance(scan, ListScan)
+
+    future = pendulum.now("UTC").add(days=1)
+    running = (
+        Batch(id=each.batch_id, status="in_progress", created_at=future, in_progress_at=future) for each in batches
+    )
+    checks.schedule.record_page(scan, page_of(*running), NOW)
+
+    assert not any(watched.has_planned_check() for watched in batches)

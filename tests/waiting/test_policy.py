@@ -271,6 +271,22 @@ def test_the_process_that_continues_counts_from_the_404_of_the_process_before(is
                 triggerer.on_error(error)
 
 
+def test_a_404_of_long_ago_does_not_count_after_a_restart() -> None:
+    error = RespanNotFoundError("not there")
+    with time_machine.travel(NOW, tick=False) as clock:
+        worker = wait_started(not_found_grace=60)
+        worker.on_error(error)
+        deferred = handed_over(worker, pause=60)
+        # The triggerer has found the batch, and has been restarted after five hours.
+        clock.shift(5 * 3600)
+        restarted = BatchWait(**deferred.options())
+        restarted.on_error(error)
+        assert restarted.missing_since == pendulum.now("UTC").isoformat()
+        clock.shift(60)
+        with pytest.raises(RespanNotFoundError):
+            restarted.on_error(error)
+
+
 def test_a_check_is_made_when_the_grace_period_ends() -> None:
     with time_machine.travel(NOW, tick=False) as clock:
         wait = wait_started(5 * 3600, poke_interval=3600, not_found_grace=60)
