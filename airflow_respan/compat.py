@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pendulum
 from airflow.providers.common.compat.sdk import (
@@ -70,18 +70,19 @@ def is_deferral_timeout(error: AirflowException) -> bool:
 
 
 @contextmanager
-def apply_soft_fail(*, soft_fail: bool, never_fail: bool) -> Iterator[None]:
+def apply_soft_fail(*, soft_fail: bool, never_fail: bool, unless: type[Exception]) -> Iterator[None]:
     """Skip the task instead of failing it, if the options say so. The message keeps the reason.
 
     Airflow's own base class decides differently by mode and version (2.11-3.3), and not at all before a task defers.
 
     :param soft_fail: skip if the wait failed: the batch was not successful, or the timeout has passed
     :param never_fail: skip on every error
+    :param unless: the error that is never replaced
     :raises AirflowSkipException: instead of the error of the block
     """
     try:
         yield
-    except (AirflowSkipException, AirflowRescheduleException):
+    except (AirflowSkipException, AirflowRescheduleException, unless):
         raise
     except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
         if soft_fail or never_fail:
@@ -146,6 +147,34 @@ def earliest_start(context: Context) -> pendulum.DateTime:
 def task_state_store(context: Context) -> Any | None:
     """Return the store that survives retries and clears of a task, or None: it exists from Airflow 3.3 on."""
     return context.get("task_state_store")
+
+
+def read_task_state(ti: Any) -> str | None:
+    """Return the state that Airflow has for a task instance now, which a person may have changed since it started.
+
+    :param ti: the task instance of a context, or of a trigger
+    :return: ``running``, ``failed`` ...; None after a clear; ``removed`` if the DAG run was deleted
+    :raises Exception: of any kind, if Airflow's database or API server does not say it
+    """
+    if hasattr(ti, "current_state"):  # Airflow 2.11, where a task may read the database
+        return cast("str | None", ti.current_state())
+    # Imported here, because importing it takes time. A process that runs a task or a trigger has already imported it.
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+    )
+    if ti.run_id not in states:
+        return "removed"
+    is_mapped = ti.map_index is not None and ti.map_index >= 0
+    return cast("str | None", states[ti.run_id][f"{ti.task_id}_{ti.map_index}" if is_mapped else ti.task_id])
+
+
+async def read_task_state_in_triggerer(ti: Any) -> str | None:
+    """Do the same as :func:`read_task_state`, inside the event loop of a triggerer."""
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(read_task_state)(ti)
 
 
 def push_xcoms(context: Context, values: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@
     │   │   └── RespanNotFoundError          404
     │   ├── RespanTransientError             no usable response, which may be temporary: a wait continues
     │   ├── RespanStorageError               a file in object storage cannot be read
-    │   └── RespanResultsError               results are incomplete, or cannot be landed
+    │   ├── RespanResultsError               results are incomplete, or cannot be landed
+    │   └── RespanTaskKilledError            Airflow has killed this attempt: not skipped with never_fail
     └── airflow AirflowException
         ├── AirflowFailException
         │   ├── RespanBatchFailed            the batch was not successful: not retried, skipped with soft_fail
@@ -50,6 +51,7 @@ __all__ = [
     "RespanNotFoundError",
     "RespanResultsError",
     "RespanStorageError",
+    "RespanTaskKilledError",
     "RespanTransientError",
 ]
 
@@ -60,6 +62,10 @@ class RespanStorageError(RespanError):
 
 class RespanResultsError(RespanError):
     """The results of a batch are incomplete or inconsistent, or they could not be landed."""
+
+
+class RespanTaskKilledError(RespanError):
+    """Airflow has killed this attempt of the task, so it ends without an outcome of its batch."""
 
 
 class RespanBatchFailed(AirflowFailException):

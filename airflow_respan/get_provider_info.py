@@ -60,7 +60,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
 def get_provider_info() -> dict[str, Any]:
     """Return the description of the provider, valid by Airflow's ``provider_info.schema.json``."""
     return {
-        "package-name": "airflow-provider-respan",
+        "package-name": "airflow-respan",
         "name": "Respan",
         "description": "Send, await and collect batches of LLM requests with `Respan <https://respan.ai/>`__.",
         "versions": [airflow_respan.__version__],

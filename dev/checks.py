@@ -10,7 +10,7 @@ from typing import Any
 from airflow_respan.get_provider_info import CONN_FIELDS, HOOK_CLASS, HOOK_NAME, UI_FIELD_BEHAVIOUR
 from dev.plain_environment import PlainEnvironment
 
-PACKAGE = "airflow-provider-respan"
+PACKAGE = "airflow-respan"
 INSIDE = str(Path(__file__).parent / "inside.py")
 AIRFLOW_MODULES = (
     "airflow.triggers.base",
@@ -51,7 +51,11 @@ def check_origin(plain: PlainEnvironment, wheel: Path) -> list[str]:
     if not Path(origin["file"]).is_relative_to(plain.venv):
         raise CheckError(f"airflow_respan was imported from {origin['file']}, not from {plain.venv}")
     compare("installed files", {name for name in origin["files"] if name in in_wheel}, in_wheel)
-    modules = {name.removesuffix(".py").removesuffix("/__init__") for name in in_wheel if name.endswith(".py")}
+    modules = {
+        name.removesuffix(".py").removesuffix("/__init__")
+        for name in in_wheel
+        if name.endswith(".py") and not name.startswith("airflow_respan/example_dags/")
+    }
     return sorted(module.replace("/", ".") for module in modules)
 
 
@@ -90,6 +94,13 @@ def check_provider(plain: PlainEnvironment) -> None:
 def check_form(plain: PlainEnvironment, form: dict[str, Any]) -> None:
     """Check the connection form, its fields in order."""
     compare("connection form", ask(plain, "form", "-P", INSIDE, "form"), form)
+
+
+def check_examples_in_ui(plain: PlainEnvironment) -> None:
+    """Check that Airflow 3.3 finds the examples of the package by its defaults, and logs no error about it."""
+    found = ask(plain, "examples", "-P", INSIDE, "example_bundles", AIRFLOW__CORE__LOAD_EXAMPLES="true")
+    compare("errors about our examples", [line for line in found["logged"] if "respan" in line], [])
+    compare("bundle of our examples", f"{PACKAGE}-example-dags" in found["bundles"], True)
 
 
 def ask(plain: PlainEnvironment, what: str, *arguments: str, **settings: str) -> Any:

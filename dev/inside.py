@@ -6,6 +6,7 @@ python -P inside.py imports MODULE ...
 python -P inside.py imports_again MODULE ...
 python -P inside.py origin
 python -P inside.py form
+python -P inside.py example_bundles
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def imports_again(*modules: str) -> str | None:
 
 def origin() -> dict[str, Any]:
     """Return the file of the package, and all files that were installed with it."""
-    files = distribution("airflow-provider-respan").files or []
+    files = distribution("airflow-respan").files or []
     return {"file": importlib.import_module("airflow_respan").__file__, "files": [str(file) for file in files]}
 
 
@@ -82,6 +83,15 @@ def form() -> dict[str, Any]:
     }
 
 
+def example_bundles() -> dict[str, Any]:
+    """Return the folders of DAGs that Airflow adds by its default ``load_examples``, and what it logs about them."""
+    logged: list[str] = []
+    manager = importlib.import_module("airflow.dag_processing.bundles.manager")
+    manager.log.exception = lambda message, *values, **_: logged.append(f"{message} {values}")
+    bundles = manager.DagBundlesManager()
+    return {"bundles": sorted(bundle.name for bundle in bundles.get_all_dag_bundles()), "logged": logged}
+
+
 def _form_of_widgets() -> dict[str, Any]:
     manager = importlib.import_module("airflow.providers_manager").ProvidersManager()
     hook, behaviour = manager.hooks["respan"], manager.field_behaviours["respan"]
@@ -105,6 +115,6 @@ def _form_of_widgets() -> dict[str, Any]:
 
 if __name__ == "__main__":
     questions: dict[str, Callable[..., Any]] = {
-        question.__name__: question for question in (imports, imports_again, origin, form)
+        question.__name__: question for question in (imports, imports_again, origin, form, example_bundles)
     }
     print(json.dumps(questions[sys.argv[1]](*sys.argv[2:])))

@@ -16,8 +16,8 @@ logging.getLogger("airflow").setLevel(logging.WARNING)
 
 import airflow_respan  # noqa: E402 (after these settings)
 
-project = "airflow-provider-respan"
-author = "the authors of airflow-provider-respan"
+project = "airflow-respan"
+author = "the authors of airflow-respan"
 copyright = author  # noqa: A001 (Sphinx reads it by this name)
 version = release = airflow_respan.__version__
 html_title = f"{project} {release}"

@@ -68,7 +68,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class LoadTestScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _separator, _test = nodeid.partition("::")
-            return file if file.endswith("test_outcomes.py") else nodeid
+            return file if file.endswith(("test_outcomes.py", "test_supervised.py")) else nodeid
 
     return LoadTestScheduling(config, log)
 

@@ -15,6 +15,7 @@ class TaskInstance:
     """A task instance that keeps what was pushed in ``xcoms``.
 
     :param first_poke: when the first attempt of a rescheduled sensor started
+    :param state: what Airflow says of the task when it is killed
     :param pushed: is called with the key after each push
     """
 
@@ -27,6 +28,7 @@ class TaskInstance:
     start_date: pendulum.DateTime = field(default_factory=lambda: pendulum.now("UTC"))
     first_poke: pendulum.DateTime | None = None
     xcoms: dict[str, Any] = field(default_factory=dict)
+    state: str | None = "running"
     pushed: Callable[[str], None] = lambda key: None
 
     def xcom_push(self, *, key: str, value: Any) -> None:
@@ -36,3 +38,6 @@ class TaskInstance:
 
     def get_first_reschedule_date(self, context: object) -> pendulum.DateTime | None:
         return self.first_poke
+
+    def current_state(self) -> str | None:
+        return self.state

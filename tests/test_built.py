@@ -17,14 +17,14 @@ from packaging.version import Version
 
 import airflow_respan
 from dev.airflow_lines import LINES
-from dev.checks import WHOLE_FORM, check_form, check_imports, check_origin, check_provider
+from dev.checks import WHOLE_FORM, check_examples_in_ui, check_form, check_imports, check_origin, check_provider
 from dev.plain_environment import PlainEnvironment, build
 from tests.conftest import CHECKOUT
 
 pytestmark = pytest.mark.built
 
 VERSION = airflow_respan.__version__
-DIST_INFO = f"airflow_provider_respan-{VERSION}.dist-info"
+DIST_INFO = f"airflow_respan-{VERSION}.dist-info"
 SOURCES = ("airflow_respan", "dev", "docs", "example_dags", "tests")
 FAST_TESTS = (
     "api/test_clients.py",
@@ -60,10 +60,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("wheel", tmp_path_factory.mktemp("wheel"))
 
 
-def test_the_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_the_package_with_its_examples_and_nothing_else(wheel: Path) -> None:
+    files = files_of("airflow_respan") | {f"airflow_respan/{name}" for name in files_of("example_dags")}
     extra = {f"{DIST_INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
 
-    assert set(zipfile.ZipFile(wheel).namelist()) == files_of("airflow_respan") | extra
+    assert set(zipfile.ZipFile(wheel).namelist()) == files | extra
     assert "airflow_respan/py.typed" in files_of("airflow_respan")
 
 
@@ -72,7 +73,7 @@ def test_the_wheel_has_the_metadata_of_the_project(wheel: Path) -> None:
         metadata = Parser().parsestr(opened.read(f"{DIST_INFO}/METADATA").decode())
         entry_points = opened.read(f"{DIST_INFO}/entry_points.txt").decode().split()
 
-    assert (metadata["Name"], metadata["Version"]) == ("airflow-provider-respan", VERSION)
+    assert (metadata["Name"], metadata["Version"]) == ("airflow-respan", VERSION)
     assert (metadata["License-Expression"], metadata["License-File"]) == ("Apache-2.0", "LICENSE")
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata.get_payload() == (CHECKOUT / "README.md").read_text()
@@ -124,6 +125,7 @@ def test_the_wheel_works_with_its_own_dependencies_only(wheel: Path, tmp_path: P
     assert check_imports(plain, check_origin(plain, wheel)) == []
     check_provider(plain)
     check_form(plain, WHOLE_FORM)
+    check_examples_in_ui(plain)
 
 
 def test_the_lowest_versions_that_are_allowed_work(wheel: Path, tmp_path: Path) -> None:

@@ -95,8 +95,8 @@ def test_the_provider_info_is_valid_by_airflows_schema() -> None:
     info = get_provider_info()
 
     jsonschema.validate(info, schema)
-    assert info["package-name"] == "airflow-provider-respan"
-    assert info["versions"] == [airflow_respan.__version__] == [version("airflow-provider-respan")]
+    assert info["package-name"] == "airflow-respan"
+    assert info["versions"] == [airflow_respan.__version__] == [version("airflow-respan")]
 
 
 def test_everything_that_the_provider_info_names_exists() -> None:

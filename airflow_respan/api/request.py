@@ -94,7 +94,7 @@ def make_request(
         "Accept": "application/json",
         # If a compressed body is cut off, the HTTP libraries return what they could read as if it were complete.
         "Accept-Encoding": "identity",
-        "User-Agent": f"airflow-provider-respan/{airflow_respan.__version__}",
+        "User-Agent": f"airflow-respan/{airflow_respan.__version__}",
         **connection.headers,
     }
     if params := {**connection.respan_params, **(respan_params or {})}:

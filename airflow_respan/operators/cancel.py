@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_respan.compat import conf
 from airflow_respan.exceptions import RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
+from airflow_respan.operators.waiting import BatchWaitingOperator
 from airflow_respan.waiting.outcome import describe_batch
+from airflow_respan.waiting.seconds import parse_seconds
 from airflow_respan.waiting.xcom import batch_xcoms
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
         self.provider_id = provider_id
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poke_interval = to_seconds(poke_interval)
-        self.timeout = to_seconds(timeout)
-        self.not_found_grace = to_seconds(not_found_grace)
+        self.poke_interval = parse_seconds("poke_interval", poke_interval)
+        self.timeout = parse_seconds("timeout", timeout)
+        self.not_found_grace = parse_seconds("not_found_grace", not_found_grace)
         self.cancel_on_kill = False
         self._batch_id_template = batch_id
 

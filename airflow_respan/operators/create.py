@@ -14,8 +14,9 @@ from airflow_respan.api.tracking import TRACKING_PARAMETERS, TrackingParameters
 from airflow_respan.compat import AirflowException, conf
 from airflow_respan.exceptions import RespanBatchFailed, RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.operators.waiting import BatchWaitingOperator, to_seconds
+from airflow_respan.operators.waiting import BatchWaitingOperator
 from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
+from airflow_respan.waiting.seconds import parse_seconds
 
 if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
@@ -65,8 +66,8 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1), when waiting
     :param not_found_grace: seconds, or a timedelta, during which the service may not yet show a batch that was just
         created
-    :param cancel_on_kill: cancel the batch when the task is killed on a worker, and from Airflow 3.3 on also while it
-        is deferred; then clearing the task counts as killing it
+    :param cancel_on_kill: cancel the batch when the task is killed, and no attempt of it is left that could continue
+        with the batch; while deferred this works from Airflow 3.3 on
 
     :raises RespanInputError: if the service would refuse the input; not retried
     :raises RespanInputChangedError: see ``on_changed_input``; not retried
@@ -141,11 +142,11 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         self.search_pages = search_pages
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poke_interval = to_seconds(poke_interval)
-        self.timeout = to_seconds(timeout)
+        self.poke_interval = parse_seconds("poke_interval", poke_interval)
+        self.timeout = parse_seconds("timeout", timeout)
         self.success_statuses = parse_success_statuses(success_statuses)
         self.max_failed_ratio = parse_failed_ratio(max_failed_ratio)
-        self.not_found_grace = to_seconds(not_found_grace)
+        self.not_found_grace = parse_seconds("not_found_grace", not_found_grace)
         self.cancel_on_kill = cancel_on_kill
         self.batch_id = None
         self._submission: Submission | None = None
@@ -154,7 +155,14 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Return the id of the batch of an earlier attempt, or of a new one, perhaps after waiting for its end."""
+        self._context = context
+        for name in ("poke_interval", "timeout", "not_found_grace"):
+            # Checked again before anything is paid for, because a subclass may render templates in them.
+            parse_seconds(name, getattr(self, name))
         batch = self._submit(context)
+        if self._is_abandoned:  # and its create had no response yet
+            self._cancel_abandoned(batch.id)
+            self._raise_if_killed()
         if not self.wait_for_completion:
             return batch.id
         wait = self._make_wait(self._started_at(context))
@@ -185,13 +193,18 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         return super().execute_complete(context, event, started_at)
 
     def on_kill(self) -> None:
-        """Cancel the batch if ``cancel_on_kill`` is set, also one whose id is not known yet."""
-        submission = self._submission
-        if submission is not None and self.batch_id is None:
-            self.batch_id = submission.batch_id
-            if self.cancel_on_kill and self.batch_id is None and submission.is_create_sent:
-                self.batch_id = self._find_sent_batch(submission.previous_attempts)
+        """Stop before the create, and cancel the batch as in the base class, also one whose id is not known yet."""
+        if self._submission is not None:
+            self._submission.is_stopped = True
         super().on_kill()
+
+    def _killed_batch_id(self) -> str | None:
+        submission = self._submission
+        if submission is None or self.batch_id is not None:
+            return self.batch_id
+        if submission.batch_id is None and submission.is_create_sent:
+            return self._find_sent_batch(submission.previous_attempts)
+        return submission.batch_id
 
     def _find_sent_batch(self, previous_attempts: PreviousAttempts) -> str | None:
         """Search the list for the batch whose create has no response yet; None if it is not found."""
@@ -277,8 +290,8 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             super()._finish(context, batch)
         except RespanBatchFailed as failed:
             if self._is_found and batch.meaning.is_cancelled:
-                # Airflow 3.3 calls on_kill of a trigger one or two seconds after the task was cleared. So the kill of
-                # the earlier attempt may cancel the batch that this attempt has just found.
+                # Airflow 3.3 calls on_kill of a trigger one or two seconds after the task was marked failed. If the
+                # task is cleared meanwhile, this may cancel the batch that this attempt has just found.
                 raise RespanError(
                     f"{failed} An earlier attempt created this batch, and it was cancelled since. The next attempt of "
                     "this task, a retry or after a clear, creates another."

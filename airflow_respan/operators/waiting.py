@@ -22,7 +22,8 @@ from airflow_respan.compat import (
     is_deferral_timeout,
     push_xcoms,
 )
-from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
+from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanTaskKilledError
+from airflow_respan.killed import is_batch_abandoned
 from airflow_respan.persisted import RENAMED_RESUME_ARGUMENTS, with_todays_names
 from airflow_respan.waiting.outcome import evaluate_batch
 from airflow_respan.waiting.xcom import batch_xcoms
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 DEFERRAL_MARGIN = timedelta(minutes=10)
 """Time from the trigger's deadline to Airflow's own timeout of the deferral, which ends the wait of a lost trigger."""
+
+LONGEST_SLEEP = 1.0
+"""Seconds: a sleep continues after the signal that kills the task, and Airflow ends its process 5 seconds later."""
 
 
 class BatchWaitingOperator(BaseOperator):
@@ -59,6 +63,12 @@ class BatchWaitingOperator(BaseOperator):
     cancel_on_kill: bool
     _batch_id_template: object = None
     """``batch_id`` before it was rendered, for the error that the template gave nothing."""
+    _context: Context | None = None
+    """Airflow's context, for :meth:`on_kill`, which does not get it."""
+    _is_killed = False
+    _is_abandoned = False
+    """Whether the task was killed, and no attempt can use its batch."""
+    _cancelled_batch_id: str | None = None
 
     @cached_property
     def hook(self) -> RespanHook:
@@ -93,6 +103,7 @@ class BatchWaitingOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume by ``BaseOperator``, because the sensor's base class applies ``soft_fail`` differently by version."""
+        self._context = context
         try:
             kwargs = with_todays_names(next_kwargs or {}, RENAMED_RESUME_ARGUMENTS)
             return BaseOperator.resume_execution(self, next_method, kwargs, context)
@@ -102,13 +113,47 @@ class BatchWaitingOperator(BaseOperator):
             return self._after_trigger_failure(context, error)
 
     def on_kill(self) -> None:
-        """Cancel the batch if ``cancel_on_kill`` is set; Airflow calls this when the task is killed on a worker."""
-        if self.cancel_on_kill and self.batch_id:
-            try:
-                self.hook.cancel_batch(self.batch_id.strip(), provider_id=self.provider_id)
-                self.log.info("Asked for batch %s to be cancelled.", self.batch_id)
-            except (RespanError, ValueError) as error:
-                self.log.warning("Batch %s could not be cancelled: %s", self.batch_id, error)
+        """End this attempt at its next step, and cancel its batch if ``cancel_on_kill`` is set and nobody can use it.
+
+        Airflow calls this when the task is killed on a worker, or ``execution_timeout`` has passed. From Airflow 3.0
+        on, :meth:`execute` continues after it.
+        """
+        self._is_killed = True
+        if not self.cancel_on_kill:
+            return
+        self._is_abandoned = self._context is not None and is_batch_abandoned(self._context["ti"])
+        if not self._is_abandoned:
+            self.log.info("The batch of this task is not cancelled, because another attempt may continue with it.")
+        elif batch_id := self._killed_batch_id():
+            self._cancel_abandoned(str(batch_id).strip())
+
+    def _killed_batch_id(self) -> str | None:
+        """Return the batch to cancel, or None if it is not known."""
+        return self.batch_id
+
+    def _cancel_abandoned(self, batch_id: str) -> None:
+        """Cancel a batch that nobody can use, unless that was done before."""
+        if batch_id == self._cancelled_batch_id:
+            return
+        self._cancelled_batch_id = batch_id
+        try:
+            self.hook.cancel_batch(batch_id, provider_id=self.provider_id)
+            self.log.info("Asked for batch %s to be cancelled.", batch_id)
+        except (RespanError, ValueError) as error:
+            self.log.warning("Batch %s could not be cancelled: %s", batch_id, error)
+
+    def _raise_if_killed(self) -> None:
+        """End this attempt if :meth:`on_kill` was called.
+
+        :raises RespanTaskKilledError: so that Airflow retries the task if it has attempts left, as it does not retry
+            after a batch that ended badly; the cancellation of the killed task's own batch must not look like one
+        """
+        if self._is_killed:
+            raise RespanTaskKilledError(
+                f"Airflow has killed this attempt of task {self.task_id!r} (batch {self.batch_id}): a person has ended "
+                "or cleared it, its worker is shut down, or Airflow's API server did not accept its heartbeats. The "
+                "next attempt, a retry or after a clear, continues with the batch if it was not cancelled."
+            )
 
     def _started_at(self, context: Context) -> str:
         """Return when the wait began, in ISO 8601 with offset: the start of this attempt."""
@@ -161,6 +206,7 @@ class BatchWaitingOperator(BaseOperator):
 
     def _pause_or_defer(self, wait: BatchWait) -> None:
         """Pause before the next check, or defer so that the triggerer makes it."""
+        self._raise_if_killed()
         if wait.seconds_left() <= 0:
             raise RespanBatchTimeout(wait.timed_out().message)
         if self.deferrable:
@@ -168,7 +214,11 @@ class BatchWaitingOperator(BaseOperator):
         self._pause(wait.pause_seconds())
 
     def _pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._raise_if_killed()
+            time.sleep(min(left, LONGEST_SLEEP))
+        self._raise_if_killed()
 
     def _defer(self, wait: BatchWait) -> None:
         from airflow_respan.triggers.batch import RespanBatchTrigger
@@ -212,6 +262,7 @@ class BatchWaitingOperator(BaseOperator):
         self._push(context, **batch_xcoms(batch))
         outcome = evaluate_batch(batch, success_statuses=self.success_statuses, max_failed_ratio=self.max_failed_ratio)
         if not outcome.accepted:
+            self._raise_if_killed()
             raise RespanBatchFailed(outcome.message)
         (self.log.warning if outcome.needs_warning else self.log.info)(outcome.message)
         return batch.to_dict()
@@ -219,11 +270,3 @@ class BatchWaitingOperator(BaseOperator):
     def _push(self, context: Context, **xcoms: Any) -> None:
         if self.do_xcom_push:
             push_xcoms(context, xcoms)
-
-
-def to_seconds(duration: timedelta | float) -> float:
-    """Return a duration in seconds.
-
-    :param duration: a timedelta, or seconds
-    """
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -35,7 +35,7 @@ def require_pyarrow() -> None:
     except ImportError as error:
         raise RespanConfigurationError(
             f"Results as Parquet need pyarrow, which cannot be imported ({error}). Install it where the task runs: "
-            "pip install 'airflow-provider-respan[parquet]'"
+            "pip install 'airflow-respan[parquet]'"
         ) from None
 
 

@@ -6,6 +6,7 @@ Every outcome means the same in all three modes, so Airflow's own rules of a sen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,11 @@ from airflow_respan.compat import (
     conf,
     first_poke_at,
 )
+from airflow_respan.exceptions import RespanTaskKilledError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.operators.waiting import DEFERRAL_MARGIN, BatchWaitingOperator, to_seconds
+from airflow_respan.operators.waiting import DEFERRAL_MARGIN, BatchWaitingOperator
 from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
+from airflow_respan.waiting.seconds import parse_seconds
 
 if TYPE_CHECKING:
     from airflow_respan.compat import Context
@@ -48,8 +51,8 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         wait. In reschedule mode the task keeps its worker slot meanwhile, because a new process would not know since
         when the batch is missing
     :param deferrable: wait in the triggerer, without a worker slot; ``[operators] default_deferrable`` by default
-    :param cancel_on_kill: cancel the batch when the task is killed; off by default, because the sensor did not create
-        the batch. While deferred this works from Airflow 3.3 on, and then clearing the task counts as killing it.
+    :param cancel_on_kill: cancel the batch when the task is killed, and no attempt of it is left that waits on; off by
+        default, because the sensor did not create the batch. While deferred this works from Airflow 3.3 on.
 
     The arguments of ``BaseSensorOperator`` work as well: ``poke_interval``, ``timeout``, ``mode``, ``soft_fail``,
     ``never_fail``, ``silent_fail``, ``exponential_backoff``, ``max_wait``.
@@ -85,7 +88,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         self.provider_id = provider_id
         self.success_statuses = parse_success_statuses(success_statuses)
         self.max_failed_ratio = parse_failed_ratio(max_failed_ratio)
-        self.not_found_grace = to_seconds(not_found_grace)
+        self.not_found_grace = parse_seconds("not_found_grace", not_found_grace)
         self.deferrable = deferrable
         self.cancel_on_kill = cancel_on_kill
         self._batch_id_template = batch_id
@@ -93,9 +96,10 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait for the batch, and return it; Airflow calls this for each try, and in reschedule mode for each poke."""
+        self._context = context
         # Not by the base class's loop, which applies soft_fail, never_fail and timeout differently by mode and by
         # version, and does not apply them to a deferral.
-        with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
+        with self._apply_soft_fail():
             return self._poll_until_done(context, self._wait_of(context))
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -115,13 +119,17 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume, and apply ``soft_fail`` and ``never_fail`` as when poking."""
-        with apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail):
+        with self._apply_soft_fail():
             return super().resume_execution(next_method, next_kwargs, context)
 
     def _wait_of(self, context: Context) -> BatchWait:
         started_at = self._started_at(context)
         is_first_process = started_at == super()._started_at(context)
         return self._make_wait(started_at, checked_at=None if is_first_process else started_at)
+
+    def _apply_soft_fail(self) -> AbstractContextManager[None]:
+        # A killed attempt must not skip the task, because the next attempt waits on.
+        return apply_soft_fail(soft_fail=self.soft_fail, never_fail=self.never_fail, unless=RespanTaskKilledError)
 
     def _started_at(self, context: Context) -> str:
         return first_poke_at(self, context) if self.reschedule else super()._started_at(context)

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.tracking import TrackingParameters
-from airflow_respan.exceptions import RespanStorageError, RespanTransientError
+from airflow_respan.exceptions import RespanStorageError, RespanTaskKilledError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
 from airflow_respan.submission.input import check_and_copy
@@ -64,6 +64,8 @@ class Submission:
         """Whether an earlier attempt created the batch."""
         self.is_create_sent = False
         """Whether the service may have created a batch for this attempt, also if its response is not there yet."""
+        self.is_stopped = False
+        """Set by another: do not create a batch any more, because the task was killed."""
         self._options = options
         self._hook = hook
         self._push = push
@@ -133,6 +135,11 @@ class Submission:
     def _create(self, input_file_id: str, *, fingerprint: str, metadata: Mapping[str, str]) -> Batch:
         self._push(input_file_id=input_file_id)
         self.previous_attempts.save_note(fingerprint=fingerprint, input_file_id=input_file_id)
+        if self.is_stopped:
+            raise RespanTaskKilledError(
+                "Airflow has killed this attempt before it created a batch. The next attempt, a retry or after a "
+                "clear, creates it."
+            )
         self.is_create_sent = True
         try:
             batch = self._hook.create_batch(

@@ -12,6 +12,7 @@ import airflow_respan
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanError
 from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.killed import is_batch_abandoned_by_deferred
 from airflow_respan.persisted import RENAMED_TRIGGER_ARGUMENTS, with_todays_names
 from airflow_respan.polling.poller import shared_poller
 from airflow_respan.waiting.event import make_event
@@ -27,8 +28,8 @@ class RespanBatchTrigger(BaseTrigger):
     :param respan_conn_id: the Airflow connection
     :param respan_params: tracking parameters of each retrieve
     :param provider_id: the provider that the batch went to, or None for the connection's
-    :param cancel_on_kill: cancel the batch when the deferred task is marked failed or successful, or cleared (Airflow
-        3.3 and later; earlier versions do not call the trigger then)
+    :param cancel_on_kill: cancel the batch when the deferred task is marked failed, or its DAG run ends (Airflow 3.3
+        and later; earlier versions do not call the trigger then)
     :param wait: the arguments of :class:`~airflow_respan.waiting.policy.BatchWait`; ``batch_id`` is required. Other
         arguments, from a task that another release deferred, are ignored with a warning.
     :raises ValueError: if an argument of the wait is not valid
@@ -89,14 +90,22 @@ class RespanBatchTrigger(BaseTrigger):
         yield TriggerEvent(make_event(end))  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
 
     async def on_kill(self) -> None:
-        """Cancel the batch if ``cancel_on_kill`` is set; Airflow calls this when the deferred task is killed."""
-        if self.cancel_on_kill:
-            try:
-                async with aclosing(RespanHook(self.respan_conn_id)) as hook:
-                    await hook.acancel_batch(self.wait.batch_id, provider_id=self.provider_id)
-                self.log.info("Asked for batch %s to be cancelled.", self.wait.batch_id)
-            except RespanError as error:
-                self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
+        """Cancel the batch if ``cancel_on_kill`` is set and the deferred task has failed.
+
+        Airflow 3.3 and later call this if a person, or the timeout of the DAG run, has ended the task or has cleared
+        it. A task that was cleared continues with its batch, and a task that was marked successful may need it.
+        """
+        if not self.cancel_on_kill:
+            return
+        if not await is_batch_abandoned_by_deferred(self.task_instance):
+            self.log.info("Batch %s is not cancelled.", self.wait.batch_id)
+            return
+        try:
+            async with aclosing(RespanHook(self.respan_conn_id)) as hook:
+                await hook.acancel_batch(self.wait.batch_id, provider_id=self.provider_id)
+            self.log.info("Asked for batch %s to be cancelled.", self.wait.batch_id)
+        except RespanError as error:
+            self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
 
     async def _wait_for_end(self) -> Batch | TimedOut:
         async with shared_poller(self.respan_conn_id) as poller:

@@ -25,6 +25,7 @@ from airflow_respan.api.statuses import STATUSES
 from airflow_respan.waiting.grace import GracePeriod
 from airflow_respan.waiting.pauses import jittered_pause_seconds
 from airflow_respan.waiting.progress import describe_progress, duration_text, progress_key
+from airflow_respan.waiting.seconds import parse_seconds
 from airflow_respan.waiting.times import read_times
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,6 @@ HEARTBEAT_SECONDS = 600.0
 
 MISSING_CONNECTION_GRACE_SECONDS = 600.0
 """How long a connection that was used before may be missing."""
-
-MAX_SECONDS = 100 * 365 * 24 * 3600.0
-"""The largest number of seconds that a wait accepts: a century."""
 
 MAX_UNKNOWN_STATUSES = 10
 """After a warning for so many statuses that are not documented, further ones are not logged as warnings."""
@@ -106,20 +104,17 @@ class BatchWait:
         """
         for name in ("timeout", "poke_interval", "max_wait", "not_found_grace"):
             value = getattr(self, name)
-            if value is None and name == "max_wait":
-                continue
-            if not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
-                raise ValueError(f"{name} is {value!r}; it must be a number of seconds from 0 to {MAX_SECONDS:.0f}")
+            if name != "max_wait" or value is not None:
+                parse_seconds(name, value)
         past = {"started_at": self.started_at, "checked_at": self.checked_at, "missing_since": self.missing_since}
         times = read_times(past, {"next_check_at": self.next_check_at})
         self._started_at_unix = times["started_at"] or 0.0
         self._planned_check_at_unix = times["next_check_at"]
         # If the planned check is overdue, another process has perhaps made it, and found the batch. A wait whose batch
         # it did not find would have ended.
-        is_overdue = (self._planned_check_at_unix or time.time()) < time.time()
-        self._batch_grace = GracePeriod(
-            self.not_found_grace, missing_since=None if is_overdue else times["missing_since"]
-        )
+        is_overdue = self._planned_check_at_unix is not None and self._planned_check_at_unix < time.time()
+        missing_since = None if is_overdue else times["missing_since"]
+        self._batch_grace = GracePeriod(self.not_found_grace, missing_since=missing_since)
         self._connection_grace = GracePeriod(MISSING_CONNECTION_GRACE_SECONDS)
         self._logged_at = self._started_at_unix
         self._warned_statuses: set[str] = set()

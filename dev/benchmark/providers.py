@@ -77,7 +77,7 @@ PROVIDERS = {
     for provider in (
         Provider(
             name="respan",
-            package="airflow-provider-respan",
+            package="airflow-respan",
             trigger="airflow_respan.triggers.batch.RespanBatchTrigger",
             arguments=lambda batch_id, interval: {
                 "respan_conn_id": "benchmark",

@@ -198,7 +198,7 @@ def main() -> int:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         columns = list(pool.map(partial(measure, options=options), options.waits))
     print(
-        f"\nAirflow {version('apache-airflow')}, airflow-provider-respan {version(OURS.package)}, "
+        f"\nAirflow {version('apache-airflow')}, airflow-respan {version(OURS.package)}, "
         f"Python {platform.python_version()}, {psutil.cpu_count()} cores; every {options.interval:.0f} s, "
         f"{options.budget} requests a minute\n"
     )

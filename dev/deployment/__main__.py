@@ -70,6 +70,7 @@ MODES: dict[str, dict[str, Any]] = {
 BY_HAND = {
     "marked_failed": {"deferrable": True},
     "marked_failed_cancelling": {"deferrable": True, "cancel_on_kill": True},
+    "marked_success_cancelling": {"deferrable": True, "cancel_on_kill": True},
     "cleared": {"deferrable": True},
     "cleared_cancelling": {"deferrable": True, "cancel_on_kill": True},
 }
@@ -227,7 +228,7 @@ def report(deployment: Deployment, losses: list[str], logs: list[Path]) -> None:
     received = deployment.sandbox.requests
     numbers = Counter(wait.task_id for wait in (*deployment.waits, *deployment.by_hand.values()))
     print(f"""
-Versions    Airflow {version("apache-airflow")}, airflow-provider-respan {airflow_respan.__version__}, \
+Versions    Airflow {version("apache-airflow")}, airflow-respan {airflow_respan.__version__}, \
 Python {platform.python_version()}, {os.cpu_count()} cores
 Waits       {", ".join(f"{number} {task_id}" for task_id, number in numbers.items())}
 Faults      {len(deployment.events)}

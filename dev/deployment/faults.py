@@ -206,10 +206,15 @@ def scheduler_restarted(deployment: Deployment) -> None:
 
 
 def changed_by_hand(deployment: Deployment) -> None:
-    """Mark waits failed and clear others by hand, with and without ``cancel_on_kill``."""
-    for task_id in ("marked_failed", "marked_failed_cancelling"):
-        deployment.call("PATCH", f"{deployment.run_path}/taskInstances/{task_id}/0", {"new_state": "failed"})
+    """Mark waits failed or successful and clear others by hand, with and without ``cancel_on_kill``.
+
+    :raises RuntimeError: if a batch was cancelled whose task needs it
+    """
+    marked = {"marked_failed": "failed", "marked_failed_cancelling": "failed", "marked_success_cancelling": "success"}
+    for task_id, state in marked.items():
+        deployment.call("PATCH", f"{deployment.run_path}/taskInstances/{task_id}/0", {"new_state": state})
         deployment.by_hand[task_id].ended_by_hand_at = time.monotonic()
+        deployment.by_hand[task_id].state = state
     dag_path, run_id = deployment.run_path.split("/dagRuns/")
     cleared = [["cleared", 0], ["cleared_cancelling", 0]]
     deployment.call(
@@ -217,12 +222,13 @@ def changed_by_hand(deployment: Deployment) -> None:
         f"{dag_path}/clearTaskInstances",
         {"dag_run_id": run_id, "task_ids": cleared, "dry_run": False, "only_failed": False},
     )
-    for task_id in ("marked_failed_cancelling", "cleared_cancelling"):
-        is_cancelled = partial(deployment.batch_is, task_id, "cancelled")
-        deployment.until(is_cancelled, f"the wait {task_id} has cancelled its batch")
-        deployment.by_hand[task_id].final_fields = deployment.batch(task_id)
-        deployment.by_hand[task_id].state = "failed"
+    is_cancelled = partial(deployment.batch_is, "marked_failed_cancelling", "cancelled")
+    deployment.until(is_cancelled, "the wait marked_failed_cancelling has cancelled its batch")
+    deployment.by_hand["marked_failed_cancelling"].final_fields = deployment.batch("marked_failed_cancelling")
     for task_id, wait in deployment.by_hand.items():
-        wait.is_over = task_id != "cleared"
-    deployment.until(deployment.all_checked_since(time.monotonic()), "the cleared wait has checked again")
-    deployment.record("one wait marked failed and one cleared by hand, with and without cancel_on_kill")
+        wait.is_over = task_id in marked
+    deployment.until(deployment.all_checked_since(time.monotonic()), "the cleared waits have checked again")
+    for task_id in ("marked_success_cancelling", "cleared_cancelling"):
+        if deployment.batch_is(task_id, "cancelling") or deployment.batch_is(task_id, "cancelled"):
+            raise RuntimeError(f"the wait {task_id} has cancelled its batch")
+    deployment.record("waits marked failed, marked successful and cleared by hand, with and without cancel_on_kill")

@@ -50,15 +50,15 @@ def wrong_outcomes(waits: Iterable[Wait], outcomes: Mapping[tuple[str, int], Map
 def wrong_ends_by_hand(
     waits: Iterable[Wait], outcomes: Mapping[tuple[str, int], Mapping[str, Any]], requests: Iterable[ReceivedRequest]
 ) -> Iterator[str]:
-    """Yield an error for each wait that was marked failed by hand and continued, or pushed XComs."""
+    """Yield an error for each wait that was ended by hand and continued, or pushed XComs."""
     requests = list(requests)
     for wait in waits:
         outcome = outcomes[wait.task_id, wait.map_index]
-        if outcome["state"] != "failed" or outcome["xcoms"]:
-            yield f"{wait.task_id} was marked failed, is {outcome['state']} and pushed {outcome['xcoms']}"
+        if outcome["state"] != wait.state or outcome["xcoms"]:
+            yield f"{wait.task_id} was marked {wait.state}, is {outcome['state']} and pushed {outcome['xcoms']}"
         last_check = max(r.at for r in requests if r.path == wait.path and r.method == "GET")
         if wait.ended_by_hand_at is None or last_check > wait.ended_by_hand_at + MAX_KILL_SECONDS:
-            yield f"{wait.task_id} was marked failed, and its batch was checked later"
+            yield f"{wait.task_id} was marked {wait.state}, and its batch was checked later"
 
 
 def early_checks(requests: Iterable[ReceivedRequest], *, interval: float, tries: Mapping[str, int]) -> Iterator[str]:

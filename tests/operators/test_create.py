@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -485,53 +485,13 @@ def test_a_note_that_cannot_be_written_fails_the_attempt_before_the_create(
     assert batches(connected) == []
 
 
-@pytest.mark.parametrize(("cancel", "status"), [(True, "cancelling"), (False, "in_progress")])
-def test_a_kill_cancels_the_batch_if_cancel_on_kill_is_set(connected: RespanSandbox, cancel: bool, status: str) -> None:
-    operators: list[RespanCreateBatchOperator] = []
-
-    def kill(key: str) -> None:
-        if key == "batch_id":
-            connected.change_batch(batches(connected)[0]["id"], status="in_progress")
-            operators[-1].on_kill()
-
-    def make() -> RespanCreateBatchOperator:
-        operators.append(create("plain", cancel_on_kill=cancel))
-        return operators[-1]
-
-    outcome = attempt(make, TaskInstance(pushed=kill))
-
-    assert {batch["id"]: batch["status"] for batch in batches(connected)} == {outcome.value: status}
-
-
-def test_a_kill_cancels_a_batch_whose_create_has_no_response_yet(connected: RespanSandbox) -> None:
-    operator = create("plain")
-    with lost_responses(connected) as conn_id:
-        operator.respan_conn_id = conn_id
-        outcome = attempt(lambda: operator)
-    assert isinstance(outcome.error, RespanTransientError)
-    operator.respan_conn_id = "respan_default"
-
-    operator.on_kill()
-
-    assert [batch["status"] for batch in batches(connected)] == ["cancelling"]
-
-
-def test_a_kill_before_the_create_sends_nothing(connected: RespanSandbox) -> None:
-    create("plain").on_kill()
-
-    assert connected.requests == []
-
-
 def test_a_deferral_keeps_the_batch_id_and_cancel_on_kill(connected: RespanSandbox) -> None:
     with pytest.raises(TaskDeferred) as deferred:
         create("deferrable").execute(context_of(TaskInstance()))
-    [batch] = batches(connected)
-
-    asyncio.run(through_the_database(deferred.value.trigger).on_kill())
 
     assert deferred.value.kwargs is not None
-    assert deferred.value.kwargs["batch_id"] == batch["id"]
-    assert batches(connected)[0]["status"] == "cancelling"
+    assert deferred.value.kwargs["batch_id"] == batches(connected)[0]["id"]
+    assert through_the_database(deferred.value.trigger).cancel_on_kill
 
 
 def test_an_outage_during_the_wait_cancels_nothing(connected: RespanSandbox) -> None:
@@ -613,6 +573,11 @@ def test_a_response_without_the_metadata_is_a_warning(
         ({"requests": [], "on_changed_input": "ask"}, "on_changed_input is 'ask'; choose among fail, resubmit"),
         ({"requests": [], "search_pages": 0}, "search_pages is 0; it is a number of pages, 1 or more"),
         ({"requests": [], "max_failed_ratio": 2}, "max_failed_ratio is 2; it must be a ratio from 0 to 1"),
+        *(
+            ({"requests": [], name: value}, f"{name} is {value!r}; it must be a number of seconds from 0 to 3153600000")
+            for name in ("poke_interval", "timeout", "not_found_grace")
+            for value in ("60", -1, None, True, float("nan"), timedelta(days=-1), 1e300)
+        ),
     ],
 )
 def test_an_invalid_argument_fails_when_the_dag_is_parsed(options: dict[str, Any], message: str) -> None:
@@ -620,6 +585,20 @@ def test_an_invalid_argument_fails_when_the_dag_is_parsed(options: dict[str, Any
         RespanCreateBatchOperator(task_id="create", **options)
 
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("name", ["poke_interval", "timeout", "not_found_grace"])
+def test_a_waiting_argument_that_a_template_has_changed_fails_before_the_upload(
+    connected: RespanSandbox, name: str
+) -> None:
+    operator = create("waiting")
+    setattr(operator, name, "60")
+
+    outcome = attempt(lambda: operator)
+
+    assert isinstance(outcome.error, ValueError)
+    assert str(outcome.error) == f"{name} is '60'; it must be a number of seconds from 0 to 3153600000"
+    assert connected.requests == []
 
 
 @pytest.mark.parametrize(
@@ -657,6 +636,6 @@ def lost_responses(sandbox: RespanSandbox) -> Iterator[str]:
         holding_proxy(sandbox.url, Hold("POST", BATCHES, after=True)) as host,
         pytest.MonkeyPatch.context() as patch,
     ):
-        connection = {"conn_type": "respan", "host": host, "password": sandbox.api_key, "extra": {"timeout": 0.3}}
+        connection = {"conn_type": "respan", "host": host, "password": sandbox.api_key, "extra": {"timeout": 0.1}}
         patch.setenv("AIRFLOW_CONN_LOSING", json.dumps(connection))
         yield "losing"

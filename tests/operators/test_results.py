@@ -568,7 +568,7 @@ def test_without_pyarrow_parquet_is_refused_before_anything_is_downloaded(
 
     assert said == (
         "Results as Parquet need pyarrow, which cannot be imported (No module named 'pyarrow'). Install it where the "
-        "task runs: pip install 'airflow-provider-respan[parquet]'"
+        "task runs: pip install 'airflow-respan[parquet]'"
     )
     assert downloads(connected) == 0
     assert names(tmp_path) == set()

@@ -482,27 +482,6 @@ class TestALostTrigger:
         assert not isinstance(lost.value, AirflowFailException)
 
 
-@pytest.mark.parametrize(("cancel", "status"), [(True, "cancelling"), (False, "in_progress")])
-def test_a_kill_cancels_only_if_cancel_on_kill_is_set(connected: RespanSandbox, cancel: bool, status: str) -> None:
-    on_worker, on_triggerer = connected.add_batch(), connected.add_batch()
-
-    make_sensor("poke", batch_id=on_worker, cancel_on_kill=cancel).on_kill()
-    with pytest.raises(TaskDeferred) as deferred:
-        make_sensor("deferrable", batch_id=on_triggerer, cancel_on_kill=cancel).execute({"ti": TaskInstance()})
-    asyncio.run(through_the_database(deferred.value.trigger).on_kill())
-
-    batches = connected.service.batches
-    assert [batches.get(batch_id)["status"] for batch_id in (on_worker, on_triggerer)] == [status, status]
-
-
-def test_a_kill_that_cannot_cancel_only_warns(connected: RespanSandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    connected.inject(Fault.error(503), times=None)
-
-    make_sensor("poke", batch_id="batch_1", cancel_on_kill=True).on_kill()
-
-    assert "Batch batch_1 could not be cancelled" in capsys.readouterr().out
-
-
 def test_a_wait_that_moves_to_another_triggerer_keeps_its_deadline(connected: RespanSandbox) -> None:
     with pytest.raises(TaskDeferred) as deferred:
         make_sensor("deferrable", batch_id=connected.add_batch(), timeout=1.5).execute({"ti": TaskInstance()})
