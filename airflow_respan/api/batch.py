@@ -6,7 +6,7 @@ The meaning of each status is in ``statuses.py``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -111,13 +111,11 @@ class Batch:
         :param data: the decoded JSON
         :raises ValueError: if it is not a batch; the message names the wrong key
         """
-        return cls.from_sanitized(sanitize_json(limit_batch_size(data)))
+        return cls.from_sanitized(sanitize_batch(data, sanitize_json))
 
     @classmethod
     def from_sanitized(cls, data: object) -> Batch:
-        """Return a batch from JSON to which other functions were already applied.
-
-        They are :func:`limit_batch_size`, and then :func:`~airflow_respan.api.json_safe.sanitize_json`.
+        """Return a batch from JSON to which :func:`sanitize_batch` was already applied.
 
         :raises ValueError: if it is not a batch; the message names the wrong key
         """
@@ -199,23 +197,24 @@ class Batch:
         return [errors] if isinstance(errors, str | Mapping) else errors if isinstance(errors, list) else []
 
 
-def limit_batch_size(data: object) -> object:
-    """Return the decoded JSON of a batch, each field cut to a size that can be kept.
+def sanitize_batch(data: Any, sanitize: Callable[[Any], Any]) -> Any:
+    """Return the decoded JSON of a batch, each field cut to a size that can be kept, and then sanitized.
 
-    A batch can have 50,000 ``errors``, and a gateway may add fields of any size. Apply this before anything that takes
-    time for each value: in a triggerer this time blocks all triggers.
+    A batch can have 50,000 ``errors``, and a gateway may add fields of any size. Each value that is sanitized takes
+    time, and in a triggerer this time blocks all triggers. So the fields are cut first.
 
-    :param data: the decoded JSON; what is not an object is returned as it is
+    :param data: the decoded JSON
+    :param sanitize: :func:`~airflow_respan.api.json_safe.sanitize_json`, or a function that removes secrets as well
     """
     if not isinstance(data, dict):
-        return data
+        return sanitize(data)
     unknown = {name: value for name, value in data.items() if name not in _FIELD_NAMES}
     known = {name: value for name, value in data.items() if name in _FIELD_NAMES}
     for name, value in known.items():
         # Other texts are ids, which must not be cut: see _text.
         if isinstance(value, list | dict) or (name == "errors" and isinstance(value, str)):
-            known[name] = limit_size(value)
-    return {**known, **limit_size(unknown)} if unknown else known
+            known[name] = limit_size(value, sanitize)
+    return sanitize({**known, **limit_size(unknown, sanitize)} if unknown else known)
 
 
 _TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))

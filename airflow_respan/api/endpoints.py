@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import IO, Any, TypeVar, Unpack
 
-from airflow_respan.api.batch import Batch, limit_batch_size
+from airflow_respan.api.batch import Batch, sanitize_batch
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.file import RespanFile
 from airflow_respan.api.page import BatchPage, items_of
@@ -50,7 +50,7 @@ def get_batch(
         _require_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         respan_params=respan_params,
-        limit_size=limit_batch_size,
+        sanitize=sanitize_batch,
     )
 
 
@@ -101,7 +101,7 @@ def create_batch(
         respan_params=respan_params,
         idempotent=False,
         min_timeout=CREATE_TIMEOUT_FACTOR * connection.timeout,
-        limit_size=limit_batch_size,
+        sanitize=sanitize_batch,
     )
 
 
@@ -115,7 +115,7 @@ def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: st
         _require_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         json_body={},
-        limit_size=limit_batch_size,
+        sanitize=sanitize_batch,
     )
 
 

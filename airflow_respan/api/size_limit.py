@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from airflow_respan.api.json_safe import MAX_DEPTH, TOO_DEEP
@@ -19,16 +20,17 @@ _CUT_SIZE = MAX_FIELD_SIZE * 3 // 4
 """The size to which a field is cut. It is smaller, so that a field that was cut is not cut once more."""
 
 
-def limit_size(value: Any) -> Any:
+def limit_size(value: Any, sanitize: Callable[[Any], Any]) -> Any:
     """Return a decoded JSON value, or its beginning if it is larger than :data:`MAX_FIELD_SIZE`.
 
     Apply it before everything that takes time for each value. It takes time only for what it returns.
 
     :param value: a value that ``json.loads`` returned
+    :param sanitize: removes secrets from a text that will be cut; half a secret would not be recognised afterwards
     :return: the same object if it is small enough. Otherwise long texts end with the number of characters left out; a
         list has a last item ``{"left_out": 49900}``, and an object a field ``left_out``
     """
-    return value if _is_small(value) else _Cutter().cut(value, depth=0)
+    return value if _is_small(value) else _Cutter(sanitize).cut(value, depth=0)
 
 
 def _is_small(value: Any) -> bool:
@@ -54,12 +56,14 @@ def _own_size(value: Any) -> int:
 class _Cutter:
     """Copies the beginning of a value, until the copy has the size :data:`_CUT_SIZE`."""
 
-    def __init__(self) -> None:
+    def __init__(self, sanitize: Callable[[Any], Any]) -> None:
+        self._sanitize = sanitize
         self._size_left = _CUT_SIZE
 
     def cut(self, value: Any, *, depth: int) -> Any:
         if isinstance(value, str) and len(value) > MAX_TEXT_LENGTH:
-            value = f"{value[:MAX_TEXT_LENGTH]} ... ({len(value) - MAX_TEXT_LENGTH} more characters left out)"
+            kept = self._sanitize(value)[:MAX_TEXT_LENGTH]
+            value = f"{kept} ... ({len(value) - MAX_TEXT_LENGTH} more characters left out)"
         self._size_left -= _own_size(value)
         if not isinstance(value, list | dict):
             return value

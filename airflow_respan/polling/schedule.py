@@ -262,6 +262,7 @@ class Schedule:
     def _late_scan(self, now: float) -> ListScan | None:
         """Return the scan whose next page comes before all last checks, because it can serve many of them."""
         if not self.list_health.usable(now):
+            self._last_checks.end_sample(now)
             return None
         self._last_checks.start_sample(now)
         if not self._last_checks.is_sample_complete:

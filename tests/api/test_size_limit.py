@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_respan.api.batch import Batch
+from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.endpoints import get_batch, list_batches
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.size_limit import MAX_FIELD_SIZE, MAX_TEXT_LENGTH, limit_size
 from airflow_respan.waiting.event import make_event, read_event
@@ -31,11 +33,11 @@ def nested(depth: int) -> Any:
 def test_a_value_of_usual_size_is_returned_as_it_is() -> None:
     value = {"a": [1, 2.5, None, True], "b": {"c": "x" * 10_000}}
 
-    assert limit_size(value) is value
+    assert limit_size(value, sanitize_json) is value
 
 
 def test_a_long_list_ends_with_the_number_of_items_left_out() -> None:
-    kept = limit_size(ERRORS)
+    kept = limit_size(ERRORS, sanitize_json)
 
     assert kept[:-1] == ERRORS[: len(kept) - 1]
     assert kept[-1] == {"left_out": 50_000 - (len(kept) - 1)}
@@ -43,7 +45,7 @@ def test_a_long_list_ends_with_the_number_of_items_left_out() -> None:
 
 
 def test_a_large_object_says_how_many_fields_were_left_out() -> None:
-    kept = limit_size({f"name_{number}": "x" * 100 for number in range(1000)})
+    kept = limit_size({f"name_{number}": "x" * 100 for number in range(1000)}, sanitize_json)
 
     assert kept.pop("left_out") == 1000 - len(kept)
     assert len(kept) > 100
@@ -52,7 +54,10 @@ def test_a_large_object_says_how_many_fields_were_left_out() -> None:
 def test_a_long_text_says_how_many_characters_were_left_out() -> None:
     text = "x" * 100_000
 
-    assert limit_size(text) == f"{text[:MAX_TEXT_LENGTH]} ... ({100_000 - MAX_TEXT_LENGTH} more characters left out)"
+    assert (
+        limit_size(text, sanitize_json)
+        == f"{text[:MAX_TEXT_LENGTH]} ... ({100_000 - MAX_TEXT_LENGTH} more characters left out)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,10 +74,10 @@ def test_a_long_text_says_how_many_characters_were_left_out() -> None:
     ids=["errors", "text", "name", "objects", "nested", "integers", "two_texts"],
 )
 def test_what_was_cut_is_small_and_not_cut_again(value: Any) -> None:
-    kept = sanitize_json(limit_size(value))
+    kept = sanitize_json(limit_size(value, sanitize_json))
 
     assert len(json.dumps(kept)) < 2 * MAX_FIELD_SIZE
-    assert limit_size(kept) is kept
+    assert limit_size(kept, sanitize_json) is kept
 
 
 @given(
@@ -83,9 +88,9 @@ def test_what_was_cut_is_small_and_not_cut_again(value: Any) -> None:
     )
 )
 def test_any_value_is_cut_once(value: Any) -> None:
-    kept = limit_size(value)
+    kept = limit_size(value, sanitize_json)
 
-    assert limit_size(kept) == kept
+    assert limit_size(kept, sanitize_json) == kept
 
 
 @pytest.mark.parametrize("errors", [ERRORS, {"object": "list", "data": ERRORS}], ids=["list", "object"])
@@ -124,3 +129,16 @@ def test_metadata_of_the_documented_size_is_not_cut() -> None:
     metadata = {f"{number:064}": "x" * 512 for number in range(16)}
 
     assert Batch.from_dict({"id": "batch_1", "status": "completed", "metadata": metadata}).metadata == metadata
+
+
+@pytest.mark.parametrize("start", range(MAX_TEXT_LENGTH - 30, MAX_TEXT_LENGTH + 5, 5))
+def test_no_part_of_a_secret_is_left_where_a_text_is_cut(start: int) -> None:
+    connection = RespanConnection(conn_id="respan", api_key="key-nobody-may-see")
+    text = f"{'x' * start}key-nobody-may-see{'y' * MAX_FIELD_SIZE}"
+    data = {"id": "batch_1", "status": "failed", "errors": text, "note": [text], "metadata": {"a": text}}
+
+    retrieved = get_batch(connection, "batch_1").parse(data)
+    listed = list_batches(connection).parse({"data": [data]}).batches
+
+    for batch in (retrieved, *listed):
+        assert "key-" not in json.dumps(batch.to_dict())

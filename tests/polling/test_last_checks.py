@@ -10,7 +10,7 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.api.page import BatchPage
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.polling.last_checks import LATE_SECONDS, SAMPLE_SIZE
-from airflow_respan.polling.list_health import MAX_LAG_SECONDS
+from airflow_respan.polling.list_health import LIST_RETRY_SECONDS, MAX_LAG_SECONDS
 from airflow_respan.polling.list_scan import ListScan
 from airflow_respan.polling.watched_batch import WatchedBatch
 from tests.polling.planned_checks import NOW, OneCheck, PlannedChecks
@@ -157,6 +157,25 @@ def test_deadlines_of_long_ago_are_served_after_a_sample() -> None:
     run = Run(checks, retrieve=running, listed=running)
 
     assert (len(run.retrieves), len(run.pages)) == (SAMPLE_SIZE, 3)
+
+
+def test_a_sample_does_not_count_after_the_list_failed_meanwhile() -> None:
+    checks = PlannedChecks()
+    for number in range(250):
+        checks.plan(f"batch_{number}", due=NOW - LATE_SECONDS, is_last=True)
+
+    def retrieve_until_scan(now: float, most: int) -> int:
+        for number in range(most):
+            chosen = checks.choose(now)
+            if not isinstance(chosen, WatchedBatch):
+                return number
+            checks.schedule.record_retrieve(chosen, Batch(id=chosen.batch_id, status="in_progress"), now)
+        return most
+
+    assert retrieve_until_scan(NOW, SAMPLE_SIZE) == SAMPLE_SIZE
+    checks.schedule.list_health.record_failure(RespanTransientError("No answer."), NOW)
+    assert retrieve_until_scan(NOW, 20) == 20
+    assert retrieve_until_scan(NOW + LIST_RETRY_SECONDS, 100) == SAMPLE_SIZE
 
 
 def test_a_page_of_another_scan_does_not_serve_a_deadline() -> None:
