@@ -10,6 +10,7 @@
     │   │   ├── RespanAuthenticationError    401 and 403
     │   │   └── RespanNotFoundError          404
     │   ├── RespanTransientError             no usable response, which may be temporary: a wait continues
+    │   │   └── RespanWrongIdError           the response is about another batch or file: a wait continues for a while
     │   ├── RespanStorageError               a file in object storage cannot be read
     │   ├── RespanResultsError               results are incomplete, or cannot be landed
     │   └── RespanTaskKilledError            Airflow has killed this attempt: not skipped with never_fail
@@ -35,6 +36,7 @@ from airflow_respan.api.exceptions import (
     RespanMissingConnectionError,
     RespanNotFoundError,
     RespanTransientError,
+    RespanWrongIdError,
 )
 from airflow_respan.compat import AirflowFailException, AirflowSensorTimeout
 
@@ -53,6 +55,7 @@ __all__ = [
     "RespanStorageError",
     "RespanTaskKilledError",
     "RespanTransientError",
+    "RespanWrongIdError",
 ]
 
 
@@ -81,4 +84,4 @@ class RespanInputChangedError(AirflowFailException):
 
 
 class RespanBatchTimeout(AirflowSensorTimeout):
-    """The batch did not end within the ``timeout`` of the wait. The batch itself is still running."""
+    """The batch was not seen to end within the ``timeout`` of the wait. It may still be running, and be billed."""

@@ -22,14 +22,14 @@ def connection_fields() -> str:
 def statuses() -> str:
     """Return the table of the statuses of a batch."""
     rows = [
-        f"| `{status.name}` | {'ended' if status.is_terminal else 'goes on'} | {status.meaning} |"
+        f"| `{status.name}` | {'ended' if status.is_terminal else 'running'} | {status.meaning} |"
         for status in STATUSES.values()
     ]
     return "\n".join(["| status | the batch | meaning |", "|---|---|---|", *rows])
 
 
 def transient_statuses() -> str:
-    """Return the transient HTTP statuses: a wait goes on after them."""
+    """Return the transient HTTP statuses: a wait continues after them."""
     return f"{', '.join(map(str, sorted(TRANSIENT_STATUSES)))} and every status from 500 on"
 
 

@@ -11,11 +11,10 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.exceptions import RespanConfigurationError, RespanTransientError
+from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import MAX_REDIRECTS, parse_response, redirect_request
 
@@ -124,11 +123,6 @@ class AsyncRespanClient:
 def _tls_and_proxy(connection: RespanConnection) -> tuple[ssl.SSLContext | bool, str | None]:
     """Return the certificates to trust and the proxy to use. Slow: it imports modules and loads certificates."""
     proxy = transport.proxy_for(connection)
-    if proxy and urlsplit(proxy).scheme not in ("http", "https"):
-        raise RespanConfigurationError(
-            f"Airflow connection {connection.conn_id!r} has a {urlsplit(proxy).scheme} proxy, which triggerers cannot "
-            "use. Name an HTTP proxy in its extra field 'proxies', or do not use deferrable mode."
-        )
     trusted = transport.ca_bundle(connection)
     if trusted is False or connection.base_url.startswith("http:"):
         return trusted is not False, proxy

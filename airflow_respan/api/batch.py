@@ -12,61 +12,18 @@ from typing import Any
 
 import pendulum
 
+from airflow_respan.api.foreign_text import one_line
+from airflow_respan.api.ids import check_id, is_id
 from airflow_respan.api.json_safe import sanitize_json
+from airflow_respan.api.request_counts import RequestCounts
 from airflow_respan.api.size_limit import LEFT_OUT, MAX_FIELD_SIZE, limit_size
-from airflow_respan.api.statuses import BatchStatus, status_of
+from airflow_respan.api.statuses import BatchStatus, canonical_status, status_of
 
-MAX_ID_LENGTH = 200
-"""Maximum characters of an id or a status, because both are part of each log line."""
+MAX_STATUS_LENGTH = 200
+"""Maximum characters of a status. It is part of each log line."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RequestCounts:
-    """How many requests of a batch succeeded and failed. A hint only: the counts can be missing, partial or wrong.
-
-    :param total: requests in the batch, or None if unknown
-    :param completed: requests that succeeded, or None if unknown
-    :param failed: requests that failed, or None if unknown
-    """
-
-    total: int | None = None
-    completed: int | None = None
-    failed: int | None = None
-
-    @classmethod
-    def from_dict(cls, data: object) -> RequestCounts | None:
-        """Return the counts from the field ``request_counts`` of a batch.
-
-        :param data: the decoded JSON of the field, of any type
-        :return: the counts, or None if there are none; a count that is missing or not a number is None, never 0
-        """
-        if not isinstance(data, Mapping):
-            return None
-        total, completed, failed = (_whole_number(data.get(name)) for name in ("total", "completed", "failed"))
-        if total is None and completed is None and failed is None:
-            return None
-        return cls(total=total, completed=completed, failed=failed)
-
-    def to_dict(self) -> dict[str, int]:
-        """Return the known counts as JSON."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-
-    @property
-    def done(self) -> int:
-        """Requests that succeeded or failed."""
-        return (self.completed or 0) + (self.failed or 0)
-
-    @property
-    def failed_ratio(self) -> float | None:
-        """The failed share of all requests (ratio 0-1), or None if the counts are not sufficient to compute it."""
-        total = self.total or self.done
-        return None if self.failed is None or not total else self.failed / total
-
-    def __str__(self) -> str:
-        if self.completed is None and self.failed is None:
-            return f"{self.total} requests in all"
-        of_total = "" if self.total is None else f" of {self.total}"
-        return f"{self.completed or 0}{of_total} requests completed, {self.failed or 0} failed"
+MAX_ERROR_LENGTH = 500
+"""Maximum characters of a line of :meth:`Batch.error_lines`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +33,7 @@ class Batch:
     Timestamps are in UTC, or None. Ids that Respan leaves out or sends as ``""`` are None.
 
     :param id: ``batch_...``
-    :param status: the status as Respan sends it; see :attr:`is_terminal` and :attr:`meaning`
+    :param status: the status, in the spelling of ``statuses.py`` if it is there; see :attr:`meaning`
     :param unknown_fields: all other keys of the response, kept for :meth:`to_dict`
     """
 
@@ -123,22 +80,22 @@ class Batch:
             raise ValueError(f"a batch is a JSON object, not {type(data).__name__}")
         if data.get("object", "batch") not in ("batch", None):
             raise ValueError(f"'object' is {data['object']!r}, not 'batch'")
-        for key in ("id", "status"):
-            if not isinstance(data.get(key), str) or not data[key].strip():
-                raise ValueError(f"{key!r} is {data.get(key)!r}, not a text")
-            if len(data[key]) > MAX_ID_LENGTH or not data[key].isprintable():
-                raise ValueError(f"{key!r} is {data[key]!r}, which is not a valid {key}")
+        check_id("id", data.get("id"))
+        if not isinstance(data.get("status"), str) or not data["status"].strip():
+            raise ValueError(f"'status' is {data.get('status')!r}, not a text")
         metadata = data.get("metadata")
         timestamps: dict[str, Any] = {name: _timestamp(data.get(name)) for name in _TIMESTAMP_FIELDS}
         texts: dict[str, Any] = {name: _text(data.get(name)) for name in _TEXT_FIELDS}
+        file_ids: dict[str, Any] = {name: _file_id(data.get(name)) for name in _FILE_ID_FIELDS}
         return cls(
             id=data["id"],
-            status=data["status"],
+            status=canonical_status(one_line(data["status"], max_length=MAX_STATUS_LENGTH)),
             errors=data.get("errors"),
             request_counts=RequestCounts.from_dict(data.get("request_counts")),
             metadata=metadata if isinstance(metadata, Mapping) else None,
             unknown_fields={key: value for key, value in data.items() if key not in _FIELD_NAMES},
             **texts,
+            **file_ids,
             **timestamps,
         )
 
@@ -166,22 +123,19 @@ class Batch:
         """When the batch ended, or None if it has not ended or Respan did not send the time."""
         if not self.is_terminal:
             return None
-        name = f"{self.status}_at"
-        value = getattr(self, name) if name in _TIMESTAMP_FIELDS else _timestamp(self.unknown_fields.get(name))
-        return value if isinstance(value, pendulum.DateTime) else None
+        known = {name: getattr(self, name) for name in _TIMESTAMP_FIELDS}
+        names = (f"{spelling}_at" for spelling in self.meaning.spellings)
+        times = (known.get(name) or _timestamp(self.unknown_fields.get(name)) for name in names)
+        return next(filter(None, times), None)
 
     def error_lines(self) -> Iterator[str]:
-        """Yield the batch's ``errors``, one line for each, in whichever form Respan sends them.
+        """Yield the batch's ``errors`` in whichever form Respan sends them, each as one short and printable line.
 
         If there are very many, only the first are kept: see :attr:`error_count`.
         """
         for error in self._kept_errors():
-            if isinstance(error, Mapping) and error.keys() != {LEFT_OUT}:
-                line = "" if error.get("line") is None else f" (line {error['line']})"
-                message = str(error.get("message") or "no message")
-                yield f"{error['code']}{line}: {message}" if error.get("code") else f"{message}{line}"
-            elif error and not isinstance(error, Mapping):
-                yield str(error)
+            if text := _error_text(error) if isinstance(error, Mapping) else str(error or ""):
+                yield one_line(text, max_length=MAX_ERROR_LENGTH)
 
     @property
     def error_count(self) -> int:
@@ -195,6 +149,14 @@ class Batch:
         if isinstance(errors, Mapping):
             errors = errors.get("data", [errors])
         return [errors] if isinstance(errors, str | Mapping) else errors if isinstance(errors, list) else []
+
+
+def _error_text(error: Mapping[str, Any]) -> str:
+    if error.keys() == {LEFT_OUT}:
+        return ""
+    line = "" if error.get("line") is None else f" (line {error['line']})"
+    message = str(error.get("message") or "no message")
+    return f"{error['code']}{line}: {message}" if error.get("code") else f"{message}{line}"
 
 
 def sanitize_batch(data: Any, sanitize: Callable[[Any], Any]) -> Any:
@@ -211,24 +173,24 @@ def sanitize_batch(data: Any, sanitize: Callable[[Any], Any]) -> Any:
     unknown = {name: value for name, value in data.items() if name not in _FIELD_NAMES}
     known = {name: value for name, value in data.items() if name in _FIELD_NAMES}
     for name, value in known.items():
-        # Other texts are ids, which must not be cut: see _text.
+        # Other texts are ids, which must not be cut. They have limits of their own.
         if isinstance(value, list | dict) or (name == "errors" and isinstance(value, str)):
             known[name] = limit_size(value, sanitize)
     return sanitize({**known, **limit_size(unknown, sanitize)} if unknown else known)
 
 
 _TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
-_TEXT_FIELDS = ("endpoint", "input_file_id", "completion_window", "output_file_id", "error_file_id")
+_TEXT_FIELDS = ("endpoint", "completion_window")
+_FILE_ID_FIELDS = ("input_file_id", "output_file_id", "error_file_id")
 _FIELD_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown_fields")  # ordered, with fast look-ups
 
 
 def _text(value: object) -> str | None:
-    # A text that is too long to be kept is no id: no URL has room for it.
     return value if isinstance(value, str) and 0 < len(value) <= MAX_FIELD_SIZE else None
 
 
-def _whole_number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+def _file_id(value: object) -> str | None:
+    return value if is_id(value) else None
 
 
 def _timestamp(value: object) -> pendulum.DateTime | None:

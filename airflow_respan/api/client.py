@@ -39,7 +39,7 @@ class RespanClient:
     """Sends requests from a worker.
 
     :param connection: the settings of the Airflow connection
-    :raises RespanConfigurationError: if the CA bundle cannot be used
+    :raises RespanConfigurationError: if the CA bundle or the proxy cannot be used
     """
 
     def __init__(self, connection: RespanConnection) -> None:
@@ -49,6 +49,7 @@ class RespanClient:
 
         self.connection = connection
         self._verify = transport.ca_bundle(connection)
+        transport.proxy_for(connection)  # requests chooses the proxy itself; this refuses one that it could not use
         self._session = requests.Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, TimeLimitedAdapter())

@@ -8,6 +8,7 @@ and read the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import IO, Any, TypeVar, Unpack
@@ -16,7 +17,7 @@ from airflow_respan.api.batch import Batch, sanitize_batch
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.file import RespanFile
 from airflow_respan.api.page import BatchPage, items_of
-from airflow_respan.api.request import Request, Upload, make_request, quote_path_segment
+from airflow_respan.api.request import OtherIdError, Request, Upload, make_request, quote_path_segment
 from airflow_respan.api.tracking import TrackingParameters
 
 T = TypeVar("T")
@@ -149,7 +150,11 @@ def list_files(connection: RespanConnection, *, provider_id: str | None = None) 
     """``GET /api/files/``."""
 
     def parse(data: object) -> tuple[RespanFile, ...]:
-        return tuple(RespanFile.from_dict(item) for item in items_of(data))
+        files = []
+        for item in items_of(data):
+            with suppress(ValueError):  # one bad item must not hide the others
+                files.append(RespanFile.from_dict(item))
+        return tuple(files)
 
     query = {"provider_id": provider_id or connection.provider_id}
     return make_request(connection, "list files", "GET", FILES_PATH, parse, query=query)
@@ -195,12 +200,12 @@ def _file_request(
 
 
 def _require_id(requested_id: str, parse: Callable[[Any], Identified]) -> Callable[[Any], Identified]:
-    """Return a function that parses a response, and raises ValueError if it has another id than the request."""
+    """Return a function that parses a response, and raises OtherIdError if it has another id than the request."""
 
     def parse_and_check(data: object) -> Identified:
         result = parse(data)
         if result.id != requested_id:
-            raise ValueError(f"'id' is {result.id!r}, which is not the requested id")
+            raise OtherIdError(result.id)
         return result
 
     return parse_and_check

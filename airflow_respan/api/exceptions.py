@@ -53,3 +53,10 @@ class RespanTransientError(RespanError):
         super().__init__(message)
         self.status_code = status_code
         self.retry_after = retry_after
+
+
+class RespanWrongIdError(RespanTransientError):
+    """The response is about another batch or file, so nothing is known about the requested one.
+
+    A gateway or a cache may have mixed up responses. So a wait continues for a short time, as after a 404.
+    """

@@ -17,7 +17,9 @@ from airflow_respan.api.exceptions import (
     RespanConfigurationError,
     RespanNotFoundError,
     RespanTransientError,
+    RespanWrongIdError,
 )
+from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request import Request
 
@@ -36,6 +38,7 @@ _ERRORS = {401: RespanAuthenticationError, 403: RespanAuthenticationError, 404: 
 _HOST_ADVICE = "Write the right address into the connection's host"
 _MAX_BODY_BYTES_SHOWN = 2**16
 _MAX_SHOWN_LENGTH = 700
+_MAX_SHOWN_ID_LENGTH = 300
 
 
 def permanent_error(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
@@ -79,6 +82,14 @@ def transient_error(
     elif retry_after is not None:
         advice = f"Retry after {retry_after:.0f} seconds"
     return RespanTransientError(_message(request, reason, advice), status_code=status_code, retry_after=retry_after)
+
+
+def wrong_id(request: Request[Any], status: int, received_id: str) -> RespanWrongIdError:
+    """Return the error for a response about another batch or file than the requested one."""
+    shown = one_line(repr(received_id), max_length=_MAX_SHOWN_ID_LENGTH)
+    text = f"answered {status} with an unexpected body ('id' is {shown}, which is not the requested id)"
+    advice = "This may be temporary. If it is not, check the id, and the connection's host and proxies"
+    return RespanWrongIdError(_message(request, text, advice))
 
 
 def no_response(request: Request[Any], error: Exception) -> RespanTransientError:
@@ -154,7 +165,5 @@ def redact_for_display(connection: RespanConnection, text: str) -> str:
 
     So it can stand in a log line, in a trigger's event, and in every database.
     """
-    text = connection.redact(text)
-    # The text is shortened only now: half a secret would not be recognised.
-    text = " ".join((text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]} ...").split())
-    return "".join(char if char.isprintable() else "?" for char in text)
+    # The text is shortened only after the redaction: half a secret would not be recognised.
+    return one_line(connection.redact(text), max_length=_MAX_SHOWN_LENGTH)

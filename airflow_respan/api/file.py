@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_respan.api.ids import check_id
+
 
 @dataclass(frozen=True, kw_only=True)
 class RespanFile:
@@ -34,8 +36,7 @@ class RespanFile:
             raise ValueError(f"a file is a JSON object, not {type(data).__name__}")
         if data.get("object", "file") not in ("file", None):
             raise ValueError(f"'object' is {data['object']!r}, not 'file'")
-        if not isinstance(data.get("id"), str) or not data["id"].strip():
-            raise ValueError(f"'id' is {data.get('id')!r}, not a text")
+        check_id("id", data.get("id"))
         filename, size, purpose = data.get("filename"), data.get("bytes"), data.get("purpose")
         return cls(
             id=data["id"],

@@ -16,6 +16,17 @@ from airflow_respan.api.connection_fields import PARAMS_HEADER
 T = TypeVar("T")
 
 
+class OtherIdError(ValueError):
+    """Raised by ``parse`` of a :class:`Request` if the response is about another batch or file.
+
+    :param received_id: the id in the response
+    """
+
+    def __init__(self, received_id: str) -> None:
+        super().__init__(received_id)
+        self.received_id = received_id
+
+
 @dataclass(frozen=True, kw_only=True)
 class Upload:
     """A file to send as a multipart body.
@@ -39,7 +50,7 @@ class Request(Generic[T]):
     :param method: the HTTP method
     :param url: absolute, with query
     :param parse: returns the result from the decoded JSON of the response; raises ValueError if it is not what was
-        requested
+        requested, and :class:`OtherIdError` if it is about another batch or file
     :param headers: all headers but ``Authorization``, which the client adds
     :param json: the body, or None
     :param upload: the file that is the body, or None

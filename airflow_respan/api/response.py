@@ -13,7 +13,7 @@ import pendulum
 
 from airflow_respan.api import failures
 from airflow_respan.api.exceptions import RespanError
-from airflow_respan.api.request import Request
+from airflow_respan.api.request import OtherIdError, Request
 
 T = TypeVar("T")
 
@@ -52,6 +52,7 @@ def parse_response(request: Request[T], response: Response) -> T:
     :raises RespanAuthenticationError: for 401 and 403
     :raises RespanNotFoundError: for 404
     :raises RespanAPIError: for every other error that a retry would get again
+    :raises RespanWrongIdError: for a success with another id than the requested one
     :raises RespanTransientError: for a transient error, and for a success whose body is not what was requested
     """
     if not 200 <= response.status < 300:
@@ -59,6 +60,8 @@ def parse_response(request: Request[T], response: Response) -> T:
     data = failures.decode_json(response.body)
     try:
         return request.parse(data)
+    except OtherIdError as error:
+        raise failures.wrong_id(request, response.status, error.received_id) from None
     except ValueError as error:
         reason = failures.not_json(response.body) if data is None else error
         raise failures.transient_error(

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_respan.api import failures
 from airflow_respan.api.connection import RespanConnection
@@ -95,7 +96,11 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
 def proxy_for(connection: RespanConnection) -> str | None:
     """Return the URL of the proxy for a connection's host, by the rules of requests, or None.
 
-    :raises RespanConfigurationError: if the environment names something that is not a URL
+    Both clients call this before they send anything, so that a proxy works on workers and triggerers, or on neither.
+
+    :raises RespanConfigurationError: if the environment names something that is not a URL, or if it is not an HTTP
+        proxy: requests would need PySocks for a SOCKS proxy, aiohttp another package, and our time limits do not work
+        through either
     """
     from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
@@ -110,4 +115,10 @@ def proxy_for(connection: RespanConnection) -> str | None:
             f"Airflow connection {connection.conn_id!r} has a proxy that is not a URL. Correct its extra field "
             "'proxies' or the variables HTTP_PROXY and HTTPS_PROXY."
         ) from None
+    scheme = urlsplit(proxy_url).scheme.lower()
+    if scheme not in ("http", "https"):
+        raise RespanConfigurationError(
+            f"Airflow connection {connection.conn_id!r} would use a {scheme} proxy, but only HTTP proxies are "
+            "supported. Name an HTTP proxy in its extra field 'proxies', or add its host to the variable NO_PROXY."
+        )
     return proxy_url

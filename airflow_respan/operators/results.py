@@ -131,7 +131,8 @@ class RespanBatchResultsOperator(BaseOperator):
         if "batch_id" not in self._given and not (output_file_id or error_file_id):
             raise ValueError(
                 f"output_file_id is {self.output_file_id!r} and error_file_id is {self.error_file_id!r}, "
-                "so there is nothing to land. Check that the upstream task ran and pushed the ids of a batch's files."
+                "so there are no results to write. Check that the upstream task ran and pushed the ids of a batch's "
+                "files."
             )
         return LandingOptions(
             path=_required("path", self.path),

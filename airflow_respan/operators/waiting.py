@@ -62,7 +62,7 @@ class BatchWaitingOperator(BaseOperator):
     deferrable: bool
     cancel_on_kill: bool
     _batch_id_template: object = None
-    """``batch_id`` before it was rendered, for the error that the template gave nothing."""
+    """``batch_id`` before it was rendered, for the error that it gave no id."""
     _context: Context | None = None
     """Airflow's context, for :meth:`on_kill`, which does not get it."""
     _is_killed = False
@@ -87,7 +87,6 @@ class BatchWaitingOperator(BaseOperator):
         :raises RespanBatchTimeout: if the event is a timeout
         :raises RespanError: if the event is an error
         """
-        wait = self._make_wait(started_at or self._started_at(context), checked_at=started_at)
         from airflow_respan.waiting.event import read_event
         from airflow_respan.waiting.policy import TimedOut
 
@@ -96,6 +95,7 @@ class BatchWaitingOperator(BaseOperator):
             raise RespanBatchTimeout(end.message)
         if isinstance(end, RespanError):
             raise end
+        wait = self._make_wait(started_at or self._started_at(context), checked_at=started_at)
         if end is not None and end.id == wait.batch_id:
             return self._finish(context, end)
         self.log.warning("Resumed without a usable event (%.200r); checking the batch again.", event)
@@ -167,9 +167,8 @@ class BatchWaitingOperator(BaseOperator):
         """
         if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
             raise ValueError(
-                f"batch_id of task {self.task_id!r} is {self.batch_id!r}: its template "
-                f"{str(self._batch_id_template)!r} gave nothing. "
-                "Check that the upstream task ran and pushed the id of a batch."
+                f"batch_id of task {self.task_id!r} is {self.batch_id!r}, which is not the id of a batch. Its template "
+                f"is {str(self._batch_id_template)!r}. Check that the upstream task ran and pushed the id of a batch."
             )
         from airflow_respan.waiting.policy import BatchWait
 
@@ -250,8 +249,8 @@ class BatchWaitingOperator(BaseOperator):
         if is_deferral_timeout(trigger_error):
             raise RespanBatchTimeout(wait.timed_out().message) from trigger_error
         raise RespanError(
-            f"The triggerer gave up the wait for batch {wait.batch_id} ({trigger_error}). The batch itself goes on; "
-            "the triggerer's log says why."
+            f"The triggerer gave up the wait for batch {wait.batch_id} ({trigger_error}). The batch may still be "
+            "running at the service. The triggerer's log has the cause."
         ) from trigger_error
 
     def _finish(self, context: Context, batch: Batch) -> Any:

@@ -5,23 +5,17 @@ Endpoints name and nest things differently; here they have one name and one plac
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
+from airflow_respan.api.counts import read_count
 from airflow_respan.jsonl import get_custom_id
+from airflow_respan.results.row_error import RowError, find_error
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RowError:
-    """Why a request failed.
-
-    :param code: the error code of the service, or the HTTP status
-    :param message: the message of the service, perhaps empty
-    """
-
-    code: str
-    message: str
+__all__ = ["Row", "RowError", "Usage", "parse_row"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,13 +62,17 @@ class Row:
 
     @property
     def content(self) -> str | None:
-        """The text of the first choice (chat, completions), or all output text (Responses API); None without text."""
+        """The text of the first choice (chat, completions), or all output text (Responses API); None without text.
+
+        What a model was thinking is no part of it. The measure is ``output_text`` of the official client.
+        """
         body = self.body or {}
         for choice in _items(body.get("choices")):
             message = choice.get("message")
             content = message.get("content") if isinstance(message, Mapping) else choice.get("text")
             return _text(content) or _join_texts(_items(content))
-        return _join_texts(part for item in _items(body.get("output")) for part in _items(item.get("content")))
+        messages = (item for item in _items(body.get("output")) if item.get("type") == "message")
+        return _join_texts(part for message in messages for part in _items(message.get("content")))
 
 
 def parse_row(data: Mapping[str, Any]) -> Row:
@@ -85,12 +83,12 @@ def parse_row(data: Mapping[str, Any]) -> Row:
     """
     response = data.get("response")
     answer = response if isinstance(response, Mapping) else {}
-    status, body = _count(answer.get("status_code")), answer.get("body")
-    body = body if isinstance(body, Mapping) else None
+    decoded = _decode(answer.get("body") if answer else response)
+    body = decoded if isinstance(decoded, Mapping) else None
     return Row(
         custom_id=get_custom_id(data),
-        error=_error(data.get("error"), status, body),
-        status_code=status,
+        error=find_error(data.get("error"), status_code=answer.get("status_code"), body=decoded),
+        status_code=read_count(answer.get("status_code")),
         request_id=_text(answer.get("request_id")),
         body=body,
         usage=_usage((body or {}).get("usage")),
@@ -98,17 +96,12 @@ def parse_row(data: Mapping[str, Any]) -> Row:
     )
 
 
-def _error(error: object, status: int | None, body: Mapping[str, Any] | None) -> RowError | None:
-    """Return why a request failed; None only if it has a body, no error, and no HTTP status other than 2xx."""
-    if error := error or (body or {}).get("error"):
-        if not isinstance(error, Mapping):
-            return RowError(code=str(status or "error"), message=str(error))
-        code = error.get("code") or error.get("type") or status or "error"
-        return RowError(code=str(code), message=str(error.get("message") or ""))
-    if status is not None and not 200 <= status < 300:
-        message = (body or {}).get("message") or (body or {}).get("detail") or ""
-        return RowError(code=str(status), message=str(message))
-    return None if body else RowError(code="no_response", message="The row has neither a response nor an error.")
+def _decode(body: object) -> object:
+    """Return a body that is JSON in a text, as the batches provider of llama-stack writes it, decoded."""
+    if isinstance(body, str):
+        with suppress(ValueError, RecursionError):
+            return json.loads(body)
+    return body
 
 
 def _usage(data: object) -> Usage | None:
@@ -117,7 +110,7 @@ def _usage(data: object) -> Usage | None:
     # The second name of each is that of the Responses API.
     prompt = _first_count(data, "prompt_tokens", "input_tokens")
     completion = _first_count(data, "completion_tokens", "output_tokens")
-    total = _count(data.get("total_tokens"))
+    total = read_count(data.get("total_tokens"))
     usage = Usage(
         prompt_tokens=prompt or 0,
         completion_tokens=completion or 0,
@@ -129,17 +122,12 @@ def _usage(data: object) -> Usage | None:
 
 
 def _first_count(data: Mapping[str, Any], *names: str) -> int | None:
-    return next((count for name in names if (count := _count(data.get(name))) is not None), None)
+    return next((count for name in names if (count := read_count(data.get(name))) is not None), None)
 
 
 def _detail_count(data: Mapping[str, Any], key: str, *names: str) -> int:
     details = (data.get(name) for name in names)
-    return next((_count(detail.get(key)) or 0 for detail in details if isinstance(detail, Mapping)), 0)
-
-
-def _count(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-    return value if is_count else None  # type: ignore[return-value]  # mypy does not narrow by a variable
+    return next((read_count(detail.get(key)) or 0 for detail in details if isinstance(detail, Mapping)), 0)
 
 
 def _text(value: object) -> str | None:
@@ -151,4 +139,6 @@ def _items(value: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _join_texts(parts: Iterator[Mapping[str, Any]]) -> str | None:
-    return "".join(text for part in parts if (text := _text(part.get("text")))) or None
+    """Return the texts of the parts that are the answer. Other parts have what the model was thinking, or a refusal."""
+    answers = (part for part in parts if part.get("type") in (None, "text", "output_text"))
+    return "".join(text for part in answers if (text := _text(part.get("text")))) or None

@@ -46,10 +46,11 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
     :param respan_params: tracking parameters for each check, added to those of the connection (templated)
     :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
     :param success_statuses: terminal statuses that count as success; add ``expired`` to accept a partial output
-    :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none
-    :param not_found_grace: seconds, or a timedelta, since the first of several 404s, during which they do not end the
-        wait. In reschedule mode the task keeps its worker slot meanwhile, because a new process would not know since
-        when the batch is missing
+    :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none. Below
+        1, a batch is no success either if counts and files do not say how many requests failed
+    :param not_found_grace: seconds, or a timedelta, since the first of several 404s, or of responses about another
+        batch, during which they do not end the wait. In reschedule mode the task keeps its worker slot meanwhile,
+        because a new process would not know since when the batch is missing
     :param deferrable: wait in the triggerer, without a worker slot; ``[operators] default_deferrable`` by default
     :param cancel_on_kill: cancel the batch when the task is killed, and no attempt of it is left that waits on; off by
         default, because the sensor did not create the batch. While deferred this works from Airflow 3.3 on.

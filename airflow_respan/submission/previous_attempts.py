@@ -28,7 +28,7 @@ CLOCK_MARGIN = pendulum.duration(hours=1)
 """The largest expected difference between the clocks of Airflow and of the service."""
 
 
-_NOT_FOUND_OUT = "Whether an earlier attempt of this task made a batch could not be found out, so none is created"
+_NOT_FOUND_OUT = "No batch was created, because an earlier attempt of this task may have created one"
 
 
 class CreatingTask(Protocol):
@@ -250,13 +250,15 @@ class PreviousAttempts:
         if not batch.is_terminal:
             # A batch that is being cancelled will have no complete results, so there is no reason to wait for its end.
             return batch.meaning.is_being_cancelled
-        accepted = evaluate_batch(
+        outcome = evaluate_batch(
             batch,
             success_statuses=self._operator.success_statuses,
             max_failed_ratio=self._operator.max_failed_ratio,
-        ).accepted
+        )
+        if outcome.accepted or outcome.is_unknown:  # what is not known is no reason to pay again
+            return False
         # A completed batch is paid, even if it is not accepted. So only a clear creates another one, and no retry.
-        return not accepted and (not batch.meaning.is_complete or self._is_after_clear)
+        return not batch.meaning.is_complete or self._is_after_clear
 
     def _cancel_replaced(self, batch: Batch) -> None:
         """Cancel a batch of another input.

@@ -82,10 +82,11 @@ class RespanBatchTrigger(BaseTrigger):
         except Exception as error:
             # If the trigger raised it, Airflow would raise a TaskDeferralError in the task, which soft_fail skips. When
             # poking, soft_fail does not skip this error.
-            self.log.exception("The wait for batch %s broke down.", self.wait.batch_id)
+            self.log.exception("The wait for batch %s failed with an unexpected error.", self.wait.batch_id)
             end = RespanError(
-                f"The wait for batch {self.wait.batch_id} broke down in the triggerer "
-                f"({type(error).__name__}: {error}). The batch itself goes on; the triggerer's log has the rest."
+                f"The wait for batch {self.wait.batch_id} failed in the triggerer with an unexpected error "
+                f"({type(error).__name__}: {error}). The batch may still be running at the service. The triggerer's "
+                "log has the traceback."
             )
         yield TriggerEvent(make_event(end))  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
 

@@ -16,6 +16,7 @@ from airflow_respan.api.exceptions import (
     RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
+    RespanWrongIdError,
 )
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.waiting.policy import TimedOut
@@ -25,7 +26,10 @@ MAX_MESSAGE_LENGTH = 5000
 
 _TIMED_OUT = "RespanBatchTimeout"
 _API_ERRORS = {error.__name__: error for error in (RespanAPIError, RespanAuthenticationError, RespanNotFoundError)}
-_ERRORS = {error.__name__: error for error in (RespanConfigurationError, RespanError, RespanMissingConnectionError)}
+_ERRORS = {
+    error.__name__: error
+    for error in (RespanConfigurationError, RespanError, RespanMissingConnectionError, RespanWrongIdError)
+}
 
 
 def make_event(end: Batch | TimedOut | RespanError) -> dict[str, Any]:

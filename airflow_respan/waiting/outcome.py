@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_respan.api.statuses import TERMINAL_STATUSES
+from airflow_respan.api.statuses import TERMINAL_STATUSES, canonical_status
 
 if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
@@ -25,11 +25,13 @@ class Outcome:
     :param accepted: whether the task succeeds
     :param message: status, counts and files of the batch, and why it is not accepted; for the exception or the log
     :param needs_warning: whether an accepted batch has failed requests, an error file, or no output file
+    :param is_unknown: whether a batch is not accepted only because its failed requests are not known
     """
 
     accepted: bool
     message: str
     needs_warning: bool = False
+    is_unknown: bool = False
 
 
 def evaluate_batch(
@@ -42,37 +44,45 @@ def evaluate_batch(
 
     :param batch: a batch that has ended
     :param success_statuses: the terminal statuses that are accepted; add ``expired`` to accept a partial output
-    :param max_failed_ratio: the largest part of failed requests that is accepted (ratio 0-1); 0 allows none.
-        A batch whose requests all failed is never accepted.
+    :param max_failed_ratio: the largest part of failed requests that is accepted (ratio 0-1); 0 allows none. Below 1,
+        a batch is not accepted if this part is not known. A batch without a completed request is never accepted.
     :return: whether the batch is accepted, and why
     """
-    counts = batch.request_counts
-    ratio = counts.failed_ratio if counts else None
+    ratio = _failed_ratio(batch)
+    is_unknown = False
     if batch.status not in success_statuses:
         reason = f"only {' or '.join(repr(status) for status in success_statuses)} counts as success"
-    elif _all_failed(batch):
-        reason = "every request failed"
-    elif ratio is None and batch.error_file_id and max_failed_ratio == 0:
-        reason = "some requests failed (there is an error file) and none may"
+    elif nothing_completed := _nothing_completed(batch):
+        reason = nothing_completed
     elif ratio is not None and ratio > max_failed_ratio:
-        reason = f"{ratio:.1%} of the requests failed and at most {max_failed_ratio:.1%} may"
+        verb = "failed" if ratio == _counted_ratio(batch, is_complete=False) else "failed or did not complete"
+        reason = f"{ratio:.1%} of the requests {verb} and at most {max_failed_ratio:.1%} may"
+    elif ratio is None and max_failed_ratio < 1:
+        is_unknown = True
+        reason = (
+            f"at most {max_failed_ratio:.1%} of the requests may fail, and it is not known how many failed: "
+            f"{_why_unknown(batch)}. To accept this batch, set max_failed_ratio to 1.0, and count its failed requests "
+            "with RespanBatchResultsOperator"
+        )
     else:
-        failed = counts.failed if counts else None
+        has_failed = ratio or batch.error_file_id or (batch.request_counts and batch.request_counts.failed)
         return Outcome(
             accepted=True,
             message=describe_batch(batch),
-            needs_warning=bool(failed or batch.error_file_id or not batch.output_file_id),
+            needs_warning=bool(has_failed or not batch.output_file_id),
         )
-    return Outcome(accepted=False, message=f"{describe_batch(batch)} The wait fails because {reason}.{_hint(batch)}")
+    message = f"{describe_batch(batch)} The wait fails because {reason}.{_hint(batch)}"
+    return Outcome(accepted=False, message=message, is_unknown=is_unknown)
 
 
 def parse_success_statuses(statuses: Sequence[str]) -> tuple[str, ...]:
     """Check the ``success_statuses`` of a DAG.
 
-    :param statuses: the statuses, or a single one
+    :param statuses: the statuses, or a single one, in any spelling
+    :return: the statuses in the spelling of ``statuses.py``
     :raises ValueError: if there is no status, or one is not terminal
     """
-    parsed = (statuses,) if isinstance(statuses, str) else tuple(statuses)
+    parsed = tuple(map(canonical_status, (statuses,) if isinstance(statuses, str) else statuses))
     if not parsed or not TERMINAL_STATUSES.issuperset(parsed):
         raise ValueError(f"success_statuses is {statuses!r}; choose among {', '.join(sorted(TERMINAL_STATUSES))}")
     return parsed
@@ -96,14 +106,42 @@ def describe_batch(batch: Batch) -> str:
     parts.append(f"({batch.request_counts or 'no request counts'}; {_files(batch)}).")
     if first_error := next(batch.error_lines(), None):
         more = f" (and {batch.error_count - 1} more)" if batch.error_count > 1 else ""
-        parts.append(f"First error: {first_error:.500}{more}.")
+        parts.append(f"First error: {first_error}{more}.")
     return " ".join(parts)
 
 
-def _all_failed(batch: Batch) -> bool:
+def _failed_ratio(batch: Batch) -> float | None:
+    """Return the failed share of all requests (ratio 0-1), or None if counts and files do not say it."""
+    ratio = _counted_ratio(batch, is_complete=batch.meaning.is_complete)
+    # Some providers count failed requests as completed. Then the error file is the only sign of them.
+    return None if batch.error_file_id and not ratio else ratio
+
+
+def _counted_ratio(batch: Batch, *, is_complete: bool) -> float | None:
+    return batch.request_counts.failed_ratio(is_complete=is_complete) if batch.request_counts else None
+
+
+def _why_unknown(batch: Batch) -> str:
+    if batch.request_counts is None:
+        return "the service gave no request_counts"
+    if batch.error_file_id and not batch.request_counts.failed:
+        return "there is an error file, but no failed request in request_counts"
+    return "request_counts does not say it"
+
+
+def _nothing_completed(batch: Batch) -> str | None:
+    """Return why a batch has no completed request, or None if it has one, or if nothing is known about this."""
+    if batch.output_file_id is None and batch.error_file_id is not None:
+        return "every request failed"
     counts = batch.request_counts
-    none_completed = counts is not None and counts.completed == 0 and bool(counts.failed)
-    return none_completed or (batch.output_file_id is None and batch.error_file_id is not None)
+    if counts is None or counts.completed:
+        return None
+    if counts.failed and (counts.completed == 0 or 0 < (counts.total or 0) <= counts.failed):
+        return "every request failed"
+    has_no_files = batch.meaning.is_complete and batch.output_file_id is None
+    if (counts.failed and not counts.total) or (has_no_files and (counts.failed or counts.total)):
+        return "no request is known to have completed"
+    return None
 
 
 def _files(batch: Batch) -> str:

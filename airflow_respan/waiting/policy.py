@@ -20,6 +20,7 @@ from airflow_respan.api.exceptions import (
     RespanMissingConnectionError,
     RespanNotFoundError,
     RespanTransientError,
+    RespanWrongIdError,
 )
 from airflow_respan.api.statuses import STATUSES
 from airflow_respan.waiting.grace import GracePeriod
@@ -72,8 +73,8 @@ class BatchWait:
         together do not check together
     :param exponential_backoff: make each pause as long as the wait so far, so that the wait doubles each time
     :param max_wait: the longest pause that this may give (seconds), or None
-    :param not_found_grace: seconds since the first of several 404s in which they do not end the wait; a check that
-        finds the batch ends this period
+    :param not_found_grace: seconds since the first of several 404s, or of responses about another batch, in which they
+        do not end the wait; a check that finds the batch ends this period
     :param silent_fail: whether the wait continues after every error, also of the API or of the connection
     :param next_check_at: when the process that waited before had planned the next check (ISO 8601), or None
     :param checked_at: when that process made its last check (ISO 8601), or None
@@ -164,7 +165,8 @@ class BatchWait:
         :param error: the error
         :raises RespanError: the same error, if it ends the wait: it is permanent, or its grace period has passed
         """
-        if not (self.silent_fail or isinstance(error, RespanTransientError) or self._is_within_grace(error)):
+        is_transient = isinstance(error, RespanTransientError) and not isinstance(error, RespanWrongIdError)
+        if not (self.silent_fail or is_transient or self._is_within_grace(error)):
             raise error
         self.error = error
         # A checksum, because it is saved with the arguments of the trigger, where no text of the service belongs.
@@ -197,12 +199,16 @@ class BatchWait:
 
     def timed_out(self) -> TimedOut:
         """Return the timeout of this wait, with the progress and the error of the last check."""
-        parts = [f"Batch {self.batch_id} has not ended within the timeout of {duration_text(self.timeout)}."]
+        timeout = duration_text(self.timeout)
+        parts = [f"The timeout of {timeout} has passed, and no check has shown the end of batch {self.batch_id}."]
         if self.batch:
-            parts.append(describe_progress(self.batch, now=pendulum.now("UTC")))
+            last_seen = "When it was last seen: " if self.error else ""
+            parts.append(last_seen + describe_progress(self.batch, now=pendulum.now("UTC")))
+            if self.batch.status not in STATUSES:
+                parts.append("This release does not know this status, so the batch may have ended.")
         if self.error:
             parts.append(f"The last check failed: {self.error}")
-        parts.append("The batch itself goes on, and is billed: clear the task to wait again.")
+        parts.append("The batch may still be running at the service, and be billed: clear the task to wait again.")
         return TimedOut(" ".join(parts))
 
     def _regular_pause_seconds(self) -> float:
@@ -229,7 +235,7 @@ class BatchWait:
 
     def _grace_of(self, error: RespanError | None) -> GracePeriod | None:
         """Return the grace period of an error, or None if it has none."""
-        if isinstance(error, RespanNotFoundError):
+        if isinstance(error, RespanNotFoundError | RespanWrongIdError):
             # A new batch may not be shown yet. Seen at another service: a batch that was found before was missing.
             return self._batch_grace
         was_used = self.batch or self.next_check_at or self.checked_at

@@ -21,7 +21,7 @@ def describe_progress(batch: Batch, *, now: pendulum.DateTime) -> str:
     counts = batch.request_counts
     parts = [f"Batch {batch.id} is {batch.status}"]
     if counts and counts.total != 0:
-        percent = f" ({counts.done / counts.total:.0%})" if counts.total else ""
+        percent = f" ({counts.done / counts.total:.0%})" if counts.total and counts.completed is not None else ""
         parts.append(f"{counts}{percent}")
     if batch.created_at:
         age = now.timestamp() - batch.created_at.timestamp()
@@ -61,6 +61,8 @@ def _expected_end(batch: Batch, *, now: float) -> float | None:
     """Return when the batch ends at its pace so far (Unix seconds), or None if it has no pace yet."""
     counts = batch.request_counts
     if not batch.meaning.has_pace or not batch.in_progress_at or not counts or not counts.total:
+        return None
+    if counts.completed is None:
         return None
     done_ratio = counts.done / counts.total
     running_seconds = now - batch.in_progress_at.timestamp()

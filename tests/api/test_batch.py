@@ -1,4 +1,4 @@
-"""A batch and its counts: read from JSON of any kind, and written as JSON."""
+"""A batch: read from JSON of any kind, and written as JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import pendulum
 import pytest
 
-from airflow_respan.api.batch import Batch, RequestCounts
+from airflow_respan.api.batch import MAX_ERROR_LENGTH, MAX_STATUS_LENGTH, Batch
+from airflow_respan.api.ids import MAX_ID_LENGTH
+from airflow_respan.api.request_counts import RequestCounts
 
 
 def test_the_documented_example_is_read_completely(seed_batch: dict[str, Any]) -> None:
@@ -88,36 +90,6 @@ def test_fractions_of_a_second_are_dropped(timestamp: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "counts"),
-    [
-        (None, None),
-        ({}, None),
-        ("many", None),
-        ([1, 2], None),
-        ({"total": None}, None),
-        ({"total": "100", "completed": True, "failed": -1}, None),
-        ({"total": 100}, RequestCounts(total=100)),
-        ({"total": 0, "completed": 0, "failed": 0}, RequestCounts(total=0, completed=0, failed=0)),
-    ],
-)
-def test_missing_counts_are_none_and_not_zero(data: object, counts: RequestCounts | None) -> None:
-    assert RequestCounts.from_dict(data) == counts
-
-
-@pytest.mark.parametrize(
-    ("counts", "ratio"),
-    [
-        (RequestCounts(total=100, completed=95, failed=5), 0.05),
-        (RequestCounts(completed=3, failed=1), 0.25),
-        (RequestCounts(total=0, completed=0, failed=0), None),
-        (RequestCounts(total=100), None),
-    ],
-)
-def test_the_failed_ratio_is_none_if_it_cannot_be_computed(counts: RequestCounts, ratio: float | None) -> None:
-    assert counts.failed_ratio == ratio
-
-
-@pytest.mark.parametrize(
     ("errors", "lines"),
     [
         (None, []),
@@ -137,7 +109,48 @@ def test_the_failed_ratio_is_none_if_it_cannot_be_computed(counts: RequestCounts
         ),
         ({"object": "list", "data": None}, []),
         (7, []),
+        (["two\nlines \x1b[31mred\x1b[0m"], ["two lines ?[31mred?[0m"]),
+        (
+            [{"code": "forged\r\n2026-01-01 ERROR", "line": "\u2028", "message": ["a\nb"]}],
+            ["forged 2026-01-01 ERROR (line ): ['a\\nb']"],
+        ),
+        (["x" * 1_000_000], ["x" * (MAX_ERROR_LENGTH - 4) + " ..."]),
     ],
 )
 def test_errors_are_read_in_every_form(errors: object, lines: list[str]) -> None:
     assert list(Batch(id="batch_1", status="failed", errors=errors).error_lines()) == lines
+
+
+@pytest.mark.parametrize("batch_id", ["x" * 231, "bGl0/ZWxs:bV9w=" * 30, "é", "x" * MAX_ID_LENGTH])
+def test_an_id_may_be_long_and_may_have_any_printable_character(batch_id: str) -> None:
+    data = {"id": batch_id, "status": "completed", "output_file_id": batch_id}
+
+    batch = Batch.from_dict(data)
+
+    assert (batch.id, batch.output_file_id) == (batch_id, batch_id)
+
+
+@pytest.mark.parametrize("invalid", ["x" * (MAX_ID_LENGTH + 1), "two\nlines", "a\x1b[31mred", "right-to-left \u202e"])
+def test_a_text_that_would_break_a_log_line_is_no_id(invalid: str) -> None:
+    with pytest.raises(ValueError, match="which is not a valid id"):
+        Batch.from_dict({"id": invalid, "status": "completed"})
+
+    assert Batch.from_dict({"id": "batch_1", "status": "completed", "error_file_id": invalid}).error_file_id is None
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        (" queued\n", "queued"),
+        ("two\nlines", "two lines"),
+        ("a\x1b[31mred", "a?[31mred"),
+        ("x" * 1000, "x" * (MAX_STATUS_LENGTH - 4) + " ..."),
+    ],
+)
+def test_an_unknown_status_is_kept_as_one_short_line_and_does_not_make_a_batch_unreadable(
+    status: str, shown: str
+) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": status})
+
+    assert (batch.status, batch.is_terminal) == (shown, False)
+    assert Batch.from_dict(batch.to_dict()) == batch

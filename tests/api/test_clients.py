@@ -88,6 +88,26 @@ def test_an_id_stays_one_segment_of_the_path(connected: RespanSandbox, get_batch
     assert request.query == {}
 
 
+@pytest.mark.parametrize("batch_id", ["x" * 231, "bGl0/ZWxs:bV9w+eHk=" * 40, "a/../b//c", "é" * 300])
+def test_a_long_id_with_special_characters_is_retrieved(
+    connected: RespanSandbox, get_batch: GetBatch, batch_id: str
+) -> None:
+    connected.add_batch(id=batch_id, status="completed", output_file_id=f"file-{batch_id}")
+
+    batch = get_batch(batch_id)
+
+    assert (batch.id, batch.output_file_id) == (batch_id, f"file-{batch_id}")
+
+
+def test_a_batch_that_was_just_created_may_have_a_long_id_and_any_status(connected: RespanSandbox) -> None:
+    batch_id = "bGl0/ZWxs:bV9w+eHk=" * 40
+    connected.inject(Fault(status=200, body={"id": batch_id, "status": "queued\n\x1b[31m"}), method="POST")
+
+    batch = RespanHook().create_batch("file-1")
+
+    assert (batch.id, batch.status) == (batch_id, "queued ?[31m")
+
+
 @pytest.mark.parametrize("batch_id", ["", " ", ".", "..", None, "batch_\ud83d"])
 def test_an_invalid_id_is_refused_before_anything_is_sent(
     connected: RespanSandbox, get_batch: GetBatch, batch_id: Any
@@ -186,7 +206,7 @@ def test_a_permanent_error_names_cause_and_advice_and_is_not_retried(
         (
             Fault(status=200, body={"id": "batch_other", "status": "completed"}),
             "answered 200 with an unexpected body ('id' is 'batch_other', which is not the requested id). "
-            "This may be temporary.",
+            "This may be temporary. If it is not, check the id, and the connection's host and proxies.",
         ),
         (
             Fault(status=200, body={"id": "batch_abc123"}),
@@ -326,6 +346,36 @@ def test_the_proxy_of_the_environment_is_used(
     connect(host="http://respan.invalid", password=sandbox.api_key, extra={"allow_http": True})
 
     assert get_batch(sandbox.add_batch()).status == "in_progress"
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks4a", "socks5", "SOCKS5H", "ftp"])
+@pytest.mark.parametrize("place", ["field of the connection", "environment"])
+def test_a_proxy_other_than_http_is_refused_by_name(
+    connect: Connect, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch, scheme: str, place: str
+) -> None:
+    proxy = f"{scheme}://me:proxy-secret@127.0.0.1:1080"
+    extra: dict[str, Any] = {"allow_http": True}
+    if place == "environment":
+        monkeypatch.setenv("http_proxy", proxy)
+    else:
+        extra["proxies"] = {"http": proxy}
+    connect(host="http://respan.invalid", password="a-key", extra=extra)
+
+    with pytest.raises(RespanConfigurationError) as refused:
+        get_batch("batch_abc123")
+
+    assert str(refused.value) == (
+        f"Airflow connection 'respan_default' would use a {scheme.lower()} proxy, but only HTTP proxies are supported. "
+        "Name an HTTP proxy in its extra field 'proxies', or add its host to the variable NO_PROXY."
+    )
+
+
+def test_a_host_that_needs_no_proxy_is_reached_although_the_environment_has_a_socks_proxy(
+    connected: RespanSandbox, get_batch: GetBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+
+    assert get_batch(connected.add_batch()).status == "in_progress"
 
 
 def test_the_error_for_a_missing_ca_bundle_names_it(connect: Connect, get_batch: GetBatch) -> None:

@@ -12,8 +12,8 @@ import pendulum
 import pytest
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.statuses import STATUSES, TERMINAL_STATUSES, status_of
-from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
+from airflow_respan.api.statuses import STATUSES, TERMINAL_STATUSES, canonical_status, status_of
+from airflow_respan.waiting.outcome import describe_batch, evaluate_batch, parse_success_statuses
 from airflow_respan.waiting.policy import BatchWait
 from airflow_respan.waiting.progress import describe_progress
 from airflow_respan.waiting.xcom import batch_xcoms
@@ -68,6 +68,51 @@ def test_every_status_has_one_meaning_everywhere(status: str) -> None:
     assert ("expected to end" in describe_progress(batch, now=NOW)) is meaning.has_pace
     assert batch_xcoms(batch)["status"] == status
     assert Batch.from_dict(batch.to_dict()) == batch
+
+
+@pytest.mark.parametrize(
+    ("spelling", "status"),
+    [
+        ("COMPLETED", "completed"),
+        ("Completed", "completed"),
+        (" completed\n", "completed"),
+        ("canceled", "cancelled"),
+        ("CANCELLED ", "cancelled"),
+        ("Canceling", "cancelling"),
+        ("in-progress", "in_progress"),
+        ("In Progress", "in_progress"),
+        ("inProgress", "in_progress"),
+        ("finalising", "finalizing"),
+        ("Failed", "failed"),
+        ("EXPIRED", "expired"),
+    ],
+)
+def test_another_spelling_of_a_status_means_the_same(spelling: str, status: str) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": spelling})
+
+    assert (canonical_status(spelling), status_of(spelling), batch.status) == (status, STATUSES[status], status)
+    assert batch.is_terminal is (status in TERMINAL_STATUSES)
+    assert batch_xcoms(batch)["status"] == status
+
+
+@pytest.mark.parametrize("status", ["succeeded", "complete", "Scheduled", "not completed", "?"])
+def test_another_word_is_an_unknown_status_and_stays_as_it_is(status: str) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": f" {status} "})
+
+    assert (batch.status, batch.is_terminal) == (status, False)
+
+
+def test_the_time_of_an_end_is_read_in_another_spelling() -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "canceled", "canceled_at": MINUTE_AGO})
+
+    assert batch.ended_at is not None
+    assert batch.ended_at.int_timestamp == MINUTE_AGO
+    assert Batch.from_dict(batch.to_dict()) == batch
+
+
+def test_a_dag_may_spell_a_status_in_another_way() -> None:
+    assert parse_success_statuses(["COMPLETED", "canceled"]) == ("completed", "cancelled")
+    assert parse_success_statuses("Expired") == ("expired",)
 
 
 def test_a_new_terminal_status_needs_only_a_row_in_the_table(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from airflow_respan.exceptions import (
     RespanConfigurationError,
     RespanNotFoundError,
     RespanTransientError,
+    RespanWrongIdError,
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
@@ -142,6 +143,13 @@ def test_an_invalid_item_of_a_list_does_not_hide_the_others(connected: RespanSan
     assert (page.next_after, page.unreadable_ids) == ("batch_2", ("batch_2",))
 
 
+def test_a_file_without_a_valid_id_does_not_hide_the_other_files(connected: RespanSandbox) -> None:
+    items = [{"id": "file-1"}, {"id": None}, {"id": "two\nlines"}, 7, {"id": f"file-{'x' * 300}"}]
+    connected.inject(Fault(status=200, body={"object": "list", "data": items}))
+
+    assert [file.id for file in RespanHook().list_files()] == ["file-1", f"file-{'x' * 300}"]
+
+
 @pytest.mark.parametrize("last", ["", " ", None, 7])
 def test_a_page_whose_last_item_has_no_id_is_the_last_page(connected: RespanSandbox, last: object) -> None:
     connected.inject(Fault(status=200, body={"object": "list", "data": [{"id": last}], "has_more": True}))
@@ -152,10 +160,10 @@ def test_a_page_whose_last_item_has_no_id_is_the_last_page(connected: RespanSand
 def test_a_response_with_another_id_is_refused(connected: RespanSandbox) -> None:
     hook = RespanHook()
     connected.inject(Fault(status=200, body={"id": "batch_9", "status": "cancelling"}), times=2)
-    with pytest.raises(RespanTransientError, match="'id' is 'batch_9', which is not the requested id"):
+    with pytest.raises(RespanWrongIdError, match="'id' is 'batch_9', which is not the requested id"):
         hook.cancel_batch("batch_1")
     connected.inject(Fault(status=200, body={"id": "file-9"}), times=2)
-    with pytest.raises(RespanTransientError, match="'id' is 'file-9', which is not the requested id"):
+    with pytest.raises(RespanWrongIdError, match="'id' is 'file-9', which is not the requested id"):
         hook.get_file("file-1")
 
 

@@ -107,8 +107,8 @@ def test_a_wait_ends_with_its_timeout(connected: RespanSandbox, mode: str) -> No
 @every_mode
 def test_an_empty_batch_id_fails_at_once(connected: RespanSandbox, mode: str) -> None:
     assert str(cancel("None", mode).error) == (
-        "batch_id of task 'cancel' is 'None': its template 'None' gave nothing. Check that the upstream task ran and "
-        "pushed the id of a batch."
+        "batch_id of task 'cancel' is 'None', which is not the id of a batch. Its template is 'None'. Check that the "
+        "upstream task ran and pushed the id of a batch."
     )
     assert connected.requests == []
 

@@ -19,6 +19,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow_respan.api.tracking import TRACKING_PARAMETERS
 from airflow_respan.exceptions import (
     RespanBatchFailed,
+    RespanBatchTimeout,
     RespanError,
     RespanInputChangedError,
     RespanInputError,
@@ -304,6 +305,22 @@ def test_a_complete_batch_that_is_not_accepted_is_replaced_only_after_a_clear(
     assert cleared.value != batch_id
 
 
+@pytest.mark.parametrize("mode", ["waiting", "deferrable"])
+def test_a_batch_whose_failed_requests_are_not_known_is_not_paid_again_even_after_a_clear(
+    connected: RespanSandbox, mode: str
+) -> None:
+    batch_id = first_attempt(connected)
+    connected.change_batch(batch_id, **ENDED, error_file_id="file-err")
+
+    for cleared in (False, True):
+        outcome = second_attempt(mode, max_failed_ratio=0.1, cleared=cleared, timeout=2)
+        assert isinstance(outcome.error, RespanBatchFailed)
+        assert "it is not known how many failed" in str(outcome.error)
+
+    assert second_attempt(mode, cleared=True).value == batch_id
+    assert len(batches(connected)) == 1
+
+
 def test_each_task_instance_has_its_own_batch(connected: RespanSandbox) -> None:
     others = [{"map_index": 0}, {"map_index": 1}, {"run_id": "other"}, {"task_id": "other"}, {"dag_id": "other"}]
     first = [attempt(lambda: create("plain"), TaskInstance(**other)).value for other in others]
@@ -396,7 +413,7 @@ def test_nothing_is_created_if_the_search_fails(connected: RespanSandbox, fault:
 
     assert isinstance(outcome.error, RespanError)
     assert str(outcome.error).startswith(
-        "Whether an earlier attempt of this task made a batch could not be found out, so none is created: Asked to "
+        "No batch was created, because an earlier attempt of this task may have created one: Asked to "
     )
     assert len(batches(connected)) == 1
     assert batches(connected)[0]["status"] == "in_progress"
@@ -438,8 +455,8 @@ def test_a_search_that_reaches_search_pages_fails(connected: RespanSandbox) -> N
     outcome = second_attempt(search_pages=1)
 
     assert re.fullmatch(
-        r"Whether an earlier attempt of this task made a batch could not be found out, so none is created: The newest "
-        r"100 batches were searched, and there are more since [\d: -]+ UTC\. Raise search_pages, so that the "
+        r"No batch was created, because an earlier attempt of this task may have created one: The newest 100 batches "
+        r"were searched, and there are more since [\d: -]+ UTC\. Raise search_pages, so that the "
         r"search reads further\.",
         str(outcome.error),
     )
@@ -516,6 +533,43 @@ def test_the_batch_is_found_after_its_trigger_was_lost(connected: RespanSandbox,
     )
 
     assert value == batch["id"]
+
+
+EVENTS: dict[str, tuple[Callable[[str], Any], str | None]] = {
+    "ended": (lambda batch_id: {"batch": {"id": batch_id, **ENDED}}, None),
+    "timeout": (lambda batch_id: {"error": "RespanBatchTimeout", "message": "late"}, "late"),
+    "error": (lambda batch_id: {"error": "RespanError", "message": "refused"}, "refused"),
+    "not usable": (lambda batch_id: {"odd": True}, None),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_task_that_is_resumed_without_its_arguments_finds_its_batch(connected: RespanSandbox, event: str) -> None:
+    # dag.test() of Airflow 2.11, 3.1 and 3.3 drops the arguments if there is an event.
+    make_event, message = EVENTS[event]
+    with pytest.raises(TaskDeferred):
+        create("deferrable").execute(context_of(TaskInstance()))
+    [batch] = batches(connected)
+    connected.change_batch(batch["id"], **ENDED)
+    resumed = {"event": make_event(batch["id"])}
+
+    if message is None:
+        value = create("deferrable").resume_execution("execute_complete", resumed, context_of(TaskInstance()))
+        assert value == batch["id"]
+    else:
+        with pytest.raises((RespanBatchTimeout, RespanError), match=f"^{message}$"):
+            create("deferrable").resume_execution("execute_complete", resumed, context_of(TaskInstance()))
+    assert len(batches(connected)) == 1
+
+
+def test_a_task_that_is_resumed_without_its_arguments_and_without_a_batch_fails(connected: RespanSandbox) -> None:
+    with pytest.raises(RespanError) as lost:
+        create("deferrable").resume_execution("execute_complete", {"event": None}, context_of(TaskInstance()))
+
+    assert str(lost.value) == (
+        "Airflow has resumed the task without its arguments, and its batch cannot be found. Clear the task: it "
+        "searches again before it creates another batch."
+    )
 
 
 @pytest.mark.parametrize(
@@ -604,7 +658,11 @@ def test_a_waiting_argument_that_a_template_has_changed_fails_before_the_upload(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"input_path": "None"}, "input_path of task 'create' is 'None': its template gave nothing"),
+        (
+            {"input_path": "None"},
+            "input_path of task 'create' is 'None': its template rendered to an empty value. "
+            "Check that the upstream task ran and pushed this value.",
+        ),
         (
             {"requests": "[{'custom_id': ...}]"},
             "requests of task 'create' is a str, not a list: pass the output of the task that makes it, or set "

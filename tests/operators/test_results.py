@@ -129,8 +129,8 @@ def test_an_invalid_argument_fails_when_the_dag_is_parsed(options: dict[str, Any
         ),
         (
             {"output_file_id": "", "error_file_id": "None"},
-            "output_file_id is '' and error_file_id is 'None', so there is nothing to land. Check that the upstream "
-            "task ran and pushed the ids of a batch's files.",
+            "output_file_id is '' and error_file_id is 'None', so there are no results to write. Check that the "
+            "upstream task ran and pushed the ids of a batch's files.",
         ),
         (
             {"output_file_id": "file-1", "input_path": "None"},

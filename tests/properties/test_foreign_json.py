@@ -10,8 +10,9 @@ from airflow.sdk.serde import deserialize, serialize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.api.batch import MAX_ID_LENGTH, Batch
+from airflow_respan.api.batch import MAX_STATUS_LENGTH, Batch
 from airflow_respan.api.file import RespanFile
+from airflow_respan.api.ids import MAX_ID_LENGTH
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.page import BatchPage
 from airflow_respan.api.statuses import TERMINAL_STATUSES
@@ -50,7 +51,8 @@ def test_json_is_a_batch_that_can_be_stored_or_an_error_names_the_key(data: Any)
     assert_airflow_can_store(batch.to_dict())
     assert_airflow_can_store(batch_xcoms(batch))
     assert Batch.from_dict(json.loads(json.dumps(batch.to_dict()))) == batch
-    assert len(batch.id) <= MAX_ID_LENGTH >= len(batch.status)
+    assert len(batch.id) <= MAX_ID_LENGTH
+    assert len(batch.status) <= MAX_STATUS_LENGTH
 
 
 @given(strategies.batch_objects(), st.floats(0, 1), st.sets(st.sampled_from(sorted(TERMINAL_STATUSES)), min_size=1))
@@ -62,6 +64,8 @@ def test_every_batch_can_be_evaluated_and_described(data: dict[str, Any], ratio:
     outcome = evaluate_batch(batch, success_statuses=sorted(accepted), max_failed_ratio=ratio)
     assert outcome.message.startswith(f"Batch {batch.id} is completed ")
     assert describe_batch(batch) in outcome.message
+    assert outcome.message.isprintable()
+    assert len(outcome.message) < 2500
     assert describe_progress(ongoing, now=pendulum.now("UTC")).startswith(f"Batch {batch.id} is in_progress")
     assert wait.on_batch(batch)
     assert not wait.on_batch(ongoing)

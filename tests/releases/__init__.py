@@ -22,6 +22,7 @@ from airflow_respan.exceptions import (
     RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
+    RespanWrongIdError,
 )
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.waiting.event import make_event
@@ -43,6 +44,7 @@ ENDS: tuple[Batch | TimedOut | RespanError, ...] = (
     RespanConfigurationError("no API key"),
     RespanMissingConnectionError("no such connection"),
     RespanError("broken"),
+    RespanWrongIdError("another batch"),
 )
 
 

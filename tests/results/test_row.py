@@ -13,8 +13,8 @@ def row(**fields: Any) -> Any:
     return parse_row({"id": "batch_req_1", "custom_id": "a", **fields})
 
 
-def answered(status: Any = 200, **body: Any) -> Any:
-    return row(response={"status_code": status, "request_id": "req_1", "body": body}, error=None)
+def answered(status_code: Any = 200, /, **body: Any) -> Any:
+    return row(response={"status_code": status_code, "request_id": "req_1", "body": body}, error=None)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,10 @@ def answered(status: Any = 200, **body: Any) -> Any:
         (answered(201, id="x"), None),
         (row(response={"body": {"id": "x"}}), None),
         (row(), RowError(code="no_response", message="The row has neither a response nor an error.")),
-        (row(response="text"), RowError(code="no_response", message="The row has neither a response nor an error.")),
+        (
+            row(response="text"),
+            RowError(code="no_response", message="The response is not a JSON object: text"),
+        ),
         (answered(), RowError(code="no_response", message="The row has neither a response nor an error.")),
         (answered(302, id="x"), RowError(code="302", message="")),
         (answered(429, detail="Too many."), RowError(code="429", message="Too many.")),
@@ -41,6 +44,33 @@ def answered(status: Any = 200, **body: Any) -> Any:
         (row(error={"code": 7, "message": None}), RowError(code="7", message="")),
         (row(error="No."), RowError(code="error", message="No.")),
         (row(error={}, response={"status_code": 200, "body": {"id": "x"}}), None),
+        (answered("200", id="x"), None),
+        (answered(200.0, id="x"), None),
+        (answered("500", id="x"), RowError(code="500", message="")),
+        (answered("failed", id="x"), RowError(code="failed", message="")),
+        (answered(400, error={"error": {"message": "No."}}), RowError(code="400", message="No.")),
+        (answered(400, errors={"model": "is missing"}), RowError(code="400", message="model: is missing")),
+        (answered(200, id="x", status="completed", error=None), None),
+        (answered(200, id="x", status="failed", error=None), RowError(code="failed", message="The answer is failed.")),
+        (
+            answered(200, id="x", status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+            RowError(code="incomplete", message="The answer is incomplete (max_output_tokens)."),
+        ),
+        (answered(200, id="x", status="error", message="No."), RowError(code="error", message="No.")),
+        (row(response={"status_code": 200, "body": '{"id": "x"}'}), None),
+        (
+            row(response={"status_code": 200, "body": '{"error": {"message": "No."}}'}),
+            RowError(code="200", message="No."),
+        ),
+        (row(response={"status_code": 500, "body": "Gateway broken"}), RowError(code="500", message="Gateway broken")),
+        (
+            row(response={"status_code": 200, "body": "Gateway broken"}),
+            RowError(code="no_response", message="The response is not a JSON object: Gateway broken"),
+        ),
+        (
+            row(response={"status_code": 200, "body": [{"id": "x"}]}),
+            RowError(code="no_response", message='The response is not a JSON object: [{"id": "x"}]'),
+        ),
     ],
 )
 def test_a_request_succeeded_if_it_has_a_response_and_no_error(read: Any, error: Any) -> None:
@@ -57,6 +87,10 @@ def test_a_request_succeeded_if_it_has_a_response_and_no_error(read: Any, error:
         ({"prompt_tokens": True, "total_tokens": -1, "completion_tokens": 2**60}, None),
         ({"prompt_tokens": 3, "total_tokens": 3}, Usage(prompt_tokens=3, total_tokens=3)),
         (
+            {"prompt_tokens": 3.0, "completion_tokens": "4", "total_tokens": "7.0"},
+            Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7),
+        ),
+        (
             {
                 "input_tokens": 3,
                 "input_tokens_details": {"cached_tokens": 2},
@@ -66,7 +100,7 @@ def test_a_request_succeeded_if_it_has_a_response_and_no_error(read: Any, error:
             Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7, cached_tokens=2, reasoning_tokens=1),
         ),
         (
-            {"prompt_tokens": 3, "prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": "1"}},
+            {"prompt_tokens": 3, "prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": "x"}},
             Usage(prompt_tokens=3, total_tokens=3),
         ),
     ],
@@ -80,6 +114,14 @@ def test_tokens_have_the_same_names_for_every_endpoint(usage: Any, read: Usage |
     [
         ({"choices": [{"message": {"content": "Hello"}}, {"message": {"content": "second"}}]}, "Hello"),
         ({"choices": [{"message": {"content": [{"type": "text", "text": "Hel"}, {"text": "lo"}]}}]}, "Hello"),
+        (
+            {
+                "choices": [
+                    {"message": {"content": [{"type": "thinking", "text": "Hm."}, {"type": "text", "text": "Hi"}]}}
+                ]
+            },
+            "Hi",
+        ),
         ({"choices": [{"message": {"content": None, "tool_calls": []}}]}, None),
         ({"choices": [{"text": "Hello"}]}, "Hello"),
         ({"choices": []}, None),
@@ -87,8 +129,12 @@ def test_tokens_have_the_same_names_for_every_endpoint(usage: Any, read: Usage |
         (
             {
                 "output": [
-                    {"type": "reasoning", "summary": []},
-                    {"type": "message", "content": [{"type": "output_text", "text": "Hello"}]},
+                    {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm."}]},
+                    {"type": "web_search_call", "content": [{"type": "output_text", "text": "a page"}]},
+                    {
+                        "type": "message",
+                        "content": [{"type": "refusal", "text": "No."}, {"type": "output_text", "text": "Hello"}],
+                    },
                 ]
             },
             "Hello",

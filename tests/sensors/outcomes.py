@@ -27,6 +27,8 @@ ALL_FAILED = {
     "request_counts": {"total": 4, "completed": 0, "failed": 4},
 }
 
+NOTHING_COMPLETED = {"status": "completed", "request_counts": {"total": 4, "completed": 0, "failed": 0}}
+
 Prepare = Callable[[RespanSandbox, str], None]
 
 
@@ -131,6 +133,16 @@ ROWS = [
     failing_end("cancelled", {"status": "cancelled", **NO_COUNTS}),
     failing_end("every_request_failed", ALL_FAILED),
     failing_end("too_many_failed", {**PARTIAL, "status": "completed"}, max_failed_ratio=0.2),
+    failing_end("failed_requests_not_known", {**ENDED, "error_file_id": "file-err"}, max_failed_ratio=0.5),
+    failing_end("nothing_completed", NOTHING_COMPLETED),
+    Row(
+        name="counts_and_status_in_another_spelling",
+        prepare=ended(
+            **{**ENDED, "status": "COMPLETED", "request_counts": {"total": "4", "completed": 4.0, "failed": "0"}}
+        ),
+        pushed=ENDED,
+        options={"max_failed_ratio": 0},
+    ),
     Row(
         name="timeout",
         prepare=ended(status="in_progress"),
@@ -166,6 +178,21 @@ ROWS = [
         prepare=meeting(Fault.error(404), times=2, **ENDED),
         pushed=ENDED,
         # Long, as dag.test() runs all these tasks one after the other between two pokes of one.
+        options={"not_found_grace": 3600},
+    ),
+    Row(
+        name="another_batch_after_grace",
+        prepare=meeting(Fault(status=200, body={"id": "batch_other", **ENDED})),
+        state="failed",
+        soft="failed",
+        retried=True,
+        error="RespanWrongIdError",
+        options={"not_found_grace": 0.2},
+    ),
+    Row(
+        name="another_batch_in_grace",
+        prepare=meeting(Fault(status=200, body={"id": "batch_other", **ENDED}), times=2, **ENDED),
+        pushed=ENDED,
         options={"not_found_grace": 3600},
     ),
     Row(name="outage", prepare=meeting(Fault.error(503), times=3, **ENDED), pushed=ENDED),

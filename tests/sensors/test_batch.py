@@ -18,7 +18,13 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_respan.compat import AirflowRescheduleException
-from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanNotFoundError
+from airflow_respan.exceptions import (
+    RespanBatchFailed,
+    RespanBatchTimeout,
+    RespanError,
+    RespanNotFoundError,
+    RespanWrongIdError,
+)
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sensors.batch import DEFERRAL_MARGIN, RespanBatchSensor
 from airflow_respan.triggers.batch import RespanBatchTrigger
@@ -30,6 +36,9 @@ ENDED = {
     "output_file_id": "file-out",
     "request_counts": {"total": 1, "completed": 1, "failed": 0},
 }
+
+LONG_ID = f"projects/p/locations/us:east/batch={'bGl0ZWxsbV9wcm94eQ' * 12}=="
+"""As long as the ids of some gateways, and with the characters that are quoted in a path."""
 
 every_mode = pytest.mark.parametrize("mode", ["poke", "reschedule", "deferrable"])
 
@@ -134,9 +143,10 @@ def test_a_timeout_reports_the_progress(connected: RespanSandbox, mode: str) -> 
 
     assert isinstance(outcome.error, AirflowSensorTimeout)
     assert re.sub(r"3 hours( \d+ seconds?)?", "3 hours", str(outcome.error)) == (
-        f"Batch {batch_id} has not ended within the timeout of 0.5 seconds. Batch {batch_id} is finalizing, 8 of 10 "
-        f"requests completed, 1 failed (90%), 3 hours old, expires {created.add(days=1).to_datetime_string()} UTC. The "
-        "batch itself goes on, and is billed: clear the task to wait again."
+        f"The timeout of 0.5 seconds has passed, and no check has shown the end of batch {batch_id}. Batch {batch_id} "
+        "is finalizing, 8 of 10 requests completed, 1 failed (90%), 3 hours old, expires "
+        f"{created.add(days=1).to_datetime_string()} UTC. The batch may still be running at the service, and be "
+        "billed: clear the task to wait again."
     )
 
 
@@ -147,10 +157,10 @@ def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, m
     outcome = wait_for("batch_1", mode, timeout=0.5)
 
     assert str(outcome.error) == (
-        "Batch batch_1 has not ended within the timeout of 0.5 seconds. The last check failed: Asked to retrieve batch "
-        f"'batch_1', Respan ({connected.url}, connection 'respan_default') answered 503 Service Unavailable: The "
-        "sandbox was told to fail. This may be temporary. The batch itself goes on, and is billed: clear the task to "
-        "wait again."
+        "The timeout of 0.5 seconds has passed, and no check has shown the end of batch batch_1. The last check "
+        f"failed: Asked to retrieve batch 'batch_1', Respan ({connected.url}, connection 'respan_default') answered "
+        "503 Service Unavailable: The sandbox was told to fail. This may be temporary. The batch may still be running "
+        "at the service, and be billed: clear the task to wait again."
     )
 
 
@@ -262,6 +272,66 @@ def test_the_xcom_of_a_batch_with_huge_fields_is_small(connected: RespanSandbox,
 
 
 @every_mode
+def test_a_timeout_at_an_unknown_status_says_that_the_batch_may_have_ended(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch(status="SUCCEEDED", created_at=None, expires_at=None, request_counts=None)
+
+    outcome = wait_for(batch_id, mode, timeout=0.5)
+
+    assert str(outcome.error) == (
+        f"The timeout of 0.5 seconds has passed, and no check has shown the end of batch {batch_id}. Batch {batch_id} "
+        "is SUCCEEDED. This release does not know this status, so the batch may have ended. The batch may still be "
+        "running at the service, and be billed: clear the task to wait again."
+    )
+
+
+@every_mode
+@pytest.mark.parametrize("spelling", ["COMPLETED", "Completed", " completed ", "completed\n"])
+def test_a_terminal_status_in_another_spelling_ends_the_wait(
+    connected: RespanSandbox, mode: str, spelling: str
+) -> None:
+    batch_id = connected.add_batch()
+    end_after_checks(connected, batch_id, checks=1, **{**ENDED, "status": spelling})
+
+    outcome = wait_for(batch_id, mode, timeout=5)
+
+    assert (outcome.state, outcome.ti.xcoms["status"]) == ("success", "completed")
+
+
+@every_mode
+def test_a_wait_takes_no_other_batch_for_its_own_and_cancels_nothing(connected: RespanSandbox, mode: str) -> None:
+    connected.inject(Fault(status=200, body={"id": "batch_other", **ENDED}), times=None)
+
+    outcome = wait_for("batch_1", mode, not_found_grace=0.3, cancel_on_kill=True, timeout=10)
+
+    assert isinstance(outcome.error, RespanWrongIdError)
+    assert str(outcome.error) == (
+        f"Asked to retrieve batch 'batch_1', Respan ({connected.url}, connection 'respan_default') answered 200 with "
+        "an unexpected body ('id' is 'batch_other', which is not the requested id). This may be temporary. If it is "
+        "not, check the id, and the connection's host and proxies."
+    )
+    assert outcome.ti.xcoms == {}
+    assert {request.method for request in connected.requests} == {"GET"}
+
+
+@every_mode
+def test_a_wait_continues_after_a_few_responses_about_another_batch(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch(**ENDED)
+    connected.inject(Fault(status=200, body={"id": "batch_other", "status": "failed"}), times=4)
+
+    assert wait_for(batch_id, mode, timeout=10).state == "success"
+
+
+@every_mode
+def test_a_long_id_with_special_characters_is_waited_for(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch(id=LONG_ID)
+    end_after_checks(connected, batch_id, checks=1)
+
+    outcome = wait_for(batch_id, mode, timeout=5)
+
+    assert (outcome.state, outcome.ti.xcoms["batch_id"]) == ("success", LONG_ID)
+
+
+@every_mode
 def test_soft_fail_skips_and_gives_the_reason(connected: RespanSandbox, mode: str) -> None:
     batch_id = connected.add_batch(status="cancelled", request_counts=None)
 
@@ -305,17 +375,17 @@ def test_an_empty_batch_id_fails_at_once(connected: RespanSandbox, mode: str, va
 
     assert isinstance(outcome.error, ValueError)
     assert str(outcome.error) == (
-        f"batch_id of task 'wait' is {value!r}: its template {str(value)!r} gave nothing. Check that the upstream "
-        "task ran and pushed the id of a batch."
+        f"batch_id of task 'wait' is {value!r}, which is not the id of a batch. Its template is {str(value)!r}. Check "
+        "that the upstream task ran and pushed the id of a batch."
     )
     assert connected.requests == []
 
 
-def test_the_template_that_gave_nothing_is_named(connected: RespanSandbox) -> None:
+def test_a_template_that_gave_no_id_is_named(connected: RespanSandbox) -> None:
     sensor = make_sensor("poke", batch_id="{{ ti.xcom_pull('create') }}")
     sensor.batch_id = "None"  # as Airflow renders it
 
-    with pytest.raises(ValueError, match=re.escape("its template \"{{ ti.xcom_pull('create') }}\" gave nothing")):
+    with pytest.raises(ValueError, match=re.escape("Its template is \"{{ ti.xcom_pull('create') }}\".")):
         sensor.execute({"ti": TaskInstance()})
 
 
@@ -468,7 +538,7 @@ class TestALostTrigger:
         assert self.resume(connected, "Trigger timeout", **ENDED)["output_file_id"] == "file-out"
 
     def test_is_a_timeout_if_its_time_is_over(self, connected: RespanSandbox) -> None:
-        with pytest.raises(RespanBatchTimeout, match=r"^Batch batch_1 has not ended within the timeout of 0.5 seconds"):
+        with pytest.raises(RespanBatchTimeout, match=r"^The timeout of 0.5 seconds has passed, and no check"):
             self.resume(connected, "Trigger timeout")
 
     def test_fails_the_try_otherwise_and_names_the_log(self, connected: RespanSandbox) -> None:
@@ -476,8 +546,8 @@ class TestALostTrigger:
             self.resume(connected, "Trigger failure")
 
         assert str(lost.value) == (
-            "The triggerer gave up the wait for batch batch_1 (Trigger failure). The batch itself goes on; the "
-            "triggerer's log says why."
+            "The triggerer gave up the wait for batch batch_1 (Trigger failure). The batch may still be running at "
+            "the service. The triggerer's log has the cause."
         )
         assert not isinstance(lost.value, AirflowFailException)
 

@@ -120,7 +120,7 @@ def test_a_batch_of_a_file_that_others_may_use_is_unclear_without_metadata(servi
     outcome = run(ti=RETRY, input_file_id="file-shared")
 
     assert str(outcome.error) == (
-        "Whether an earlier attempt of this task made a batch could not be found out, so none is created: "
+        "No batch was created, because an earlier attempt of this task may have created one: "
         f"Batch {first} has the input file of this task, and the service shows no metadata of it. If that batch is "
         "not this task's, clear the task: an attempt after a clear ignores such a batch."
     )

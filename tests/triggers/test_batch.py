@@ -72,8 +72,9 @@ def test_an_unexpected_error_is_an_event_not_an_exception(connected: RespanSandb
 
     assert event["error"] == "RespanError"
     assert event["message"] == (
-        "The wait for batch batch_1 broke down in the triggerer (ValueError: respan_params cannot be sent as JSON: "
-        "Object of type set is not JSON serializable). The batch itself goes on; the triggerer's log has the rest."
+        "The wait for batch batch_1 failed in the triggerer with an unexpected error (ValueError: respan_params cannot "
+        "be sent as JSON: Object of type set is not JSON serializable). The batch may still be running at the service. "
+        "The triggerer's log has the traceback."
     )
 
 

@@ -12,6 +12,7 @@ from airflow_respan.exceptions import (
     RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
+    RespanWrongIdError,
 )
 from airflow_respan.waiting.event import MAX_MESSAGE_LENGTH, make_event, read_event
 from airflow_respan.waiting.policy import TimedOut
@@ -31,6 +32,7 @@ def test_a_batch_is_the_same_after_an_event() -> None:
         RespanNotFoundError("no", status_code=404),
         RespanConfigurationError("no API key"),
         RespanMissingConnectionError("no such connection"),
+        RespanWrongIdError("another batch"),
         RespanError("broken"),
     ],
 )

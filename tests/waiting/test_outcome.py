@@ -5,9 +5,16 @@ from typing import Any
 import pytest
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.waiting.outcome import evaluate_batch
+from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
+
+
+def counts(total: Any = None, completed: Any = None, failed: Any = None) -> dict[str, Any]:
+    given = {"total": total, "completed": completed, "failed": failed}
+    return {name: count for name, count in given.items() if count is not None}
+
 
 HALF = {"total": 100, "completed": 50, "failed": 50}
+PARTIAL = {"success_statuses": ("completed", "expired")}
 
 
 def batch(status: str = "completed", **fields: Any) -> Batch:
@@ -25,7 +32,7 @@ def batch(status: str = "completed", **fields: Any) -> Batch:
         (batch(request_counts=HALF), {"max_failed_ratio": 0.49}, False, False),
         (batch(request_counts={"total": 100, "completed": 99, "failed": 1}), {"max_failed_ratio": 0}, False, False),
         (batch(error_file_id="file-err"), {"max_failed_ratio": 0}, False, False),
-        (batch(error_file_id="file-err"), {"max_failed_ratio": 0.1}, True, True),
+        (batch(error_file_id="file-err"), {}, True, True),
         (batch(output_file_id=None), {}, True, True),
         (batch(output_file_id=None, error_file_id="file-err"), {}, False, False),
         (batch(request_counts={"total": 5, "completed": 0, "failed": 5}), {}, False, False),
@@ -40,6 +47,27 @@ def batch(status: str = "completed", **fields: Any) -> Batch:
             False,
         ),
         (batch(), {"success_statuses": ("expired",)}, False, False),
+        (batch("expired", request_counts=counts(100, 30, 0)), PARTIAL | {"max_failed_ratio": 0.1}, True, False),
+        (batch("expired", output_file_id=None, request_counts=counts(100, 0, 0)), PARTIAL, True, True),
+        # Requests that are neither completed nor failed
+        (batch(request_counts=counts(10, 4, 0)), {}, True, True),
+        (batch(request_counts=counts(10, 4, 0)), {"max_failed_ratio": 0.6}, True, True),
+        (batch(request_counts=counts(10, 4, 0)), {"max_failed_ratio": 0.5}, False, False),
+        (batch(request_counts=counts(10, 4)), {"max_failed_ratio": 0.5}, False, False),
+        # Numbers in another spelling
+        (batch(request_counts=counts("10", "10", "0")), {"max_failed_ratio": 0}, True, False),
+        (batch(request_counts=counts("10", "9.0", 1.0)), {"max_failed_ratio": 0}, False, False),
+        (batch(request_counts=counts(10.0, 5.0, "5")), {"max_failed_ratio": 0.49}, False, False),
+        # Nothing is known to have completed
+        (batch(output_file_id=None, request_counts=counts(100, 0, 0)), {}, False, False),
+        (batch(output_file_id=None, request_counts=counts(100)), {}, False, False),
+        (batch(output_file_id=None, request_counts=counts(100, -1, 5)), {}, False, False),
+        (batch(request_counts=counts(100, -1, 100)), {}, False, False),
+        (batch(request_counts=counts(None, -1, 100)), {}, False, False),
+        (batch(request_counts=counts(100, None, 100)), {}, False, False),
+        (batch(request_counts=counts("100", "0", "100")), {}, False, False),
+        # There is an output file, so the counts are out of date
+        (batch(request_counts=counts(100, 0, 0)), {}, True, True),
     ],
 )
 def test_the_outcome_depends_on_status_counts_and_files(
@@ -48,6 +76,43 @@ def test_the_outcome_depends_on_status_counts_and_files(
     outcome = evaluate_batch(ended, **options)
 
     assert (outcome.accepted, outcome.needs_warning) == (accepted, needs_warning)
+
+
+@pytest.mark.parametrize("max_failed_ratio", [0, 0.5, 0.999])
+@pytest.mark.parametrize(
+    ("ended", "why"),
+    [
+        (batch(), "the service gave no request_counts"),
+        (batch(error_file_id="file-err"), "the service gave no request_counts"),
+        (
+            batch(error_file_id="file-err", request_counts=counts(1000, 1000, 0)),
+            "there is an error file, but no failed request in request_counts",
+        ),
+        (
+            batch(error_file_id="file-err", request_counts=counts(1000, 1000)),
+            "there is an error file, but no failed request in request_counts",
+        ),
+        (batch(request_counts=counts(0, 0, 0)), "request_counts does not say it"),
+        (batch(request_counts=counts(100)), "request_counts does not say it"),
+        (batch(request_counts=counts(None, 100)), "request_counts does not say it"),
+        (batch(request_counts=counts(100, None, 0)), "request_counts does not say it"),
+        (batch(request_counts=counts(100, "many", 0)), "request_counts does not say it"),
+        (batch(request_counts=counts(100, 150, 0)), "request_counts does not say it"),
+        (batch("expired", request_counts=counts(100, 50)), "request_counts does not say it"),
+    ],
+)
+def test_a_limit_that_cannot_be_checked_fails_and_says_so_unless_it_is_1(
+    ended: Batch, why: str, max_failed_ratio: float
+) -> None:
+    outcome = evaluate_batch(ended, **PARTIAL, max_failed_ratio=max_failed_ratio)
+
+    assert (outcome.accepted, outcome.is_unknown) == (False, True)
+    assert outcome.message == (
+        f"{describe_batch(ended)} The wait fails because at most {max_failed_ratio:.1%} of the requests may fail, and "
+        f"it is not known how many failed: {why}. To accept this batch, set max_failed_ratio to 1.0, and count its "
+        "failed requests with RespanBatchResultsOperator. Results that were ready, and are billed, are in file-out."
+    )
+    assert evaluate_batch(ended, **PARTIAL).accepted
 
 
 def test_an_accepted_batch_is_described() -> None:
@@ -97,6 +162,19 @@ def test_an_accepted_batch_is_described() -> None:
             "Batch batch_1 is completed (50 of 100 requests completed, 50 failed; output file file-out). The wait "
             "fails because 50.0% of the requests failed and at most 10.0% may. Results that were ready, and are "
             "billed, are in file-out.",
+        ),
+        (
+            batch(request_counts=counts(10, 4, 1)),
+            {"max_failed_ratio": 0.1},
+            "Batch batch_1 is completed (4 of 10 requests completed, 1 failed; output file file-out). The wait fails "
+            "because 60.0% of the requests failed or did not complete and at most 10.0% may. Results that were ready, "
+            "and are billed, are in file-out.",
+        ),
+        (
+            batch(output_file_id="", request_counts=counts(100, 0, 0)),
+            {},
+            "Batch batch_1 is completed (0 of 100 requests completed, 0 failed; no files). The wait fails because no "
+            "request is known to have completed.",
         ),
         (
             batch(output_file_id="", error_file_id="file-err"),

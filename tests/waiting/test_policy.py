@@ -9,7 +9,8 @@ import pendulum
 import pytest
 import time_machine
 
-from airflow_respan.api.batch import Batch, RequestCounts
+from airflow_respan.api.batch import Batch
+from airflow_respan.api.request_counts import RequestCounts
 from airflow_respan.exceptions import (
     RespanAPIError,
     RespanConfigurationError,

@@ -51,7 +51,15 @@ NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
         ),
         (
             {"status": "in_progress", "request_counts": {"total": 100}},
-            "Batch batch_1 is in_progress, 100 requests in all (0%).",
+            "Batch batch_1 is in_progress, 100 requests in all.",
+        ),
+        (
+            {
+                "status": "in_progress",
+                "in_progress_at": NOW.int_timestamp - 3000,
+                "request_counts": {"total": 100, "failed": 5},
+            },
+            "Batch batch_1 is in_progress, an unknown number of 100 requests completed, 5 failed.",
         ),
     ],
 )
