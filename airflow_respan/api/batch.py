@@ -6,7 +6,7 @@ The meaning of each status is in ``statuses.py``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,6 +17,7 @@ from airflow_respan.api.ids import check_id, is_id
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request_counts import RequestCounts
 from airflow_respan.api.service_errors import read_errors
+from airflow_respan.api.size_limit import LEFT_OUT, MAX_FIELD_SIZE, limit_size
 from airflow_respan.api.statuses import BatchStatus, canonical_status, status_of
 
 MAX_STATUS_LENGTH = 200
@@ -68,11 +69,11 @@ class Batch:
         :param data: the decoded JSON
         :raises ValueError: if it is not a batch; the message names the wrong key
         """
-        return cls.from_sanitized(sanitize_json(data))
+        return cls.from_sanitized(sanitize_batch(data, sanitize_json))
 
     @classmethod
     def from_sanitized(cls, data: object) -> Batch:
-        """Return a batch from JSON to which :func:`~airflow_respan.api.json_safe.sanitize_json` was already applied.
+        """Return a batch from JSON to which :func:`sanitize_batch` was already applied.
 
         :raises ValueError: if it is not a batch; the message names the wrong key
         """
@@ -129,12 +130,49 @@ class Batch:
         return next(filter(None, times), None)
 
     def error_lines(self) -> Iterator[str]:
-        """Yield the batch's ``errors`` or ``error``, in whichever form Respan sends them, each as one short line."""
+        """Yield the batch's ``errors`` or ``error``, in whichever form Respan sends them, each as one short line.
+
+        If there are very many, only the first are kept: see :attr:`error_count`.
+        """
+        for error in read_errors(error for error in self._kept_errors() if not _is_marker(error)):
+            yield one_line(str(error), max_length=MAX_ERROR_LENGTH)
+
+    @property
+    def error_count(self) -> int:
+        """How many errors Respan sent, with those that were left out because there are very many."""
+        markers = filter(_is_marker, self._kept_errors())
+        left_out = sum(count for marker in markers if isinstance(count := marker[LEFT_OUT], int))
+        return sum(1 for _line in self.error_lines()) + left_out
+
+    def _kept_errors(self) -> list[Any]:
         errors = self.errors or self.unknown_fields.get("error")
         if isinstance(errors, Mapping) and "data" in errors:
             errors = errors["data"]
-        for error in read_errors(errors if isinstance(errors, list) else [errors]):
-            yield one_line(str(error), max_length=MAX_ERROR_LENGTH)
+        return errors if isinstance(errors, list) else [errors]
+
+
+def _is_marker(error: object) -> bool:
+    return isinstance(error, Mapping) and error.keys() == {LEFT_OUT}
+
+
+def sanitize_batch(data: Any, sanitize: Callable[[Any], Any]) -> Any:
+    """Return the decoded JSON of a batch, each field cut to a size that can be kept, and then sanitized.
+
+    A batch can have 50,000 ``errors``, and a gateway may add fields of any size. Each value that is sanitized takes
+    time, and in a triggerer this time blocks all triggers. So the fields are cut first.
+
+    :param data: the decoded JSON
+    :param sanitize: :func:`~airflow_respan.api.json_safe.sanitize_json`, or a function that removes secrets as well
+    """
+    if not isinstance(data, dict):
+        return sanitize(data)
+    unknown = {name: value for name, value in data.items() if name not in _FIELD_NAMES}
+    known = {name: value for name, value in data.items() if name in _FIELD_NAMES}
+    for name, value in known.items():
+        # Other texts are ids, which must not be cut. They have limits of their own.
+        if isinstance(value, list | dict) or (name == "errors" and isinstance(value, str)):
+            known[name] = limit_size(value, sanitize)
+    return sanitize({**known, **limit_size(unknown, sanitize)} if unknown else known)
 
 
 _TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
@@ -144,7 +182,7 @@ _FIELD_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_FIELD_SIZE else None
 
 
 def _file_id(value: object) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import IO, Any, TypeVar, Unpack
 
-from airflow_respan.api.batch import Batch
+from airflow_respan.api.batch import Batch, sanitize_batch
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.file import RespanFile
 from airflow_respan.api.page import BatchPage, items_of
@@ -51,6 +51,7 @@ def get_batch(
         _require_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         respan_params=respan_params,
+        sanitize=sanitize_batch,
     )
 
 
@@ -101,6 +102,7 @@ def create_batch(
         respan_params=respan_params,
         idempotent=False,
         min_timeout=CREATE_TIMEOUT_FACTOR * connection.timeout,
+        sanitize=sanitize_batch,
     )
 
 
@@ -114,6 +116,7 @@ def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: st
         _require_id(batch_id, Batch.from_sanitized),
         query={"provider_id": provider_id or connection.provider_id},
         json_body={},
+        sanitize=sanitize_batch,
     )
 
 

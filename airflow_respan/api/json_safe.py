@@ -8,6 +8,7 @@ from typing import Any
 
 MAX_INT = 2**63
 MAX_DEPTH = 20
+MAX_CACHED_KEY_LENGTH = 100
 TOO_DEEP = f"(nested more than {MAX_DEPTH} deep)"
 
 
@@ -37,7 +38,14 @@ def sanitize_json(value: Any, *, depth: int = 0) -> Any:
     return [sanitize_json(item, depth=depth + 1) for item in value] if depth < MAX_DEPTH else TOO_DEEP
 
 
-@lru_cache(maxsize=1024)  # many objects have the same few keys
 def _safe_key(key: str) -> str:
+    # Many objects have the same few keys. Long ones are not kept: a response may have thousands of them.
+    return _cached_safe_key(key) if len(key) <= MAX_CACHED_KEY_LENGTH else _make_safe_key(key)
+
+
+def _make_safe_key(key: str) -> str:
     text: str = sanitize_json(key)
     return f"_{text.lstrip('_')}" if text.startswith("__") else text
+
+
+_cached_safe_key = lru_cache(maxsize=1024)(_make_safe_key)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from airflow_respan.api.batch import Batch
+from airflow_respan.api.batch import Batch, sanitize_batch
 from airflow_respan.api.json_safe import sanitize_json
 
 
@@ -42,7 +42,7 @@ class PageItem:
 
         :raises ValueError: if it is not a batch
         """
-        return Batch.from_sanitized(self.sanitize(self.data))
+        return Batch.from_sanitized(sanitize_batch(self.data, self.sanitize))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,7 @@ def make_request(
     respan_params: Mapping[str, Any] | None = None,
     idempotent: bool = True,
     min_timeout: float = 0.0,
+    sanitize: Callable[[Any, Callable[[Any], Any]], Any] = lambda data, sanitize: sanitize(data),
 ) -> Request[T]:
     """Build a request with address, headers and tracking parameters, in the same way for every endpoint.
 
@@ -97,6 +98,7 @@ def make_request(
     :param respan_params: tracking parameters, added to those of the connection
     :param idempotent: whether sending it twice has the same effect as sending it once
     :param min_timeout: seconds that the response may take at least, even if the connection's timeout is shorter
+    :param sanitize: applies the connection's ``sanitize`` to the decoded JSON of the response
     :raises ValueError: if an argument cannot be sent; the message names it
     """
     headers = {
@@ -119,7 +121,7 @@ def make_request(
         action=action,
         method=method,
         url=f"{connection.base_url}{path}{'?' if query_items else ''}{urlencode(query_items)}",
-        parse=lambda data: parse(connection.sanitize(data)),
+        parse=lambda data: parse(sanitize(data, connection.sanitize)),
         headers=headers,
         json=json_body,
         upload=upload,

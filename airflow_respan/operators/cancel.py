@@ -34,7 +34,8 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
     :param deferrable: wait in the triggerer; ``[operators] default_deferrable`` by default
     :param poke_interval: seconds, or a timedelta, between two checks
     :param timeout: seconds, or a timedelta, that the wait may take
-    :param not_found_grace: seconds, or a timedelta, from the start, during which a 404 does not end the wait
+    :param not_found_grace: seconds, or a timedelta, since the first of several 404s, during which they do not end the
+        wait
 
     :raises RespanBatchTimeout: if ``timeout`` has passed; not retried
     :raises RespanError: if the batch cannot be cancelled and has not ended; retried by Airflow

@@ -95,7 +95,7 @@ class BatchWaitingOperator(BaseOperator):
             raise RespanBatchTimeout(end.message)
         if isinstance(end, RespanError):
             raise end
-        wait = self._make_wait(started_at or self._started_at(context))
+        wait = self._make_wait(started_at or self._started_at(context), checked_at=started_at)
         if end is not None and end.id == wait.batch_id:
             return self._finish(context, end)
         self.log.warning("Resumed without a usable event (%.200r); checking the batch again.", event)
@@ -159,7 +159,12 @@ class BatchWaitingOperator(BaseOperator):
         """Return when the wait began, in ISO 8601 with offset: the start of this attempt."""
         return attempt_started_at(context)
 
-    def _make_wait(self, started_at: str) -> BatchWait:
+    def _make_wait(self, started_at: str, *, checked_at: str | None = None) -> BatchWait:
+        """Return the rules of the wait.
+
+        :param started_at: when the wait began (ISO 8601 with offset)
+        :param checked_at: a time when another process of this wait made a check, or None if none did
+        """
         if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
             raise ValueError(
                 f"batch_id of task {self.task_id!r} is {self.batch_id!r}, which is not the id of a batch. Its template "
@@ -170,6 +175,7 @@ class BatchWaitingOperator(BaseOperator):
         return BatchWait(
             batch_id=self.batch_id.strip(),
             started_at=started_at,
+            checked_at=checked_at,
             timeout=self.timeout,
             poke_interval=self.poke_interval,
             not_found_grace=self.not_found_grace,
@@ -216,7 +222,8 @@ class BatchWaitingOperator(BaseOperator):
     def _defer(self, wait: BatchWait) -> None:
         from airflow_respan.triggers.batch import RespanBatchTrigger
 
-        wait.next_check_at = pendulum.now("UTC").add(seconds=wait.pause_seconds()).isoformat()
+        now = pendulum.now("UTC")
+        wait.checked_at, wait.next_check_at = now.isoformat(), now.add(seconds=wait.pause_seconds()).isoformat()
         self.defer(
             trigger=RespanBatchTrigger(
                 respan_conn_id=self.respan_conn_id,

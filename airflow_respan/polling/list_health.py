@@ -75,18 +75,20 @@ class ListHealth:
         while now - next(iter(self._missed_ends.values())) > OUTDATED_LIST_SECONDS:
             del self._missed_ends[next(iter(self._missed_ends))]
 
-    def record_item(self, key: BatchKey, item: PageItem, now: float) -> None:
+    def record_item(self, key: BatchKey, item: PageItem, now: float) -> bool:
         """Record how the list shows a batch that nobody waits for any more.
 
         If that is a batch from :meth:`record_missed_end`, and the list still shows it as running after
         :data:`MAX_LAG_SECONDS`, the list is out of date.
+
+        :return: whether the list shows such a batch as running, out of date or a little late
         """
         if key not in self._missed_ends:
-            return
+            return False
         try:
             has_ended = item.read().is_terminal
         except ValueError:
-            return
+            return False
         if has_ended:
             del self._missed_ends[key]
         elif now - self._missed_ends[key] > MAX_LAG_SECONDS:
@@ -98,3 +100,4 @@ class ListHealth:
                 key[0],
                 OUTDATED_LIST_SECONDS / 60,
             )
+        return not has_ended

@@ -2,8 +2,8 @@
 
 All these waits share one connection, one HTTP session and one rate limit. Each wait says when its next check is due
 (``waiting/policy.py``), and ``schedule.py`` chooses the request that serves most checks. The list of batches may be
-out of date. So only a retrieve ends a wait, and each batch is retrieved from time to time, and about the time when it
-expires, even if the list shows it as running.
+out of date. So only a retrieve shows an end, and each batch is retrieved from time to time, and about the time when it
+expires, even if the list shows it as running. A wait may time out by the list: see ``last_checks.py``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Poller:
         """Check a batch until the wait is over; all waits for the same batch share the checks.
 
         A check may be early by up to a quarter of its pause, if a request shows the batch anyway. The last one, at
-        the deadline, is never early, and always a retrieve.
+        the deadline, is never early, and a retrieve, unless many deadlines pass together: see ``last_checks.py``.
 
         :param wait: the rules of the wait: when to check, and what a result means
         :param provider_id: the provider that the batch went to, or None for the connection's

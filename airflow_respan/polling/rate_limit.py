@@ -33,10 +33,10 @@ class RateLimit:
         :param per_minute: the limit in requests a minute; 0 if there is none
         """
         if not per_minute:
+            self._sent_at.clear()  # nothing needs them
             return 0.0
         usable = _usable(per_minute)
-        while self._sent_at and self._sent_at[0] <= now - WINDOW_SECONDS:
-            self._sent_at.popleft()
+        self._forget_before(now - WINDOW_SECONDS)
         if len(self._sent_at) >= usable:
             return self._sent_at[-usable] + WINDOW_SECONDS - now
         if len(self._sent_at) >= usable * BURST_RATIO:
@@ -53,7 +53,12 @@ class RateLimit:
 
     def record_request(self, now: float) -> None:
         """Record that a request is sent."""
+        self._forget_before(now - WINDOW_SECONDS)
         self._sent_at.append(now)
+
+    def _forget_before(self, earliest: float) -> None:
+        while self._sent_at and self._sent_at[0] <= earliest:
+            self._sent_at.popleft()
 
     def pause_until(self, until: float) -> None:
         """Record that the service has asked for a pause.

@@ -2,7 +2,7 @@
 
 The order:
 
-1. The last check of a wait, at its deadline.
+1. The last check of a wait, at its deadline; if there are too many of them, pages of the list that can serve them.
 2. A retrieve that confirms an end, because a batch that the list shows as ended counts only when it is retrieved.
 3. All other due checks: by pages of the list if these take fewer requests, otherwise by single retrieves. Pages and
    retrieves alternate.
@@ -20,7 +20,8 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.api.page import BatchPage
 from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.polling.due_queue import DueQueue
-from airflow_respan.polling.list_health import BatchKey, ListHealth
+from airflow_respan.polling.last_checks import LATE_SECONDS, LastChecks
+from airflow_respan.polling.list_health import MAX_LAG_SECONDS, BatchKey, ListHealth
 from airflow_respan.polling.list_scan import NOT_LISTED, ListScan, pages_worth_reading
 from airflow_respan.polling.subscriber import Subscriber
 from airflow_respan.polling.watched_batch import WatchedBatch
@@ -34,8 +35,9 @@ RETRIEVES_PER_ROUND = 10
 PAGES_PER_RETRIEVE = 4
 """... or one for so many pages that the round reads, if that is more."""
 
-NOT_LISTED_SECONDS = 900.0
-"""How often batches that were not found in the list are looked for there again."""
+RETRIEVES_PER_EMPTY_PAGE = 10
+"""Batches that were not found in the list are looked for there again after so many retrieves of such batches for each
+page that was read for them in vain: so the search takes a tenth of their requests."""
 
 
 class Schedule:
@@ -67,7 +69,7 @@ class Schedule:
         self._planned_last_checks = DueQueue()
         # Step 2: due.
         self._next_round: dict[WatchedBatch, None] = {}
-        self._last_checks: deque[WatchedBatch] = deque()
+        self._last_checks = LastChecks()
         # Step 3: a request is planned.
         self._scan: ListScan | None = None
         self._retrieves: deque[WatchedBatch] = deque()
@@ -76,7 +78,8 @@ class Schedule:
         self._seconds_per_page = 0.0
         self._confirmations_in_a_row = 0
         self._previous_was_page = False
-        self._retry_not_listed_at = 0.0
+        self._retrieves_before_search: dict[str | None, int] = {}
+        """How many retrieves of batches that are not listed come before the list is searched again, by provider."""
 
     def watch(self, batch_id: str, provider_id: str | None, respan_params: Mapping[str, Any] | None) -> WatchedBatch:
         """Return the watched batch that all subscribers of a batch share; add it for the first."""
@@ -111,7 +114,9 @@ class Schedule:
         :param is_paused: whether the service has asked for a pause; then only last checks are sent
         """
         self._collect_due(now)
-        if watched := _pop_with_check(self._last_checks):  # even in a pause, because the wait ends now
+        if not is_paused and (late_scan := self._late_scan(now)):
+            return self._next_page_of(late_scan, now)
+        if watched := self._last_checks.pop(now):  # even in a pause, because the wait ends now
             return watched
         if is_paused:
             return None
@@ -119,16 +124,16 @@ class Schedule:
             self._start_round(now)
         scan = self._scan if self._scan and not self._scan.request_in_flight else None
         may_confirm = self._confirmations_in_a_row < MAX_CONFIRMATIONS_IN_A_ROW or not (scan or self._retrieves)
-        if may_confirm and (watched := _pop_with_check(self._confirmations)):
+        if may_confirm and (watched := self._pop(self._confirmations, now)):
             self._confirmations_in_a_row += 1
             return watched
         self._confirmations_in_a_row = 0
         # Alternate, so that a long list does not delay the retrieves, and many retrieves do not delay the list.
         if scan and not (self._previous_was_page and self._retrieves):
-            self._previous_was_page = scan.request_in_flight = True
-            return scan
+            self._previous_was_page = True
+            return self._next_page_of(scan, now)
         self._previous_was_page = False
-        watched = _pop_with_check(self._retrieves)
+        watched = self._pop(self._retrieves, now)
         self.is_overdue = watched is not None and watched.is_overdue(now)
         return watched
 
@@ -139,7 +144,7 @@ class Schedule:
             key = item.id, scan.provider_id
             watched = self.watched_batches.get(key)
             if watched is None:
-                self.list_health.record_item(key, item, now)
+                scan.is_outdated |= self.list_health.record_item(key, item, now)
             elif batch := watched.merge_item(item):
                 listed.append((watched, batch))
         continues = scan.record_page([watched.batch_id for watched, _batch in listed], page.next_after)
@@ -148,12 +153,18 @@ class Schedule:
                 self._confirm(watched)
             else:
                 watched.on_listed(batch, now)
+                due_by = scan.requested_at - LATE_SECONDS
+                if scan.serves_last_checks and watched.has_last_check(due_by=due_by):
+                    scan.shown_with_last_check[watched] = due_by
         if not continues or not self.list_health.usable(now):
+            self._serve_last_checks(scan, now)
             self._finish_scan(scan, now)
 
     def record_list_failure(self, scan: ListScan, error: Exception, now: float) -> None:
         """End a scan whose page could not be read."""
         self.list_health.record_failure(error, now)
+        scan.is_outdated = True
+        self._serve_last_checks(scan, now)
         self._finish_scan(scan, now)
 
     def record_retrieve(self, watched: WatchedBatch, batch: Batch, now: float) -> None:
@@ -161,15 +172,21 @@ class Schedule:
         self.list_health.record_retrieve_success()
         if batch.is_terminal and not watched.confirming_end:
             self.list_health.record_missed_end((watched.batch_id, watched.provider_id), now)
-        watched.in_flight = watched.confirming_end = False
+        self._record_response(watched)
         watched.on_retrieved(batch, now)
 
     def record_retrieve_failure(self, watched: WatchedBatch, error: Exception, now: float) -> None:
         """Pass the error of a retrieve to the subscribers whose checks it was for."""
         if isinstance(error, RespanTransientError):
             self.list_health.record_retrieve_failure()
-        watched.in_flight = watched.confirming_end = False
+        self._record_response(watched)
         watched.notify(error, until=now)
+
+    def _record_response(self, watched: WatchedBatch) -> None:
+        watched.in_flight = watched.confirming_end = False
+        self._last_checks.record_response(watched)
+        if watched.expected_page >= NOT_LISTED and watched.provider_id in self._retrieves_before_search:
+            self._retrieves_before_search[watched.provider_id] -= 1
 
     def _collect_due(self, now: float) -> None:
         self._last_checks.extend(self._planned_last_checks.pop_due(now))
@@ -186,10 +203,11 @@ class Schedule:
         provider_id = due[0].provider_id
         self._next_round = {watched: None for watched in due if watched.provider_id != provider_id}
         due = [watched for watched in due if watched.provider_id == provider_id]
-        if now >= self._retry_not_listed_at:
-            self._retry_not_listed_at = now + NOT_LISTED_SECONDS
+        if self._retrieves_before_search.get(provider_id, 1) <= 0:
+            del self._retrieves_before_search[provider_id]
             for watched in self.watched_batches.values():
-                watched.expected_page = 0 if watched.expected_page >= NOT_LISTED else watched.expected_page
+                if watched.provider_id == provider_id and watched.expected_page >= NOT_LISTED:
+                    watched.expected_page = 0
         if self.list_health.usable(now) and any(watched.expected_page < NOT_LISTED for watched in due):
             self._scan = self._plan_scan(provider_id, now)
         self._queue_retrieves(watched for watched in due if not watched.in_flight)
@@ -241,20 +259,57 @@ class Schedule:
         watched.in_flight = watched.confirming_end = True
         self._confirmations.append(watched)
 
+    def _late_scan(self, now: float) -> ListScan | None:
+        """Return the scan whose next page comes before all last checks, because it can serve many of them."""
+        if not self.list_health.usable(now):
+            self._last_checks.end_sample(now)
+            return None
+        self._last_checks.start_sample(now)
+        if not self._last_checks.is_sample_complete:
+            return None
+        provider_id = self._last_checks.sampled_provider_id
+        # A scan that is under way for other checks goes on, and serves last checks from here.
+        self._scan = self._scan or self._plan_scan(provider_id, now)
+        if self._scan is None:
+            self._last_checks.end_sample(now + MAX_LAG_SECONDS)
+            return None
+        self._scan.serves_last_checks |= self._scan.provider_id == provider_id
+        return None if self._scan.request_in_flight else self._scan
+
+    def _next_page_of(self, scan: ListScan, now: float) -> ListScan:
+        scan.request_in_flight, scan.requested_at = True, now
+        return scan
+
+    def _serve_last_checks(self, scan: ListScan, now: float) -> None:
+        """End the waits whose batches a scan has shown as running after their deadline, if it can be relied on."""
+        if not scan.serves_last_checks:
+            return
+        is_reliable = self.list_health.usable(now) and not scan.is_outdated
+        if is_reliable:
+            for watched, due_by in scan.shown_with_last_check.items():
+                watched.on_last_check_listed(due_by=due_by)
+        self._last_checks.end_sample(now if is_reliable else now + MAX_LAG_SECONDS)
+
     def _finish_scan(self, scan: ListScan, now: float) -> None:
         """End a scan, and queue the batches that it has not found and that are due for a retrieve."""
         self._scan = None
         self._seconds_per_page = (now - scan.started_at) / max(scan.next_page, 1)
         for watched in scan.missing.values():
             watched.in_flight = False
+        if any(watched.expected_page >= NOT_LISTED for watched in scan.missing.values()):
+            retrieves = RETRIEVES_PER_EMPTY_PAGE * max(scan.empty_pages, 1)
+            self._retrieves_before_search.setdefault(scan.provider_id, retrieves)
         self._queue_retrieves(watched for watched in scan.missing.values() if watched.is_due(now))
 
-
-def _pop_with_check(queue: deque[WatchedBatch]) -> WatchedBatch | None:
-    """Remove and return the next batch for which a check is planned; batches without one become idle."""
-    while queue:
-        watched = queue.popleft()
-        if watched.has_planned_check():
-            return watched
-        watched.in_flight = watched.confirming_end = False
-    return None
+    @staticmethod
+    def _pop(queue: deque[WatchedBatch], now: float) -> WatchedBatch | None:
+        """Remove and return the next batch that still needs a retrieve; the others become idle."""
+        while queue:
+            watched = queue.popleft()
+            if watched.has_planned_check() and (
+                # The list may have served its checks since.
+                watched.confirming_end or watched.accepts_check(now) or watched.needs_retrieve(now)
+            ):
+                return watched
+            watched.in_flight = watched.confirming_end = False
+        return None

@@ -33,8 +33,10 @@ class Subscriber:
     Times are seconds of ``time.monotonic``:
 
     * ``due``: when the next check is due; :data:`NEVER` if none is planned
-    * ``pause``: seconds from the last check to the next
-    * ``is_last``: whether the next check is the one at the deadline; only a retrieve serves it, and never early
+    * ``pause``: seconds from the last check to the next; at least the interval of the wait, also if the last check was
+      made by the process that waited before
+    * ``is_last``: whether the next check is the one at the deadline; it is never early. ``due`` is then the deadline,
+      which may have passed already
     * ``earliest``: from when on the next check may be served by a request that is sent for another reason
     * ``end``: a future with the end of the wait
 
@@ -56,9 +58,11 @@ class Subscriber:
 
     def plan_check(self) -> None:
         """Plan the next check by the rules of the wait."""
-        self.pause = self._wait.pause_seconds()
-        self.is_last = self._wait.seconds_left() <= self.pause
-        self.due = time.monotonic() + self.pause
+        seconds = self._wait.pause_seconds()
+        self.pause = max(seconds, self._wait.poke_interval)
+        seconds_left = self._wait.seconds_left()
+        self.is_last = seconds_left <= seconds
+        self.due = time.monotonic() + (seconds_left if self.is_last else seconds)
         self.earliest = self.due if self.is_last else self.due - EARLY_RATIO * self.pause
         self._schedule_check(self)
 

@@ -30,7 +30,7 @@ class WatchedBatch:
     * Queued, or being retrieved, for confirmation (``in_flight`` and ``confirming_end``): the list showed it as ended,
       and a retrieve has to confirm that. Idle again after the response.
 
-    The check at the deadline of a wait is sent in every state.
+    The check at the deadline of a wait is sent in every state. ``last_checks.py`` says when the list may serve it.
 
     :param batch_id: the batch
     :param provider_id: the provider that the batch went to, or None for the connection's
@@ -70,13 +70,19 @@ class WatchedBatch:
         return any(subscriber.due <= now for subscriber in self.subscribers)
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether a check has been due for longer than its pause."""
-        return any(now - subscriber.due > subscriber.pause for subscriber in self.subscribers)
+        """Return whether a check, but not a last one, has been due for longer than its pause."""
+        return any(now - each.due > each.pause and not each.is_last for each in self.subscribers)
+
+    def has_last_check(self, *, due_by: float) -> bool:
+        """Return whether the last check of a wait was due by this time (seconds of ``time.monotonic``)."""
+        return any(subscriber.is_last and subscriber.due <= due_by for subscriber in self.subscribers)
 
     def needs_retrieve(self, now: float) -> bool:
-        """Return whether the list is not enough: the last retrieve was long ago, or the batch is about to expire."""
+        """Return whether the list is not enough: the last retrieve was long ago, or the batch expires about now."""
         pause = max(subscriber.pause for subscriber in self.subscribers)
-        return now - self.retrieved_at > MAX_PAUSES_BETWEEN_RETRIEVES * pause or self.expires_at < time.time() + pause
+        # Not for ever after it: a batch may go on for hours, and the clock of the service may be behind.
+        expires_now = -MAX_PAUSES_BETWEEN_RETRIEVES * pause < self.expires_at - time.time() < pause
+        return expires_now or now - self.retrieved_at > MAX_PAUSES_BETWEEN_RETRIEVES * pause
 
     def merge_item(self, item: PageItem) -> Batch | None:
         """Return the batch as a list item shows it, or None if the item is not a batch.
@@ -110,6 +116,12 @@ class WatchedBatch:
         for subscriber in self.subscribers:
             if subscriber.earliest <= now and not subscriber.is_last:
                 subscriber.on_result(batch)
+
+    def on_last_check_listed(self, *, due_by: float) -> None:
+        """Serve the last checks that were due by this time by the batch as last seen, which the list has just shown."""
+        for subscriber in self.subscribers:
+            if self.batch and subscriber.is_last and subscriber.due <= due_by:
+                subscriber.on_result(self.batch)
 
     def on_retrieved(self, batch: Batch, now: float) -> None:
         """Serve the checks that a retrieved batch can serve; if the batch has ended, all checks."""

@@ -48,9 +48,9 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
     :param success_statuses: terminal statuses that count as success; add ``expired`` to accept a partial output
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none. Below
         1, a batch is no success either if counts and files do not say how many requests failed
-    :param not_found_grace: seconds, or a timedelta, from the start of the wait or since the batch was last found,
-        during which a 404, or a response about another batch, does not end the wait; in reschedule mode from the start
-        only, because each check is a new process
+    :param not_found_grace: seconds, or a timedelta, since the first of several 404s, or of responses about another
+        batch, during which they do not end the wait. In reschedule mode the task keeps its worker slot meanwhile,
+        because a new process would not know since when the batch is missing
     :param deferrable: wait in the triggerer, without a worker slot; ``[operators] default_deferrable`` by default
     :param cancel_on_kill: cancel the batch when the task is killed, and no attempt of it is left that waits on; off by
         default, because the sensor did not create the batch. While deferred this works from Airflow 3.3 on.
@@ -101,7 +101,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         # Not by the base class's loop, which applies soft_fail, never_fail and timeout differently by mode and by
         # version, and does not apply them to a deferral.
         with self._apply_soft_fail():
-            return self._poll_until_done(context, self._make_wait(self._started_at(context)))
+            return self._poll_until_done(context, self._wait_of(context))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Check the batch once.
@@ -111,7 +111,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         :raises RespanError: if the service refuses the request
         """
         if self._wait is None:
-            self._wait = self._make_wait(self._started_at(context))
+            self._wait = self._wait_of(context)
         return super()._check(context, self._wait)
 
     def _check(self, context: Context, wait: BatchWait) -> PokeReturnValue:
@@ -122,6 +122,11 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         """Resume, and apply ``soft_fail`` and ``never_fail`` as when poking."""
         with self._apply_soft_fail():
             return super().resume_execution(next_method, next_kwargs, context)
+
+    def _wait_of(self, context: Context) -> BatchWait:
+        started_at = self._started_at(context)
+        is_first_process = started_at == super()._started_at(context)
+        return self._make_wait(started_at, checked_at=None if is_first_process else started_at)
 
     def _apply_soft_fail(self) -> AbstractContextManager[None]:
         # A killed attempt must not skip the task, because the next attempt waits on.
@@ -138,7 +143,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
         }
 
     def _pause(self, seconds: float) -> None:
-        if self.reschedule:
+        if self.reschedule and not (self._wait and self._wait.must_stay(seconds)):
             next_poke = pendulum.now("UTC").add(seconds=seconds)
             raise AirflowRescheduleException(next_poke)  # type: ignore[no-untyped-call]  # not typed by Airflow
         super()._pause(seconds)

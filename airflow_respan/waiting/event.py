@@ -21,6 +21,9 @@ from airflow_respan.api.exceptions import (
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.waiting.policy import TimedOut
 
+MAX_MESSAGE_LENGTH = 5000
+"""Characters of a message that an event keeps; the text of an unexpected error has no limit of its own."""
+
 _TIMED_OUT = "RespanBatchTimeout"
 _API_ERRORS = {error.__name__: error for error in (RespanAPIError, RespanAuthenticationError, RespanNotFoundError)}
 _ERRORS = {
@@ -37,9 +40,14 @@ def make_event(end: Batch | TimedOut | RespanError) -> dict[str, Any]:
     if isinstance(end, Batch):
         return {"batch": end.to_dict()}
     if isinstance(end, TimedOut):
-        return {"error": _TIMED_OUT, "message": sanitize_json(end.message), "status_code": None}
+        return {"error": _TIMED_OUT, "message": _message(end.message), "status_code": None}
     status_code = end.status_code if isinstance(end, RespanAPIError) else None
-    return {"error": type(end).__name__, "message": sanitize_json(str(end)), "status_code": status_code}
+    return {"error": type(end).__name__, "message": _message(str(end)), "status_code": status_code}
+
+
+def _message(text: str) -> str:
+    message: str = sanitize_json(text if len(text) <= MAX_MESSAGE_LENGTH else f"{text[:MAX_MESSAGE_LENGTH]} ...")
+    return message
 
 
 def read_event(event: object) -> Batch | TimedOut | RespanError | None:

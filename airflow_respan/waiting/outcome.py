@@ -104,10 +104,9 @@ def describe_batch(batch: Batch) -> str:
     if batch.created_at and batch.ended_at:
         parts.append(f"after {(batch.ended_at - batch.created_at).in_words()}")
     parts.append(f"({batch.request_counts or 'no request counts'}; {_files(batch)}).")
-    errors = list(batch.error_lines())
-    if errors:
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        parts.append(f"First error: {errors[0]}{more}.")
+    if first_error := next(batch.error_lines(), None):
+        more = f" (and {batch.error_count - 1} more)" if batch.error_count > 1 else ""
+        parts.append(f"First error: {first_error}{more}.")
     return " ".join(parts)
 
 

@@ -6,7 +6,6 @@ Poking, rescheduled and deferred waits share these rules. No I/O.
 from __future__ import annotations
 
 import logging
-import random
 import time
 import zlib
 from collections.abc import Callable
@@ -24,19 +23,22 @@ from airflow_respan.api.exceptions import (
     RespanWrongIdError,
 )
 from airflow_respan.api.statuses import STATUSES
-from airflow_respan.waiting.progress import describe_progress, duration_text
+from airflow_respan.waiting.grace import GracePeriod
+from airflow_respan.waiting.pauses import jittered_pause_seconds
+from airflow_respan.waiting.progress import describe_progress, duration_text, progress_key
 from airflow_respan.waiting.seconds import parse_seconds
+from airflow_respan.waiting.times import read_times
 
 log = logging.getLogger(__name__)
-
-JITTER_RATIO = 0.1
-"""How much is added to a pause at random, at most, as a part of the pause (ratio 0-1)."""
 
 HEARTBEAT_SECONDS = 600.0
 """After so long the progress is logged again, even if nothing has changed."""
 
 MISSING_CONNECTION_GRACE_SECONDS = 600.0
 """How long a connection that was used before may be missing."""
+
+MAX_UNKNOWN_STATUSES = 10
+"""After a warning for so many statuses that are not documented, further ones are not logged as warnings."""
 
 DEADLINE_SLACK_SECONDS = 0.1
 """A check that would come less than this before the deadline is moved to the deadline, so that one check is enough."""
@@ -71,10 +73,13 @@ class BatchWait:
         together do not check together
     :param exponential_backoff: make each pause as long as the wait so far, so that the wait doubles each time
     :param max_wait: the longest pause that this may give (seconds), or None
-    :param not_found_grace: seconds from ``started_at``, or since the batch was last found, in which a 404, or a
-        response about another batch, does not end the wait
+    :param not_found_grace: seconds since the first of several 404s, or of responses about another batch, in which they
+        do not end the wait; a check that finds the batch ends this period
     :param silent_fail: whether the wait continues after every error, also of the API or of the connection
     :param next_check_at: when the process that waited before had planned the next check (ISO 8601), or None
+    :param checked_at: when that process made its last check (ISO 8601), or None
+    :param missing_since: when that process got the first of several 404s (ISO 8601); None if it got none, or found the
+        batch since
     :param last_logged: what was logged last, perhaps by the process that waited before, so that it is not repeated
     """
 
@@ -88,6 +93,8 @@ class BatchWait:
     silent_fail: bool = False
     next_check_at: str | None = None
     last_logged: Any = None
+    checked_at: str | None = None
+    missing_since: str | None = None
     batch: Batch | None = field(default=None, init=False)
     error: RespanError | None = field(default=None, init=False)
 
@@ -100,15 +107,18 @@ class BatchWait:
             value = getattr(self, name)
             if name != "max_wait" or value is not None:
                 parse_seconds(name, value)
-        # From here on times are Unix seconds: there are thousands of waits, and pendulum's arithmetic is slow.
-        # The clock of the machine where the wait began may be ahead, but no wait began in the future.
-        self._started_at_unix = min(_unix_seconds("started_at", self.started_at), time.time())
-        self._next_check_at_unix = (
-            _unix_seconds("next_check_at", self.next_check_at) if self.next_check_at else self._started_at_unix
-        )
+        past = {"started_at": self.started_at, "checked_at": self.checked_at, "missing_since": self.missing_since}
+        times = read_times(past, {"next_check_at": self.next_check_at})
+        self._started_at_unix = times["started_at"] or 0.0
+        self._planned_check_at_unix = times["next_check_at"]
+        # If the planned check is overdue, another process has perhaps made it, and found the batch. A wait whose batch
+        # it did not find would have ended.
+        is_overdue = self._planned_check_at_unix is not None and self._planned_check_at_unix < time.time()
+        missing_since = None if is_overdue else times["missing_since"]
+        self._batch_grace = GracePeriod(self.not_found_grace, missing_since=missing_since)
+        self._connection_grace = GracePeriod(MISSING_CONNECTION_GRACE_SECONDS)
         self._logged_at = self._started_at_unix
         self._warned_statuses: set[str] = set()
-        self._unavailable_since: float | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the arguments with which another process continues this wait, as plain JSON."""
@@ -134,14 +144,19 @@ class BatchWait:
             log.info("Batch %s can be checked again.", self.batch_id)
         elif batch is self.batch and not self._heartbeat_is_due():
             return batch.is_terminal  # saves time: with thousands of waits, most checks return nothing new
-        self.batch, self.error, self._unavailable_since = batch, None, None
-        if batch.status not in STATUSES and batch.status not in self._warned_statuses:
+        self.batch, self.error, self.missing_since = batch, None, None
+        self._batch_grace.end()
+        self._connection_grace.end()
+        is_new = batch.status not in STATUSES and batch.status not in self._warned_statuses
+        if is_new and len(self._warned_statuses) < MAX_UNKNOWN_STATUSES:
             self._warned_statuses.add(batch.status)
             log.warning(
                 "Batch %s has the status %r, which is not documented; the wait continues.", batch.id, batch.status
             )
         if not batch.is_terminal:  # the outcome of a terminal batch is logged when it is evaluated
-            self._log_if_new(logging.INFO, _log_key(batch), lambda: describe_progress(batch, now=pendulum.now("UTC")))
+            self._log_if_new(
+                logging.INFO, progress_key(batch), lambda: describe_progress(batch, now=pendulum.now("UTC"))
+            )
         return batch.is_terminal
 
     def on_error(self, error: RespanError) -> None:
@@ -162,13 +177,25 @@ class BatchWait:
     def pause_seconds(self) -> float:
         """Return the seconds until the next check: at least a ``retry_after``, but never past the deadline.
 
-        If the process that waited before had planned a check, the first check of this process keeps that time.
+        If the process that waited before had planned a check, the first check of this process keeps that time. It is 0
+        if that time has passed. While the batch is missing, a check is made when its grace period ends.
         """
         left = max(0.0, self.seconds_left())
-        seconds = self._next_check_at_unix - time.time()
-        if seconds <= 0 or self.batch or self.error:  # this process has made the first check, perhaps early
+        if self._planned_check_at_unix is not None and not self.batch and not self.error:
+            seconds = max(0.0, self._planned_check_at_unix - time.time())
+        else:  # this process has made the first check, perhaps early
             seconds = self._regular_pause_seconds()
         return seconds if seconds < left - DEADLINE_SLACK_SECONDS else left
+
+    def must_stay(self, pause_seconds: float) -> bool:
+        """Return whether the process that made the last check has to make the next one, too.
+
+        That is so while the batch, or the connection, is missing: another process would not know since when.
+
+        :param pause_seconds: from :meth:`pause_seconds`
+        """
+        grace = self._grace_of(self.error)
+        return grace is not None and grace.is_running and pause_seconds <= grace.seconds_left()
 
     def timed_out(self) -> TimedOut:
         """Return the timeout of this wait, with the progress and the error of the last check."""
@@ -185,31 +212,41 @@ class BatchWait:
         return TimedOut(" ".join(parts))
 
     def _regular_pause_seconds(self) -> float:
-        seconds = self.poke_interval
-        if self.exponential_backoff:
-            seconds = max(seconds, time.time() - self._started_at_unix)
-            if self.max_wait is not None:
-                seconds = min(seconds, self.max_wait)
-        if isinstance(self.error, RespanTransientError):
-            seconds = max(seconds, self.error.retry_after or 0)
-        return seconds * (1 + JITTER_RATIO * random.random())  # noqa: S311 (spreads load, keeps no secret)
+        seconds = jittered_pause_seconds(
+            self.poke_interval,
+            age_seconds=time.time() - self._started_at_unix if self.exponential_backoff else None,
+            max_wait=self.max_wait,
+            retry_after=(isinstance(self.error, RespanTransientError) and self.error.retry_after) or 0.0,
+        )
+        grace = self._grace_of(self.error)
+        return min(seconds, grace.seconds_left()) if grace and grace.is_running else seconds
 
     def _is_within_grace(self, error: RespanError) -> bool:
         """Return whether an error may pass because the batch or the connection may be missing for a short time."""
-        now = time.time()
-        if isinstance(error, RespanNotFoundError | RespanWrongIdError):
-            # Seen at another service: a batch that was found before was missing for a moment.
-            grace, since = self.not_found_grace, now if self.batch else self._started_at_unix
-        elif isinstance(error, RespanMissingConnectionError) and (self.batch or self.next_check_at):
-            # The connection was used before, so it exists: perhaps Airflow cannot reach its own database.
-            grace, since = MISSING_CONNECTION_GRACE_SECONDS, now
-        else:
+        grace = self._grace_of(error)
+        if grace is None:
             return False
-        self._unavailable_since = self._unavailable_since or since
-        return now - self._unavailable_since < grace
+        if grace is self._batch_grace:
+            self._connection_grace.end()  # it was there for this check
+            if not grace.is_running:
+                self.missing_since = pendulum.now("UTC").isoformat()
+        grace.start()
+        return grace.seconds_left() > 0
+
+    def _grace_of(self, error: RespanError | None) -> GracePeriod | None:
+        """Return the grace period of an error, or None if it has none."""
+        if isinstance(error, RespanNotFoundError | RespanWrongIdError):
+            # A new batch may not be shown yet. Seen at another service: a batch that was found before was missing.
+            return self._batch_grace
+        was_used = self.batch or self.next_check_at or self.checked_at
+        if isinstance(error, RespanMissingConnectionError) and was_used:
+            # The connection was used before, so it exists: perhaps Airflow cannot reach its own database.
+            return self._connection_grace
+        return None
 
     def _heartbeat_is_due(self) -> bool:
-        return time.time() - self._logged_at >= HEARTBEAT_SECONDS
+        # Less than 0 if the clock of the machine was set back.
+        return not 0 <= time.time() - self._logged_at < HEARTBEAT_SECONDS
 
     def _log_if_new(self, level: int, key: object, text: Callable[[], str]) -> None:
         """Log a line if its key has changed, or the heartbeat is due; else log it for DEBUG only."""
@@ -221,30 +258,3 @@ class BatchWait:
 
 
 _OPTIONS = tuple(f.name for f in fields(BatchWait) if f.init)
-
-
-def _unix_seconds(name: str, text: str) -> float:
-    """Parse a time as Unix seconds.
-
-    :param name: the argument, for the error
-    """
-    try:
-        parsed = pendulum.parse(text)
-    except (TypeError, ValueError):
-        parsed = None
-    if not isinstance(parsed, pendulum.DateTime):
-        raise ValueError(f"{name} is {text!r}; it must be a time in ISO 8601 with offset")
-    return parsed.timestamp()
-
-
-def _log_key(batch: Batch) -> list[Any]:
-    """Return what must change before the progress is logged again: status, whole percents, whether a request failed.
-
-    Not the counts themselves: in a batch of 50,000 requests they change from check to check.
-
-    :return: plain JSON, because it is saved with the arguments of the trigger
-    """
-    counts = batch.request_counts
-    if counts is None or not counts.total:
-        return [batch.status, counts.to_dict() if counts else None]
-    return [batch.status, counts.total, 100 * counts.done // counts.total, bool(counts.failed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pendulum
 
@@ -31,6 +32,19 @@ def describe_progress(batch: Batch, *, now: pendulum.DateTime) -> str:
     if batch.expires_at:
         parts.append(f"expires {_utc_text(batch.expires_at.timestamp())}")
     return ", ".join(parts) + "."
+
+
+def progress_key(batch: Batch) -> list[Any]:
+    """Return what must change before the progress is logged again: status, whole percents, whether a request failed.
+
+    Not the counts themselves: in a batch of 50,000 requests they change from check to check.
+
+    :return: plain JSON, because it is saved with the arguments of the trigger
+    """
+    counts = batch.request_counts
+    if counts is None or not counts.total:
+        return [batch.status, counts.to_dict() if counts else None]
+    return [batch.status, counts.total, 100 * counts.done // counts.total, bool(counts.failed)]
 
 
 def duration_text(seconds: float) -> str:

@@ -158,6 +158,25 @@ def test_nothing_is_pushed_without_do_xcom_push(connected: RespanSandbox, mode: 
 
 
 @pytest.mark.parametrize("mode", ["waiting", "deferrable"])
+def test_a_batch_that_is_not_shown_yet_does_not_end_the_wait_of_an_attempt_that_began_long_ago(
+    connected: RespanSandbox, mode: str
+) -> None:
+    connected.inject(Fault.error(404), times=2, path="/batch_")
+    end_next_batch(connected)
+
+    # So it is after an upload that took longer than the grace period.
+    ti = TaskInstance(start_date=pendulum.now("UTC").subtract(hours=1))
+    outcome = attempt(lambda: create(mode, not_found_grace=5), ti)
+
+    assert outcome.error is None
+    assert [request.status for request in connected.requests if request.path.startswith(f"{BATCHES}batch_")] == [
+        404,
+        404,
+        200,
+    ]
+
+
+@pytest.mark.parametrize("mode", ["waiting", "deferrable"])
 def test_a_bad_outcome_is_pushed_and_fails_without_a_retry(connected: RespanSandbox, mode: str) -> None:
     end_next_batch(connected, status="expired", output_file_id="file-part")
 

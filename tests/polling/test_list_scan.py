@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.polling.list_scan import MAX_EMPTY_PAGES, NOT_LISTED, ListScan, pages_worth_reading
+from airflow_respan.polling.list_scan import (
+    BATCHES_PER_EMPTY_PAGE,
+    MIN_EMPTY_PAGES,
+    NOT_LISTED,
+    ListScan,
+    pages_worth_reading,
+)
 from airflow_respan.polling.watched_batch import WatchedBatch
 
 
@@ -62,13 +68,25 @@ def test_a_batch_that_no_page_shows_is_not_listed() -> None:
     assert [watched.expected_page for watched in batches] == [0, 0] + [NOT_LISTED] * 8
 
 
-def test_a_scan_of_pages_with_other_batches_only_ends_early() -> None:
-    scan, batches = scan_for(1000)
+@pytest.mark.parametrize(("number", "empty_pages"), [(3, MIN_EMPTY_PAGES), (1000, 1000 // BATCHES_PER_EMPTY_PAGE)])
+def test_a_search_in_vain_takes_a_quarter_of_the_requests_of_retrieving(number: int, empty_pages: int) -> None:
+    scan, batches = scan_for(number)
     pages = 0
     while scan.record_page([f"other_{pages}"], f"other_{pages}"):
         pages += 1
 
-    assert pages + 1 == MAX_EMPTY_PAGES
+    assert pages + 1 == empty_pages
+    assert {watched.expected_page for watched in batches} == {NOT_LISTED}
+
+
+@pytest.mark.parametrize("period", [1, 3])
+def test_a_list_that_repeats_its_pages_ends_where_it_repeats(period: int) -> None:
+    scan, batches = scan_for(1000)
+    pages = 0
+    while scan.record_page([f"other_{pages}"], f"other_{pages % period}"):
+        pages += 1
+
+    assert pages == period
     assert {watched.expected_page for watched in batches} == {NOT_LISTED}
 
 
@@ -76,7 +94,7 @@ def test_empty_pages_before_the_expected_ones_do_not_end_a_scan() -> None:
     scan, batches = scan_for(30, pages={position: 5 + position % 5 for position in range(30)})
     pages = [[]] * 5 + [[each.batch_id for each in batches if each.expected_page == page] for page in range(5, 10)]
 
-    continued = [scan.record_page(page, "more") for page in pages]
+    continued = [scan.record_page(page, f"page_{number}") for number, page in enumerate(pages)]
 
     assert continued == [True] * 9 + [False]
     assert [watched.expected_page for watched in batches] == [5 + position % 5 for position in range(30)]
@@ -85,15 +103,15 @@ def test_empty_pages_before_the_expected_ones_do_not_end_a_scan() -> None:
 def test_batches_expected_on_later_pages_are_not_given_up_with_the_missed_ones() -> None:
     scan, batches = scan_for(20, pages=dict.fromkeys(range(10, 20), 4))
 
-    assert scan.record_page([], "more")
-    assert scan.record_page([], "more")
+    assert scan.record_page([], "batch_a")
+    assert scan.record_page([], "batch_b")
     assert [watched.expected_page for watched in batches] == [NOT_LISTED] * 10 + [4] * 10
 
 
 def test_a_scan_of_a_list_that_never_ends_stops_when_pages_show_too_few_batches() -> None:
     scan, _batches = scan_for(1000)
     pages = 0
-    while scan.record_page([f"batch_{pages}"] if pages < 3 else [], "again"):
+    while scan.record_page([f"batch_{pages}"] if pages < 3 else [], f"batch_{pages}"):
         pages += 1
 
-    assert pages < 3 + MAX_EMPTY_PAGES
+    assert pages < 3 + 1000 // BATCHES_PER_EMPTY_PAGE

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pendulum
 import pytest
 
+from airflow_respan.polling.last_checks import LATE_SECONDS, SAMPLE_SIZE
 from airflow_respan.polling.poller import MAX_CONCURRENT_REQUESTS
+from airflow_respan.polling.schedule import RETRIEVES_PER_EMPTY_PAGE
 from airflow_respan.polling.watched_batch import MAX_PAUSES_BETWEEN_RETRIEVES
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.triggers.batch import RespanBatchTrigger
@@ -178,7 +181,38 @@ def test_batches_that_the_list_does_not_show_are_retrieved(unlimited: RespanSand
     events = run_until(triggers_for(batch_ids), lambda: True)
 
     assert {event["batch"]["status"] for event in events} == {"completed"}
-    assert request_counts(unlimited) == {"list": 1, "retrieve": 20}
+    assert request_counts(unlimited)["retrieve"] == 20
+    assert request_counts(unlimited)["list"] <= 1 + 20 / RETRIEVES_PER_EMPTY_PAGE
+
+
+def test_batches_behind_many_newer_ones_are_checked_by_pages_of_the_list(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(150)]
+    for _ in range(250):
+        unlimited.add_batch()
+
+    asyncio.run(wait_and_cancel(batch_ids, lambda: request_counts(unlimited)["list"] >= 12, poke_interval=0.5))
+
+    assert request_counts(unlimited)["retrieve"] < 10
+
+
+def test_one_scan_of_the_list_serves_deadlines_that_passed_together(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(250)]
+    ended = batch_ids[::25]
+    for batch_id in ended:
+        unlimited.change_batch(batch_id, status="completed")
+    started_at = pendulum.now("UTC").subtract(seconds=3600 + LATE_SECONDS)
+    triggers = triggers_for(batch_ids, started_at=started_at.isoformat(), timeout=3600)
+
+    events = run_until(triggers, lambda: True)
+
+    found = {event["batch"]["id"] for event in events if "batch" in event}
+    timed_out = [event["message"] for event in events if event.get("error") == "RespanBatchTimeout"]
+    assert found == set(ended)
+    assert len(timed_out) == len(batch_ids) - len(ended)
+    assert all(" is in_progress, " in message for message in timed_out)
+    assert request_counts(unlimited)["list"] == 3
+    # While a page is under way, further batches are retrieved.
+    assert SAMPLE_SIZE <= request_counts(unlimited)["retrieve"] < 100
 
 
 def test_a_retry_after_pauses_all_checks_but_last_ones(unlimited: RespanSandbox) -> None:
@@ -252,9 +286,10 @@ def test_no_warning_about_the_rate_limit_is_logged_in_an_outage(
     assert [message for name, message in lines if name == "airflow_respan.waiting.policy"]
 
 
-async def wait_and_cancel(batch_ids: list[str], is_true: Callable[[], bool]) -> None:
+async def wait_and_cancel(batch_ids: list[str], is_true: Callable[[], bool], *, poke_interval: float = 0.1) -> None:
     """Run waits until the condition is true, and cancel them."""
-    waiting = [asyncio.ensure_future(run_trigger(trigger)) for trigger in triggers_for(batch_ids, poke_interval=0.1)]
+    triggers = triggers_for(batch_ids, poke_interval=poke_interval)
+    waiting = [asyncio.ensure_future(run_trigger(trigger)) for trigger in triggers]
     await asyncio.wait_for(wait_until(is_true), 60)
     for wait in waiting:
         wait.cancel()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from sys import getsizeof
 
 import pytest
 from hypothesis import given
@@ -69,3 +70,17 @@ def test_a_pause_of_the_service_is_not_reported_as_the_limit(paused_until: float
 
     assert limit.is_limiting(60, 1000.0) is is_limiting
     assert not limit.is_limiting(0, 1000.0)
+
+
+@pytest.mark.parametrize("per_minute", [0, 60])
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+def test_the_memory_of_requests_does_not_grow(per_minute: int, pause: float) -> None:
+    limit, now = RateLimit(), 1000.0
+    kept = []
+    for number in range(20_000):
+        now += pause + limit.seconds_until_free(per_minute, now)
+        limit.record_request(now)
+        if number % 1000 == 0:
+            kept.append(getsizeof(limit._sent_at))
+
+    assert max(kept) < 2000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
 
+import pendulum
 import pytest
 
 from airflow_respan.api.batch import Batch
@@ -13,56 +14,11 @@ from airflow_respan.polling.list_scan import NOT_LISTED, ListScan
 from airflow_respan.polling.schedule import (
     MAX_CONFIRMATIONS_IN_A_ROW,
     PAGES_PER_RETRIEVE,
+    RETRIEVES_PER_EMPTY_PAGE,
     RETRIEVES_PER_ROUND,
-    Schedule,
 )
-from airflow_respan.polling.subscriber import EARLY_RATIO, NEVER, Subscriber
 from airflow_respan.polling.watched_batch import WatchedBatch
-
-NOW = 1000.0
-
-
-def page_of(*batches: Batch) -> BatchPage:
-    """Return a page with these batches, the last of its list."""
-    return BatchPage.from_dict({"data": [batch.to_dict() for batch in batches], "has_more": False})
-
-
-class OneCheck(Subscriber):
-    """A subscriber with one check, due when the test says."""
-
-    def __init__(self, due: float, pause: float, *, is_last: bool) -> None:
-        self.due, self.pause, self.is_last = due, pause, is_last
-        self.earliest = due if is_last else due - EARLY_RATIO * pause
-
-    def on_result(self, result: Batch | Exception) -> None:
-        self.due = self.earliest = NEVER
-
-
-class PlannedChecks:
-    """A schedule, to which a test adds checks."""
-
-    def __init__(self) -> None:
-        self.schedule = Schedule()
-        # Let the first round pass: it sets each batch that is NOT_LISTED back to page 0.
-        first = self.plan("first")
-        assert self.choose() is first
-        self.schedule.unwatch(first)
-        first.subscribers.clear()
-
-    def plan(
-        self, batch_id: str, *, due: float = NOW, pause: float = 60, is_last: bool = False, **fields: Any
-    ) -> WatchedBatch:
-        watched = self.schedule.watch(batch_id, fields.pop("provider_id", None), None)
-        watched.retrieved_at = NOW
-        for name, value in fields.items():
-            setattr(watched, name, value)
-        subscriber = OneCheck(due, pause, is_last=is_last)
-        watched.subscribers[subscriber] = None
-        self.schedule.add_check(watched, subscriber)
-        return watched
-
-    def choose(self, now: float = NOW, *, is_paused: bool = False) -> WatchedBatch | ListScan | None:
-        return self.schedule.choose(now, is_paused=is_paused)
+from tests.polling.planned_checks import NOW, PlannedChecks, page_of
 
 
 @pytest.fixture
@@ -321,3 +277,114 @@ def test_a_batch_without_subscribers_is_not_retrieved(checks: PlannedChecks) -> 
     checks.schedule.unwatch(other)
 
     assert checks.choose() is None
+
+
+def read_list(checks: PlannedChecks, listed: list[str], now: float) -> list[WatchedBatch]:
+    """Send all requests that are due, with this list; return the batches that are retrieved."""
+    pages, retrieved = 0, []
+    while (chosen := checks.choose(now)) is not None:
+        if isinstance(chosen, ListScan):
+            pages += 1
+            start = listed.index(chosen.after) + 1 if chosen.after else 0
+            data = [{"id": batch_id, "status": "in_progress"} for batch_id in listed[start : start + 100]]
+            page = BatchPage.from_dict({"data": data, "has_more": start + 100 < len(listed)})
+            chosen.request_in_flight = False
+            checks.schedule.record_page(chosen, page, now)
+        else:
+            retrieved.append(chosen)
+            checks.schedule.record_retrieve(chosen, Batch(id=chosen.batch_id, status="in_progress"), now)
+    checks.pages += pages
+    return retrieved
+
+
+def test_batches_behind_many_newer_ones_are_found_by_the_list(checks: PlannedChecks) -> None:
+    batch_ids = [f"batch_{number}" for number in range(300)]
+    listed = [f"other_{number}" for number in range(200)] + batch_ids
+
+    for now in (NOW, NOW + 60, NOW + 120):
+        for batch_id in batch_ids:
+            checks.plan(batch_id, due=now, retrieved_at=now)
+        assert read_list(checks, listed, now) == []
+
+    assert checks.pages == 3 * 5
+
+
+def test_batches_that_were_not_listed_at_the_start_are_found_a_round_later(checks: PlannedChecks) -> None:
+    batch_ids = [f"batch_{number}" for number in range(300)]
+
+    retrieved = []
+    for now, listed in ((NOW, []), (NOW + 60, batch_ids)):
+        for batch_id in batch_ids:
+            checks.plan(batch_id, due=now, retrieved_at=now)
+        retrieved.append(len(read_list(checks, listed, now)))
+
+    assert retrieved == [300, 0]
+    assert checks.pages == 1 + 3
+
+
+def test_a_list_without_the_batches_takes_a_tenth_of_their_requests(checks: PlannedChecks) -> None:
+    batch_ids = [f"batch_{number}" for number in range(40)]
+    listed = [f"other_{number}" for number in range(5000)]
+
+    retrieved = 0
+    for round_number in range(60):
+        now = NOW + 60 * round_number
+        for batch_id in batch_ids:
+            checks.plan(batch_id, due=now, retrieved_at=now)
+        retrieved += len(read_list(checks, listed, now))
+
+    assert retrieved == 60 * 40
+    assert checks.pages <= retrieved / RETRIEVES_PER_EMPTY_PAGE + 10
+
+
+def test_each_provider_has_its_own_search_for_batches_that_are_not_listed(checks: PlannedChecks) -> None:
+    for number in range(30):
+        checks.plan(f"batch_{number}", provider_id="openai")
+        checks.plan(f"batch_{number}", provider_id="parasail")
+    read_list(checks, [], NOW)
+    for number in range(30):
+        checks.plan(f"batch_{number}", due=NOW + 60, provider_id="openai", retrieved_at=NOW + 60)
+
+    assert read_list(checks, [f"batch_{number}" for number in range(30)], NOW + 60) == []
+
+
+def test_a_batch_that_a_page_has_shown_is_not_retrieved_any_more(checks: PlannedChecks) -> None:
+    unlisted = [checks.plan(f"batch_{number}", expected_page=NOT_LISTED) for number in range(10)]
+    assert checks.choose() is unlisted[0]
+    for number in range(5):
+        checks.plan(f"other_{number}", due=NOW + 1)
+    scan = checks.choose(NOW + 1)
+    assert isinstance(scan, ListScan)
+
+    running = [Batch(id=watched.batch_id, status="in_progress") for watched in unlisted]
+    checks.schedule.record_page(scan, page_of(*running), NOW + 1)
+
+    assert not set(unlisted) & {checks.choose(NOW + 1) for _ in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "need_retrieve"), [(-86_400, False), (-500, True), (-5, True), (50, True), (3600, False)]
+)
+def test_batches_are_retrieved_about_the_time_when_they_expire(
+    checks: PlannedChecks, expires_in: float, need_retrieve: bool
+) -> None:
+    batches = [checks.plan(f"batch_{number}", expires_at=time.time() + expires_in) for number in range(20)]
+
+    scan = checks.choose()
+    assert isinstance(scan, ListScan)
+
+    assert len(scan.missing) == len(batches) - (RETRIEVES_PER_ROUND if need_retrieve else 0)
+
+
+def test_a_page_with_times_in_the_future_is_a_check_like_any_other(checks: PlannedChecks) -> None:
+    batches = [checks.plan(f"batch_{number}") for number in range(3)]
+    scan = checks.choose()
+    assert isinstance(scan, ListScan)
+
+    future = pendulum.now("UTC").add(days=1)
+    running = (
+        Batch(id=each.batch_id, status="in_progress", created_at=future, in_progress_at=future) for each in batches
+    )
+    checks.schedule.record_page(scan, page_of(*running), NOW)
+
+    assert not any(watched.has_planned_check() for watched in batches)

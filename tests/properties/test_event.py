@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanAPIError, RespanError
 from airflow_respan.waiting.event import make_event, read_event
-from airflow_respan.waiting.policy import JITTER_RATIO, BatchWait, TimedOut
+from airflow_respan.waiting.pauses import JITTER_RATIO
+from airflow_respan.waiting.policy import BatchWait, TimedOut
 from tests.properties import strategies
 
 ERRORS = st.sampled_from([RespanError, RespanAPIError, TimedOut])
@@ -69,3 +70,5 @@ def test_a_pause_is_bounded_by_the_deadline_and_by_the_interval(
     assert math.isfinite(pause)
     # The deadline is rounded to a millisecond.
     assert 0 <= pause <= min(timeout + 0.001, poke_interval * (1 + JITTER_RATIO))
+    if backoff and max_wait is not None:
+        assert pause <= max_wait * (1 + 1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ each_release = pytest.mark.parametrize(
     "record", [pytest.param(record, id=release) for release, record in recorded().items()]
 )
 TO_DO = "record what it writes: python -m tests.releases"
-TIMES = {"started_at", "next_check_at", "sent_at", "created_at"}
+TIMES = {"started_at", "next_check_at", "checked_at", "sent_at", "created_at"}
 
 
 def trigger_of(deferral: dict[str, Any], **more: Any) -> RespanBatchTrigger:
@@ -81,7 +82,8 @@ def test_the_trigger_of_a_release_keeps_all_its_arguments(record: dict[str, Any]
 
     after = trigger_of(record["sensor"]).serialize()[1]
 
-    assert sorted(map(json.dumps, after.values())) == sorted(map(json.dumps, before.values()))
+    # By the values, because this release has other names for some arguments. New ones have their defaults.
+    assert not Counter(map(json.dumps, before.values())) - Counter(map(json.dumps, after.values()))
 
 
 @each_release

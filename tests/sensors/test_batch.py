@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,6 +17,7 @@ import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
+from airflow_respan.compat import AirflowRescheduleException
 from airflow_respan.exceptions import (
     RespanBatchFailed,
     RespanBatchTimeout,
@@ -24,6 +27,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sensors.batch import DEFERRAL_MARGIN, RespanBatchSensor
+from airflow_respan.triggers.batch import RespanBatchTrigger
 from tests.sensors.modes import first_event, make_sensor, through_the_database, wait_for
 from tests.task_instance import TaskInstance
 
@@ -158,6 +162,113 @@ def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, m
         "503 Service Unavailable: The sandbox was told to fail. This may be temporary. The batch may still be running "
         "at the service, and be billed: clear the task to wait again."
     )
+
+
+def then_missing(sandbox: RespanSandbox, batch_id: str, *, times: int | None) -> None:
+    """Let a batch be found for longer than the grace period, then missing for some checks, then completed."""
+
+    def watch() -> None:
+        while not sandbox.requests or time.monotonic() - sandbox.requests[0].at < 0.8:
+            threading.Event().wait(0.005)
+        sandbox.inject(Fault.error(404), times=times, path=f"/{batch_id}/")
+        sandbox.change_batch(batch_id, **ENDED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@every_mode
+def test_a_batch_that_was_found_may_be_missing_for_the_grace_period(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch()
+    then_missing(connected, batch_id, times=2)
+
+    outcome = wait_for(batch_id, mode, not_found_grace=0.7)
+
+    assert outcome.state == "success"
+    assert [request.status for request in connected.requests][-4:] == [200, 404, 404, 200]
+
+
+@every_mode
+def test_a_batch_that_stays_missing_ends_the_wait_after_the_grace_period(connected: RespanSandbox, mode: str) -> None:
+    batch_id = connected.add_batch()
+    then_missing(connected, batch_id, times=None)
+
+    outcome = wait_for(batch_id, mode, not_found_grace=0.5)
+
+    assert isinstance(outcome.error, RespanNotFoundError)
+    missing_at = [request.at for request in connected.requests if request.status == 404]
+    assert 0.45 < missing_at[-1] - missing_at[0] < 2
+
+
+def test_in_reschedule_mode_a_process_that_does_not_find_the_batch_checks_it_again(connected: RespanSandbox) -> None:
+    batch_id = connected.add_batch()
+    ti = TaskInstance(first_poke=pendulum.now("UTC").subtract(hours=5))
+    connected.inject(Fault.error(404), times=2)
+    sensor = make_sensor("reschedule", batch_id=batch_id, not_found_grace=5)
+
+    with pytest.raises(AirflowRescheduleException):
+        sensor.execute({"ti": ti})
+
+    assert [request.status for request in connected.requests] == [404, 404, 200]
+
+
+def test_in_reschedule_mode_a_connection_that_was_used_may_be_missing(
+    sandbox: RespanSandbox, connect: Callable[..., None], airflow_db: None
+) -> None:
+    batch_id = sandbox.add_batch(**ENDED)
+    ti = TaskInstance(first_poke=pendulum.now("UTC").subtract(hours=5))
+    sensor = make_sensor("reschedule", batch_id=batch_id, respan_conn_id="respan_late")
+
+    def connect_later() -> None:
+        while sensor._wait is None or sensor._wait.error is None:
+            threading.Event().wait(0.005)
+        connect(conn_id="respan_late", host=sandbox.url, password=sandbox.api_key)
+
+    threading.Thread(target=connect_later, daemon=True).start()
+
+    assert sensor.execute({"ti": ti})["status"] == "completed"
+
+
+def test_a_triggerer_that_restarts_allows_a_found_batch_to_be_missing(connected: RespanSandbox) -> None:
+    started_at = pendulum.now("UTC").subtract(hours=5)
+    trigger = RespanBatchTrigger(
+        batch_id=connected.add_batch(**ENDED),
+        started_at=started_at.isoformat(),
+        checked_at=started_at.isoformat(),
+        next_check_at=started_at.add(minutes=1).isoformat(),
+        poke_interval=0.1,
+        not_found_grace=5,
+    )
+    connected.inject(Fault.error(404), times=2)
+
+    event = asyncio.run(first_event(through_the_database(trigger)))
+
+    assert event["batch"]["status"] == "completed"
+    assert [request.status for request in connected.requests] == [404, 404, 200]
+
+
+@every_mode
+def test_a_batch_with_very_many_errors_is_kept_in_part(connected: RespanSandbox, mode: str) -> None:
+    errors = [{"code": "invalid", "message": f"Row {number} is wrong: {'x' * 100}"} for number in range(50_000)]
+    batch_id = connected.add_batch()
+    ended = {"status": "failed", "request_counts": None, "errors": {"object": "list", "data": errors}}
+    end_after_checks(connected, batch_id, checks=2, **ended)
+
+    outcome = wait_for(batch_id, mode, soft_fail=True)
+
+    assert outcome.state == "skipped"
+    assert f"First error: invalid: Row 0 is wrong: {'x' * 100} (and 49999 more)." in str(outcome.error)
+    assert len(str(outcome.error)) < 1000
+
+
+@pytest.mark.parametrize("mode", ["poke", "deferrable"])
+def test_the_xcom_of_a_batch_with_huge_fields_is_small(connected: RespanSandbox, mode: str) -> None:
+    huge = {f"key_{number}": "x" * 1000 for number in range(1000)}
+    batch_id = connected.add_batch(**ENDED, metadata=huge, provider_details=[huge])
+
+    outcome = wait_for(batch_id, mode)
+
+    assert len(json.dumps(outcome.value)) < 100_000
+    assert outcome.value["metadata"]["key_0"] == "x" * 1000
 
 
 @every_mode
@@ -349,8 +460,9 @@ def test_a_deferral_has_no_secret_and_times_out_after_the_deadline(connected: Re
         sensor.execute({"ti": ti})
 
     _class_path, kwargs = deferred.value.trigger.serialize()
-    next_check = (pendulum.parse(kwargs.pop("next_check_at")) - pendulum.now("UTC")).total_seconds()
-    assert 0 < next_check <= 0.22
+    next_check_at, checked_at = (pendulum.parse(kwargs.pop(name)) for name in ("next_check_at", "checked_at"))
+    assert 0.2 <= (next_check_at - checked_at).total_seconds() <= 0.22
+    assert abs((pendulum.now("UTC") - checked_at).total_seconds()) < 1
     assert kwargs == {
         "respan_conn_id": "respan_default",
         "respan_params": None,
@@ -365,6 +477,7 @@ def test_a_deferral_has_no_secret_and_times_out_after_the_deadline(connected: Re
         "not_found_grace": 60,
         "silent_fail": False,
         "last_logged": ["in_progress", {"total": 0, "completed": 0, "failed": 0}],
+        "missing_since": None,
     }
     assert timedelta(minutes=49) < deferred.value.timeout - DEFERRAL_MARGIN <= timedelta(minutes=50)
 

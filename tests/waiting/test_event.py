@@ -14,7 +14,7 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
     RespanWrongIdError,
 )
-from airflow_respan.waiting.event import make_event, read_event
+from airflow_respan.waiting.event import MAX_MESSAGE_LENGTH, make_event, read_event
 from airflow_respan.waiting.policy import TimedOut
 
 
@@ -55,3 +55,8 @@ def test_characters_that_databases_refuse_are_replaced() -> None:
     event = make_event(RespanError("cut \ud83d and \0"))
 
     assert event == {"error": "RespanError", "message": "cut ? and ?", "status_code": None}
+
+
+@pytest.mark.parametrize("end", [RespanError("x" * 10**6), TimedOut("x" * 10**6)])
+def test_a_long_message_is_cut(end: RespanError | TimedOut) -> None:
+    assert make_event(end)["message"] == "x" * MAX_MESSAGE_LENGTH + " ..."

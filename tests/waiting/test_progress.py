@@ -41,6 +41,15 @@ NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
             "Batch batch_1 is finalizing, 1 day 1 hour 1 minute old.",
         ),
         (
+            {
+                "status": "in_progress",
+                "created_at": NOW.int_timestamp + 86_400,
+                "in_progress_at": NOW.int_timestamp + 86_400,
+                "request_counts": {"total": 100, "completed": 45, "failed": 5},
+            },
+            "Batch batch_1 is in_progress, 45 of 100 requests completed, 5 failed (50%), 0 seconds old.",
+        ),
+        (
             {"status": "in_progress", "request_counts": {"total": 100}},
             "Batch batch_1 is in_progress, 100 requests in all.",
         ),
