@@ -53,3 +53,8 @@ class RespanTransientError(RespanError):
         super().__init__(message)
         self.status_code = status_code
         self.retry_after = retry_after
+
+    @property
+    def is_rate_limit(self) -> bool:
+        """Whether the service asked its callers to pause: 429 or 503, with the seconds. It may mean all of them."""
+        return self.status_code in (429, 503) and bool(self.retry_after)
