@@ -43,6 +43,7 @@ class WatchedBatch:
     :param retrieved_at: when it was last retrieved (seconds of ``time.monotonic``)
     :param in_flight: whether the running scan, or a retrieve that is queued or sent, will serve it
     :param confirming_end: whether that retrieve has to confirm an end that the list showed
+    :param is_slow: whether its last retrieve got no response for long; the next one must not delay other batches
     """
 
     batch_id: str
@@ -56,10 +57,15 @@ class WatchedBatch:
     retrieved_at: float = field(default_factory=time.monotonic)
     in_flight: bool = False
     confirming_end: bool = False
+    is_slow: bool = False
 
     def has_planned_check(self) -> bool:
         """Return whether any subscriber has a check planned."""
         return any(subscriber.due < NEVER for subscriber in self.subscribers)
+
+    def is_last_check_due(self, now: float) -> bool:
+        """Return whether the check at the deadline of a wait is due."""
+        return any(subscriber.is_last and subscriber.due <= now for subscriber in self.subscribers)
 
     def accepts_check(self, now: float) -> bool:
         """Return whether a request would serve a check: one that is due, or one that may be early."""
@@ -84,10 +90,10 @@ class WatchedBatch:
         If the item is the same as last time, return the batch as last seen, because a retrieve since then may have
         returned something newer. Fields that a list leaves out are filled in from there, too.
         """
-        digest = item.digest()
-        if self.batch and digest == self.item_digest:
-            return self.batch
         try:
+            digest = item.digest()
+            if self.batch and digest == self.item_digest:
+                return self.batch
             batch = item.read()
         except ValueError:
             return None
