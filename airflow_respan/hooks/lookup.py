@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from airflow_respan.compat import Connection
 
 
+TIMEOUT_SECONDS = 10.0
+"""How long a look-up on a triggerer may take: it must not hold up all waits if Airflow does not answer."""
+
+
 def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
     """Return the settings of an Airflow connection, on a worker.
 
@@ -32,9 +37,23 @@ def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
 
 
 async def alook_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
-    """Return the settings of an Airflow connection, on a triggerer; the same as :func:`look_up_settings`."""
-    with _translated_errors(conn_id):
-        return await _aread(hook, conn_id)
+    """Return the settings of an Airflow connection, on a triggerer; the same as :func:`look_up_settings`.
+
+    :raises RespanTransientError: also if there is no answer within :data:`TIMEOUT_SECONDS`
+    """
+    reading = asyncio.create_task(_aread(hook, conn_id))
+    try:
+        with _translated_errors(conn_id):
+            # Not wait_for, which would wait for the end of a cancelled look-up: one in a thread cannot be cancelled.
+            await asyncio.wait({reading}, timeout=TIMEOUT_SECONDS)
+            if not reading.done():
+                raise RespanTransientError(
+                    f"Airflow connection {conn_id!r} could not be looked up within {TIMEOUT_SECONDS:.0f} seconds. This "
+                    "may be temporary."
+                )
+            return reading.result()
+    finally:
+        reading.cancel()
 
 
 def _read(hook: BaseHook, conn_id: str) -> RespanConnection:
