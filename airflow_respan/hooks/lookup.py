@@ -36,19 +36,22 @@ def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
         return _read(hook, conn_id)
 
 
-async def alook_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
+async def alook_up_settings(
+    hook: BaseHook, conn_id: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> RespanConnection:
     """Return the settings of an Airflow connection, on a triggerer; the same as :func:`look_up_settings`.
 
-    :raises RespanTransientError: also if there is no answer within :data:`TIMEOUT_SECONDS`
+    :param timeout_seconds: how long it may take
+    :raises RespanTransientError: also if there is no answer within this time
     """
     reading = asyncio.create_task(_aread(hook, conn_id))
     try:
         with _translated_errors(conn_id):
             # Not wait_for, which would wait for the end of a cancelled look-up: one in a thread cannot be cancelled.
-            await asyncio.wait({reading}, timeout=TIMEOUT_SECONDS)
+            await asyncio.wait({reading}, timeout=timeout_seconds)
             if not reading.done():
                 raise RespanTransientError(
-                    f"Airflow connection {conn_id!r} could not be looked up within {TIMEOUT_SECONDS:.0f} seconds. This "
+                    f"Airflow connection {conn_id!r} could not be looked up within {timeout_seconds:g} seconds. This "
                     "may be temporary."
                 )
             return reading.result()

@@ -146,7 +146,7 @@ class Poller:
         return True
 
     def _choose(self, now: float) -> WatchedBatch | ListScan | None:
-        """Return the next request of the schedule; batches whose last retrieve was slow are postponed."""
+        """Return the next request of the schedule; batches whose last retrieve got no response are postponed."""
         while True:
             request = self._schedule.choose(now, is_paused=self._sender.rate_limit.seconds_paused(now) > 0)
             is_limiting = self._sender.rate_limit.is_limiting(self._sender.requests_per_minute, now)
@@ -173,7 +173,7 @@ class Poller:
             key=(watched.batch_id, watched.provider_id),
         )
         now = time.monotonic()
-        watched.is_slow = self._sender.is_slow(now)
+        watched.is_slow = isinstance(result, RespanTransientError) and self._sender.is_slow(now)
         try:
             if isinstance(result, Exception):
                 self._schedule.record_retrieve_failure(watched, result, now)

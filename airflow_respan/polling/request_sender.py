@@ -75,13 +75,13 @@ class RequestSender:
         )
 
     def may_send_postponed(self, now: float) -> bool:
-        """Return whether a batch whose last retrieve was slow may be retrieved."""
+        """Return whether a batch whose last retrieve got no response may be retrieved."""
         return not self.rate_limit.seconds_paused(now) and (self.rate_limit.is_tested or not self._tasks)
 
     def start(self, request: Coroutine[Any, Any, None], now: float, *, is_slow: bool = False) -> None:
         """Start a task that sends a request by :meth:`result_of`.
 
-        :param is_slow: whether it is for a batch whose last retrieve was slow
+        :param is_slow: whether it is for a batch whose last retrieve got no response
         """
         task = asyncio.create_task(request)
         self.slots.record_start(task, now, is_slow=is_slow)

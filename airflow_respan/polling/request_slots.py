@@ -21,12 +21,12 @@ MAX_OPEN_REQUESTS = 100
 
 
 class RequestSlots:
-    """The requests that are under way, and the batches that have to wait because their last retrieve was slow.
+    """The requests that are under way, and the batches that must wait because their last retrieve got no response.
 
     Without this, eight batches whose retrieves get no response would delay the checks of all others by the timeout:
 
     * A request that was sent :data:`SLOW_SECONDS` ago does not count among the :data:`MAX_CONCURRENT_REQUESTS`.
-    * A batch whose last retrieve was slow is put into a queue by :meth:`postpone`. As many as
+    * A batch whose last retrieve was slow and got no response is put into a queue by :meth:`postpone`. As many as
       :data:`MAX_CONCURRENT_REQUESTS` from this queue are retrieved at the same time, beside the other requests. If
       both are due, they alternate.
     """
@@ -71,7 +71,7 @@ class RequestSlots:
         return 0.0 if len(counted) < at_most else min(counted) + SLOW_SECONDS - now
 
     def postpone(self, watched: WatchedBatch) -> None:
-        """Queue a batch whose last retrieve was slow."""
+        """Queue a batch whose last retrieve got no response."""
         self._postponed.append(watched)
 
     def pop_postponed(self, *, is_idle: bool) -> WatchedBatch | None:

@@ -43,7 +43,7 @@ class WatchedBatch:
     :param retrieved_at: when it was last retrieved (seconds of ``time.monotonic``)
     :param in_flight: whether the running scan, or a retrieve that is queued or sent, will serve it
     :param confirming_end: whether that retrieve has to confirm an end that the list showed
-    :param is_slow: whether its last retrieve got no response for long; the next one must not delay other batches
+    :param is_slow: whether its last retrieve took long and got no response; the next one must not delay other batches
     """
 
     batch_id: str
