@@ -73,6 +73,8 @@ class CurrentClient:
         self._max_age_seconds = max_age_seconds
         self._client: AsyncRespanClient | None = None
         self._is_outage = False
+        self._failure: RespanError | None = None
+        self._failed_at = float("-inf")
         self._looked_up_at = float("-inf")
         self._running_look_up: asyncio.Task[AsyncRespanClient] | None = None
         self._next_look_up: asyncio.Task[AsyncRespanClient] | None = None
@@ -119,6 +121,8 @@ class CurrentClient:
 
     async def _client_for_request(self) -> AsyncRespanClient:
         if self._client is None:
+            if self._failure and self.loop.time() - self._failed_at < MIN_INTERVAL_SECONDS:
+                raise self._failure.with_traceback(None)
             # A look-up that has begun is good enough, because there are no older settings.
             return await (asyncio.shield(self._running_look_up) if self._running_look_up else self.look_up())
         if self._age_seconds() > self._max_age_seconds:
@@ -160,6 +164,9 @@ class CurrentClient:
                 if self._client and settings == self._client.connection:
                     return self._client
                 return await self._replace_client(settings)
+            except RespanError as error:
+                self._failure, self._failed_at = error, self.loop.time()
+                raise
             finally:
                 self._running_look_up = None
 

@@ -169,3 +169,13 @@ def test_a_thousand_waits_that_begin_together_share_few_look_ups(
 
     assert [event.get("error") for event in events] == [None] * 500 + ["RespanNotFoundError"] * 500
     assert look_ups.look_ups["respan_default"] <= 10
+
+
+def test_a_thousand_waits_whose_connection_is_missing_share_few_look_ups(airflow_db: None, look_ups: LookUps) -> None:
+    async def run() -> list[Any]:
+        return await asyncio.gather(*(run_trigger(f"batch_{number:04}") for number in range(1000)))
+
+    events = asyncio.run(run())
+
+    assert {event["error"] for event in events} == {"RespanMissingConnectionError"}
+    assert look_ups.look_ups["respan_default"] <= 10
