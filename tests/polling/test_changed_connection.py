@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 import pytest
 
+from airflow_respan.polling.poller import Poller
 from airflow_respan.triggers.batch import RespanBatchTrigger
+from airflow_respan.waiting.policy import BatchWait
 from tests.look_ups import CountingBackend
 from tests.polling.organisations import Answer, Organisations, running
 
@@ -152,6 +154,29 @@ def test_waits_use_settings_that_changed_before_a_wait_begins(
 
     assert {event.get("batch", event)["status"] for event in events} == {"completed"}
     assert look_ups.look_ups["respan_default"] <= 10
+
+
+def test_the_connection_is_looked_up_again_without_a_new_wait_and_without_an_error(
+    services: tuple[Organisations, Organisations], connect: Connect
+) -> None:
+    old, new = services
+    old.statuses = {"a-key": dict.fromkeys(IDS, "in_progress")}
+    new.statuses = {"a-key": dict.fromkeys(IDS, "completed")}
+    connect(host=old.url, password="a-key", extra=NO_LIMIT)
+
+    async def run() -> list[Any]:
+        async with aclosing(Poller("respan_default", max_age_seconds=0.2)) as poller:
+            waits = [
+                asyncio.ensure_future(poller.wait_for(BatchWait(batch_id=batch_id, poke_interval=0.2)))
+                for batch_id in IDS[:5]
+            ]
+            async with asyncio.timeout(20):
+                while not old.requests:
+                    await asyncio.sleep(0.01)
+                connect(host=new.url, password="a-key", extra=NO_LIMIT)
+                return await asyncio.gather(*waits)
+
+    assert [batch.status for batch in asyncio.run(run())] == ["completed"] * 5
 
 
 def test_a_thousand_waits_that_begin_together_share_few_look_ups(
