@@ -21,7 +21,7 @@ Otherwise all requests of a minute could be sent at once, and a check that is du
 """
 
 MAX_SHARED_PAUSE_SECONDS = 60.0
-"""How long one refused request may pause all others. Respan's limit is one a minute; then one request tries again."""
+"""How long one refused request may pause all others: Respan's limit counts the requests of a minute."""
 
 
 class RateLimit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -198,6 +199,19 @@ def test_a_retry_after_pauses_all_checks_but_last_ones(unlimited: RespanSandbox)
     assert at_the_deadline.path.endswith(f"{last.wait.batch_id}/")
     assert at_the_deadline.at - limited.at < 1.5
     assert min(request.at for request in later) - limited.at >= 2
+
+
+def test_after_a_pause_one_request_tries_whether_the_limit_still_holds(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(20)]
+    unlimited.inject(Fault.rate_limit(retry_after=1), times=None)
+
+    def later() -> list[float]:
+        requests = unlimited.requests
+        return [request.at for request in requests if request.at > requests[0].at + 0.9]
+
+    asyncio.run(wait_and_cancel(batch_ids, lambda: len(later()) >= 3))
+
+    assert all(second - first >= 0.9 for first, second in itertools.pairwise(later()))
 
 
 @pytest.mark.parametrize(
