@@ -16,7 +16,7 @@ from contextlib import aclosing, closing
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -41,6 +41,9 @@ from airflow_respan.api.connection import RespanConnection  # noqa: E402
 from airflow_respan.api.request import Request  # noqa: E402
 from airflow_respan.hooks.respan import RespanHook  # noqa: E402
 from airflow_respan.sandbox import RespanSandbox  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.look_ups import CountingBackend
 
 # "suite": the same examples in each run. "search" looks further, and elsewhere each time.
 settings.register_profile("suite", derandomize=True, database=None, deadline=None, max_examples=100)
@@ -102,6 +105,18 @@ def connected(sandbox: RespanSandbox, connect: Callable[..., None]) -> RespanSan
     """A local Respan, with ``respan_default`` pointing at it."""
     connect(host=sandbox.url, password=sandbox.api_key)
     return sandbox
+
+
+@pytest.fixture
+def look_ups(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[CountingBackend]]:
+    """The look-ups of connections: their number, and an event that a test clears to let them hang."""
+    from tests.look_ups import CountingBackend
+
+    monkeypatch.setenv("AIRFLOW__SECRETS__BACKEND", "tests.look_ups.CountingBackend")
+    CountingBackend.look_ups.clear()
+    CountingBackend.answers.set()
+    yield CountingBackend
+    CountingBackend.answers.set()
 
 
 @pytest.fixture(params=["worker", "triggerer"])

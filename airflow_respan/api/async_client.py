@@ -10,7 +10,7 @@ import importlib
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
@@ -52,6 +52,8 @@ class AsyncRespanClient:
         self._tls = tls
         self._proxy = proxy
         self._acquire = acquire
+        self._calls = 0
+        self._is_retired = False
 
     @classmethod
     async def open(cls, connection: RespanConnection, *, acquire: Acquire | None = None) -> AsyncRespanClient:
@@ -63,11 +65,7 @@ class AsyncRespanClient:
         """
         aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
         tls, proxy = await asyncio.to_thread(_tls_and_proxy, connection)
-        timeout = aiohttp.ClientTimeout(
-            total=connection.timeout, sock_connect=min(transport.CONNECT_TIMEOUT_SECONDS, connection.timeout)
-        )
         session = aiohttp.ClientSession(
-            timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
@@ -80,13 +78,31 @@ class AsyncRespanClient:
         """Close the session and its connections. The client cannot be used afterwards."""
         await self._session.close()
 
+    async def retire(self) -> None:
+        """Close the client after the calls that are under way."""
+        self._is_retired = True
+        if not self._calls:
+            await self.aclose()
+
     async def send(self, request: Request[T]) -> T:
-        """Send a request and return its result; the same as :meth:`RespanClient.send`."""
+        """Send a request and return its result; the same as :meth:`RespanClient.send`, with one difference.
+
+        A call that has used up its time is not sent again: the wait checks again anyway.
+        """
+        self._calls += 1
         try:
+            started_at = self.loop.time()
+            try:
+                return await self._send_once(request)
+            except RespanTransientError as error:
+                if self.loop.time() - started_at >= _time_limit(request):
+                    raise
+                await asyncio.sleep(transport.retry_pause_seconds(request, error))
             return await self._send_once(request)
-        except RespanTransientError as error:
-            await asyncio.sleep(transport.retry_pause_seconds(request, error))
-        return await self._send_once(request)
+        finally:
+            self._calls -= 1
+            if self._is_retired and not self._calls:
+                await self.aclose()
 
     async def _send_once(self, request: Request[T]) -> T:
         import aiohttp
@@ -103,6 +119,7 @@ class AsyncRespanClient:
                     json=request.json,
                     proxy=self._proxy,
                     ssl=self._tls,
+                    timeout=_timeout(request),
                     allow_redirects=False,
                 ) as received:
                     head = transport.make_response(received.status, received.headers)
@@ -118,6 +135,17 @@ class AsyncRespanClient:
                 raise failures.no_response(request, error) from None
             request = redirected
         raise failures.too_many_redirects(request)
+
+
+def _time_limit(request: Request[Any]) -> float:
+    return min(request.connection.timeout, request.max_timeout)
+
+
+def _timeout(request: Request[Any]) -> aiohttp.ClientTimeout:
+    import aiohttp
+
+    seconds = _time_limit(request)
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=min(transport.CONNECT_TIMEOUT_SECONDS, seconds))
 
 
 def _tls_and_proxy(connection: RespanConnection) -> tuple[ssl.SSLContext | bool, str | None]:

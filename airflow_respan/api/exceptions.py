@@ -54,6 +54,11 @@ class RespanTransientError(RespanError):
         self.status_code = status_code
         self.retry_after = retry_after
 
+    @property
+    def is_rate_limit(self) -> bool:
+        """Whether the service asked its callers to pause: 429 or 503, with the seconds. It may mean all of them."""
+        return self.status_code in (429, 503) and bool(self.retry_after)
+
 
 class RespanWrongIdError(RespanTransientError):
     """The response is about another batch or file, so nothing is known about the requested one.

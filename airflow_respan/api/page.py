@@ -33,7 +33,10 @@ class PageItem:
         return item_id if isinstance(item_id, str) else None
 
     def digest(self) -> int:
-        """Return a number that changes when the item changes. It is valid only within this process."""
+        """Return a number that changes when the item changes. It is valid only within this process.
+
+        :raises ValueError: if the item is nested too deeply
+        """
         # Much faster than reading the item. Not a later version of marshal: its output depends on reference counts.
         return hash(marshal.dumps(self.data, 2))
 
@@ -42,7 +45,12 @@ class PageItem:
 
         :raises ValueError: if it is not a batch
         """
-        return Batch.from_sanitized(sanitize_batch(self.data, self.sanitize))
+        try:
+            return Batch.from_sanitized(sanitize_batch(self.data, self.sanitize))
+        except ValueError:
+            raise
+        except Exception as error:  # noqa: BLE001 (one odd item must not hide the other 99)
+            raise ValueError(f"it cannot be read ({error!r})") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar
@@ -56,6 +57,7 @@ class Request(Generic[T]):
     :param upload: the file that is the body, or None
     :param idempotent: whether sending it twice has the same effect as sending it once
     :param min_timeout: seconds that the response may take at least, even if the connection's timeout is shorter
+    :param max_timeout: seconds that the response may take at most, even if the connection's timeout is longer
     """
 
     connection: RespanConnection
@@ -68,6 +70,7 @@ class Request(Generic[T]):
     upload: Upload | None = None
     idempotent: bool = True
     min_timeout: float = 0.0
+    max_timeout: float = math.inf
 
 
 def make_request(

@@ -28,6 +28,11 @@ MAX_REDIRECTS = 3
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 """The transient HTTP statuses below 500; every status from 500 on is transient, and no other is."""
 
+_MIN_UNIX_SECONDS = 1e9
+"""A larger number of seconds is a time, not a pause: it would be a pause of 30 years."""
+
+_MAX_UNIX_SECONDS = 1e11
+
 _REDIRECTS = {301, 302, 303, 307, 308}
 _URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
@@ -62,8 +67,10 @@ def parse_response(request: Request[T], response: Response) -> T:
         return request.parse(data)
     except OtherIdError as error:
         raise failures.wrong_id(request, response.status, error.received_id) from None
-    except ValueError as error:
-        reason = failures.not_json(response.body) if data is None else error
+    except Exception as error:  # noqa: BLE001 (whatever the service sent, it is one response that cannot be used)
+        reason: object = error if isinstance(error, ValueError) else repr(error)
+        if data is None:
+            reason = failures.not_json(response.body)
         raise failures.transient_error(
             request, f"answered {response.status} with an unexpected body ({reason})"
         ) from None
@@ -102,30 +109,34 @@ def redirect_request(request: Request[T], response: Response) -> Request[T] | No
 def parse_retry_after(response: Response, *, now: pendulum.DateTime) -> float | None:
     """Return how long to wait before the next request, from the body (as Respan sends it) or from a header.
 
+    ``X-RateLimit-Reset`` counts for a 429 only: gateways put it on every response, also where no limit was reached.
+
     :return: seconds, at most :data:`MAX_RETRY_AFTER_SECONDS`, or None if the response does not say
     """
     body = failures.decode_json(response.body)
     from_body = body.get("retry_after") if isinstance(body, Mapping) else None
     from_header = response.headers.get("retry-after")
 
-    def until(timestamp: float) -> float:
-        return timestamp - now.timestamp()
+    def until_number(value: Any) -> float:
+        number = float(value)
+        if not math.isfinite(number) or number <= _MIN_UNIX_SECONDS:
+            return number
+        # Services send remaining seconds, or a time: Unix seconds, or milliseconds and smaller units.
+        while number > _MAX_UNIX_SECONDS:
+            number /= 1000
+        return number - now.timestamp()
 
     def until_date(text: str) -> float:
         # The older form of an HTTP date has no time zone; all HTTP dates are in UTC.
-        return until(pendulum.instance(parsedate_to_datetime(text)).timestamp())
-
-    def until_reset(text: str) -> float:
-        # Services send the reset as remaining seconds, or as Unix time in seconds or milliseconds.
-        reset = float(text)
-        return until(reset / 1000 if reset > 1e11 else reset) if reset > 1e9 else reset
+        return pendulum.instance(parsedate_to_datetime(text)).timestamp() - now.timestamp()
 
     candidates: list[tuple[Callable[[Any], float], Any]] = [
-        (float, from_body),
-        (float, from_header),
+        (until_number, from_body),
+        (until_number, from_header),
         (until_date, from_header),
-        (until_reset, response.headers.get("x-ratelimit-reset")),
     ]
+    if response.status == 429:
+        candidates.append((until_number, response.headers.get("x-ratelimit-reset")))
     for parse, value in candidates:
         try:
             seconds = parse(value)

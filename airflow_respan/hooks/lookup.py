@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from airflow_respan.compat import Connection
 
 
+TIMEOUT_SECONDS = 10.0
+"""How long a look-up on a triggerer may take: it must not hold up all waits if Airflow does not answer."""
+
+
 def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
     """Return the settings of an Airflow connection, on a worker.
 
@@ -31,10 +36,27 @@ def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
         return _read(hook, conn_id)
 
 
-async def alook_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:
-    """Return the settings of an Airflow connection, on a triggerer; the same as :func:`look_up_settings`."""
-    with _translated_errors(conn_id):
-        return await _aread(hook, conn_id)
+async def alook_up_settings(
+    hook: BaseHook, conn_id: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> RespanConnection:
+    """Return the settings of an Airflow connection, on a triggerer; the same as :func:`look_up_settings`.
+
+    :param timeout_seconds: how long it may take
+    :raises RespanTransientError: also if there is no answer within this time
+    """
+    reading = asyncio.create_task(_aread(hook, conn_id))
+    try:
+        with _translated_errors(conn_id):
+            # Not wait_for, which would wait for the end of a cancelled look-up: one in a thread cannot be cancelled.
+            await asyncio.wait({reading}, timeout=timeout_seconds)
+            if not reading.done():
+                raise RespanTransientError(
+                    f"Airflow connection {conn_id!r} could not be looked up within {timeout_seconds:g} seconds. This "
+                    "may be temporary."
+                )
+            return reading.result()
+    finally:
+        reading.cancel()
 
 
 def _read(hook: BaseHook, conn_id: str) -> RespanConnection:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from os import PathLike
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack
+from typing import IO, TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
 
 from airflow_respan import get_provider_info
 from airflow_respan.api import endpoints
 from airflow_respan.api.tracking import TrackingParameters
 from airflow_respan.compat import BaseHook
-from airflow_respan.exceptions import RespanAuthenticationError, RespanError
+from airflow_respan.exceptions import RespanAuthenticationError, RespanError, RespanTransientError
 from airflow_respan.hooks import connection_form
-from airflow_respan.hooks.lookup import alook_up_settings, look_up_settings
+from airflow_respan.hooks.current_client import MAX_AGE_SECONDS, CurrentClient
+from airflow_respan.hooks.lookup import look_up_settings
 
 if TYPE_CHECKING:
-    from airflow_respan.api.async_client import Acquire, AsyncRespanClient
+    from airflow_respan.api.async_client import Acquire
     from airflow_respan.api.batch import Batch
     from airflow_respan.api.client import RespanClient
     from airflow_respan.api.connection import RespanConnection
@@ -33,8 +35,9 @@ T = TypeVar("T")
 class RespanHook(BaseHook):
     """Calls the Respan API with the settings of an Airflow connection.
 
-    The connection is looked up at the first call. If Respan refuses the key, it is looked up once more, so a key that
-    was replaced meanwhile is used without a restart. Every method raises
+    The connection is looked up at the first call, after a call that failed, and when its settings are five minutes old.
+    If they have changed in any way, the new ones are used, and the call that failed is sent again, unless Respan may
+    have carried it out and it must not be sent twice. Every method raises
 
     * ``RespanConfigurationError`` if the connection does not exist or has an invalid setting,
     * ``RespanAPIError`` (``RespanAuthenticationError``, ``RespanNotFoundError``) if Respan refuses the request,
@@ -60,7 +63,8 @@ class RespanHook(BaseHook):
         self.respan_conn_id = respan_conn_id
         self._acquire = acquire
         self._client: RespanClient | None = None
-        self._async_clients: list[AsyncRespanClient] = []
+        self._looked_up_at = 0.0
+        self._async_clients: list[CurrentClient] = []
 
     def get_batch(
         self,
@@ -267,10 +271,13 @@ class RespanHook(BaseHook):
         return True, "Respan accepted the API key."
 
     def get_conn(self) -> RespanClient:
-        """Return the client of this hook, which is created at the first call."""
+        """Return the client of this hook, for the settings that the connection had at most five minutes ago."""
         if self._client is None:
-            self._client = self._new_client(look_up_settings(self, self.respan_conn_id))
-        return self._client
+            self._look_up()
+        elif time.monotonic() - self._looked_up_at > MAX_AGE_SECONDS:
+            with suppress(RespanError):  # the settings that worked until now are better than none
+                self._look_up()
+        return cast("RespanClient", self._client)
 
     async def aclose(self) -> None:
         """Close the clients that the asynchronous methods opened."""
@@ -278,57 +285,66 @@ class RespanHook(BaseHook):
         for client in clients:
             await client.aclose()
 
-    def _call(self, call: Callable[[RespanClient], T]) -> T:
+    def _call(self, call: Callable[[RespanClient], T], *, idempotent: bool = True) -> T:
+        """Call a client, and call again with a new one if the call failed and the connection has changed.
+
+        :param idempotent: whether a call that failed may have been carried out without harm; if not, it is sent again
+            only if the key was refused
+        """
         client = self.get_conn()
         try:
             return call(client)
-        except RespanAuthenticationError:
-            settings = look_up_settings(self, self.respan_conn_id)
-            if settings == client.connection:
+        except RespanError as error:
+            if not (idempotent or isinstance(error, RespanAuthenticationError)):
                 raise
-            self._log_connection_changed()
+            newer = self._newer_client(client, error)
+            if newer is None:
+                raise
+        return call(newer)
+
+    def _newer_client(self, client: RespanClient, error: RespanError) -> RespanClient | None:
+        """Return the client with which to call again, or None if the connection is still the same."""
+        if self._client is client:
+            try:
+                self._look_up()
+            except RespanError:
+                if not isinstance(error, RespanTransientError):
+                    raise
+        return self._client if self._client is not client else None
+
+    def _look_up(self) -> None:
+        """Look the connection up, and replace the client if the settings have changed."""
+        from airflow_respan.api.client import RespanClient
+
+        self._looked_up_at = time.monotonic()
+        settings = look_up_settings(self, self.respan_conn_id)
+        if self._client is None or settings != self._client.connection:
+            if self._client:
+                self.log.info("Connection %s has changed; its new settings are used.", self.respan_conn_id)
             # The old client stays open, because other threads may be using it.
-            self._client = self._new_client(settings)
-            return call(self._client)
+            self._client = RespanClient(settings)
 
     def _send(
         self, build: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return self._call(lambda client: client.send(build(client.connection, *args, **kwargs)))
+        def request(client: RespanClient) -> Request[T]:
+            return build(client.connection, *args, **kwargs)
+
+        return self._call(lambda client: client.send(request(client)), idempotent=request(self.get_conn()).idempotent)
 
     async def _asend(
         self, build: Callable[Concatenate[RespanConnection, P], Request[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        client = await self._aclient()
-        try:
-            return await client.send(build(client.connection, *args, **kwargs))
-        except RespanAuthenticationError:
-            settings = await alook_up_settings(self, self.respan_conn_id)
-            if settings == client.connection:
-                raise
-            self._log_connection_changed()
-            client = await self._aclient(settings)
-            return await client.send(build(client.connection, *args, **kwargs))
+        return await self._async_client().send(lambda connection: build(connection, *args, **kwargs))
 
-    async def _aclient(self, settings: RespanConnection | None = None) -> AsyncRespanClient:
-        """Return the newest client of this event loop. Older ones stay open, because other coroutines may use them."""
-        from airflow_respan.api.async_client import AsyncRespanClient
-
-        def usable_client() -> AsyncRespanClient | None:
-            loop = asyncio.get_running_loop()
-            clients = [client for client in self._async_clients if client.loop is loop]
-            return clients[-1] if clients and settings in (None, clients[-1].connection) else None
-
-        if client := usable_client():
-            return client
-        new_client = await AsyncRespanClient.open(
-            settings or await alook_up_settings(self, self.respan_conn_id), acquire=self._acquire
-        )
-        if client := usable_client():  # another coroutine opened one at the same time
-            await new_client.aclose()
-            return client
-        self._async_clients.append(new_client)
-        return new_client
+    def _async_client(self) -> CurrentClient:
+        """Return the client of this event loop."""
+        loop = asyncio.get_running_loop()
+        for client in self._async_clients:
+            if client.loop is loop:
+                return client
+        self._async_clients.append(CurrentClient(self, self.respan_conn_id, acquire=self._acquire))
+        return self._async_clients[-1]
 
     @staticmethod
     def _content_request(client: RespanClient, file_id: str, provider_id: str | None) -> Request[None]:
@@ -342,15 +358,6 @@ class RespanHook(BaseHook):
                 return None
 
         return get_size
-
-    @staticmethod
-    def _new_client(settings: RespanConnection) -> RespanClient:
-        from airflow_respan.api.client import RespanClient
-
-        return RespanClient(settings)
-
-    def _log_connection_changed(self) -> None:
-        self.log.info("Connection %s has changed; retrying with its new settings.", self.respan_conn_id)
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:

@@ -50,9 +50,9 @@ class ListHealth:
     def record_failure(self, error: Exception, now: float) -> None:
         """Record that a page could not be read.
 
-        :param error: why; if it has a ``retry_after``, the rate limit was reached, and the list remains usable
+        :param error: why; if the rate limit was reached, the list remains usable
         """
-        if not (isinstance(error, RespanTransientError) and error.retry_after):
+        if not (isinstance(error, RespanTransientError) and error.is_rate_limit):
             self._unusable_until = now + LIST_RETRY_SECONDS
             self._ignores_retrieves = not isinstance(error, RespanTransientError)
 

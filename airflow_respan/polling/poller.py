@@ -13,18 +13,18 @@ import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from airflow_respan.api import endpoints
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.connection import DEFAULT_REQUESTS_PER_MINUTE, RespanConnection
-from airflow_respan.api.endpoints import MAX_PAGE_SIZE
 from airflow_respan.exceptions import RespanTransientError
-from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.hooks.current_client import MAX_AGE_SECONDS
 from airflow_respan.polling.list_scan import ListScan
-from airflow_respan.polling.rate_limit import RateLimit
+from airflow_respan.polling.request_sender import RequestSender
 from airflow_respan.polling.schedule import Schedule
 from airflow_respan.polling.subscriber import NEVER, Subscriber
 from airflow_respan.polling.watched_batch import WatchedBatch
@@ -32,8 +32,8 @@ from airflow_respan.waiting.policy import BatchWait, TimedOut
 
 log = logging.getLogger(__name__)
 
-MAX_CONCURRENT_REQUESTS = 8
-"""How many requests may be under way at the same time, and so how many connections to the service are open."""
+MAX_PAGE_SECONDS = 5.0
+"""How long a page of the list may take: many batches wait for it, and can be retrieved instead."""
 
 
 class Poller:
@@ -41,36 +41,38 @@ class Poller:
 
     Its main task runs from the constructor until :meth:`aclose`, and repeats these steps:
 
-    1. Wait until fewer than :data:`MAX_CONCURRENT_REQUESTS` requests are under way.
+    1. Wait until another request may be under way; see :class:`~airflow_respan.polling.request_slots.RequestSlots`.
     2. Wait until the rate limit allows a request.
     3. Ask the schedule for the next request. If there is none, wait until a check is due, a request has finished, a
-       check was added, or a pause has ended; then go back to 2.
+       check was added, or a pause has ended; then go back to 1.
     4. Start a task that sends the request and passes the result to the schedule.
 
-    If the main task or one of these tasks fails with an unexpected error, all waits end with this error, and so does
-    each wait that is added later.
+    A second task looks the connection up again when a wait is added, and every few minutes. If its settings have
+    changed in any way, all further requests use the new ones.
+
+    A response that cannot be recorded ends only the waits for its batch. If the main task fails with an unexpected
+    error, all waits end with this error, and so does each wait that is added later.
 
     :param respan_conn_id: the Airflow connection
+    :param max_age_seconds: how long settings are used before the connection is looked up again
     """
 
-    def __init__(self, respan_conn_id: str) -> None:
+    def __init__(self, respan_conn_id: str, *, max_age_seconds: float = MAX_AGE_SECONDS) -> None:
         self.user_count = 0
         self._conn_id = respan_conn_id
-        self._hook = RespanHook(respan_conn_id, acquire=self._acquire)
         self._schedule = Schedule()
-        self._rate_limit = RateLimit()
-        self._requests_per_minute = DEFAULT_REQUESTS_PER_MINUTE
+        self._sender = RequestSender(
+            respan_conn_id,
+            on_change=lambda: self._schedule.forget_list(time.monotonic()),
+            on_done=self._end_all_if_failed,
+            max_age_seconds=max_age_seconds,
+        )
         self._has_warned = False
-        self._has_sent_first = False
         self._failure: BaseException | None = None
-        self._changed = asyncio.Event()
-        self._free_slots = asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
-        self._request_tasks: set[asyncio.Task[Any]] = set()
-        self._counted_tasks: set[asyncio.Task[Any]] = set()
-        """Tasks whose first request is already recorded in the rate limit."""
-        # An empty context: in the context of the first wait, all lines would go to the log of its task.
-        self._main_task = asyncio.create_task(self._send_requests(), context=contextvars.Context())
-        self._main_task.add_done_callback(self._on_task_done)
+        self._main_tasks = [
+            self._start_main_task(self._send_requests()),
+            self._start_main_task(self._sender.keep_settings_current()),
+        ]
 
     async def wait_for(
         self, wait: BatchWait, *, provider_id: str | None = None, respan_params: Mapping[str, Any] | None = None
@@ -94,103 +96,118 @@ class Poller:
         watched.subscribers[subscriber] = None
         try:
             subscriber.plan_check()  # a pause comes first: the worker, or another triggerer, has just checked the batch
+            self._sender.look_up_soon()  # the connection may have changed since the last wait was added
             return await subscriber.end
         finally:
             del watched.subscribers[subscriber]
             if not watched.subscribers:
                 self._schedule.unwatch(watched)
+                self._sender.rate_limit.forget((watched.batch_id, watched.provider_id))
 
     def _add_check(self, watched: WatchedBatch, subscriber: Subscriber) -> None:
         if self._schedule.add_check(watched, subscriber):
-            self._changed.set()
+            self._sender.changed.set()
 
     async def aclose(self) -> None:
         """Cancel all requests, and close the session."""
-        for task in (self._main_task, *self._request_tasks):
+        for task in self._main_tasks:
             task.cancel()
-        await asyncio.gather(self._main_task, *self._request_tasks, return_exceptions=True)
-        await self._hook.aclose()
+        await asyncio.gather(*self._main_tasks, return_exceptions=True)
+        await self._sender.aclose()
 
     async def _send_requests(self) -> None:
         while True:
-            await self._free_slots.acquire()
-            task = asyncio.create_task(await self._next_request())
-            self._rate_limit.record_request(time.monotonic())
-            self._counted_tasks.add(task)
-            self._request_tasks.add(task)
-            task.add_done_callback(self._on_task_done)
-            if not self._has_sent_first:
-                # It looks up the connection. Requests that are sent meanwhile would each look it up, too.
-                await asyncio.wait([task])
-                self._has_sent_first = True
-
-    async def _next_request(self) -> Coroutine[Any, Any, None]:
-        while True:
-            await self._wait_for_rate_limit()
             now = time.monotonic()
-            request = self._schedule.choose(now, is_paused=self._rate_limit.seconds_paused(now) > 0)
-            is_limiting = self._rate_limit.is_limiting(self._requests_per_minute, now)
+            if seconds := self._sender.seconds_until_free(now):
+                await self._sender.wait_for_change(seconds)
+            elif not self._send_next(now):
+                await self._sender.wait_for_change(self._seconds_until_due(now))
+
+    def _seconds_until_due(self, now: float) -> float:
+        return min(self._schedule.next_due() - now, self._sender.rate_limit.seconds_paused(now) or NEVER)
+
+    def _send_next(self, now: float) -> bool:
+        """Start the next request.
+
+        :return: False if there is none
+        """
+        if watched := self._pop_postponed(now, is_idle=False):
+            self._sender.start(self._retrieve(watched), now, is_slow=True)
+            return True
+        request = self._choose(now)
+        if request is None and (watched := self._pop_postponed(now, is_idle=True)):
+            self._sender.start(self._retrieve(watched), now, is_slow=True)
+        elif isinstance(request, WatchedBatch):
+            self._sender.start(self._retrieve(request), now)
+        elif isinstance(request, ListScan):
+            self._sender.start(self._read_page(request), now)
+        else:
+            return False
+        return True
+
+    def _choose(self, now: float) -> WatchedBatch | ListScan | None:
+        """Return the next request of the schedule; batches whose last retrieve got no response are postponed."""
+        while True:
+            request = self._schedule.choose(now, is_paused=self._sender.rate_limit.seconds_paused(now) > 0)
+            is_limiting = self._sender.rate_limit.is_limiting(self._sender.requests_per_minute, now)
             if self._schedule.is_overdue and is_limiting and not self._has_warned:
                 self._warn_of_low_limit()
-            if isinstance(request, WatchedBatch):
-                return self._retrieve(request)
-            if isinstance(request, ListScan):
-                return self._read_page(request)
-            await self._wait_for_change()
+            if not isinstance(request, WatchedBatch) or not request.is_slow or request.has_last_check(due_by=now):
+                return request
+            self._sender.slots.postpone(request)
 
-    async def _acquire(self, connection: RespanConnection) -> None:
-        """Wait until the rate limit allows a request; the hook calls this before each one, retries included."""
-        self._requests_per_minute = connection.requests_per_minute
-        task = asyncio.current_task()
-        if task in self._counted_tasks:
-            self._counted_tasks.discard(task)
-            return
-        await self._wait_for_rate_limit()
-        self._rate_limit.record_request(time.monotonic())
-
-    async def _wait_for_rate_limit(self) -> None:
-        while True:
-            seconds = self._rate_limit.seconds_until_free(self._requests_per_minute, time.monotonic())
-            if not seconds:
-                return
-            await asyncio.sleep(seconds)
-
-    async def _wait_for_change(self) -> None:
-        """Wait until a check is due or was added, a request has finished, or the pause of the service has ended."""
-        self._changed.clear()
-        now = time.monotonic()
-        seconds = min(self._schedule.next_due() - now, self._rate_limit.seconds_paused(now) or NEVER)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if seconds == NEVER else seconds):
-                await self._changed.wait()
+    def _pop_postponed(self, now: float, *, is_idle: bool) -> WatchedBatch | None:
+        if not self._sender.may_send_postponed(now):
+            return None
+        while watched := self._sender.slots.pop_postponed(is_idle=is_idle):
+            if watched.has_planned_check():
+                return watched
+            self._schedule.release(watched)
+        return None
 
     async def _retrieve(self, watched: WatchedBatch) -> None:
+        result = await self._sender.result_of(
+            lambda connection: endpoints.get_batch(
+                connection, watched.batch_id, respan_params=watched.respan_params, provider_id=watched.provider_id
+            ),
+            key=(watched.batch_id, watched.provider_id),
+        )
+        now = time.monotonic()
+        watched.is_slow = isinstance(result, RespanTransientError) and self._sender.is_slow(now)
         try:
-            batch = await self._hook.aget_batch(
-                watched.batch_id, respan_params=watched.respan_params, provider_id=watched.provider_id
-            )
-        except Exception as error:  # noqa: BLE001 (each wait decides whether it continues after this error)
-            self._apply_retry_after(error)
-            self._schedule.record_retrieve_failure(watched, error, time.monotonic())
-        else:
-            self._schedule.record_retrieve(watched, batch, time.monotonic())
+            if isinstance(result, Exception):
+                self._schedule.record_retrieve_failure(watched, result, now)
+            else:
+                self._schedule.record_retrieve(watched, result, now)
+        except Exception as error:
+            log.exception("The response to the retrieve of batch %s could not be recorded.", watched.batch_id)
+            self._schedule.release(watched)
+            watched.notify(error, until=NEVER)
 
     async def _read_page(self, scan: ListScan) -> None:
-        try:
-            page = await self._hook.alist_batches(limit=MAX_PAGE_SIZE, after=scan.after, provider_id=scan.provider_id)
-        except Exception as error:  # noqa: BLE001 (no wait needs the list: batches are retrieved instead)
-            self._apply_retry_after(error)
-            if not isinstance(error, RespanTransientError):
-                log.info("Retrieving batches one by one, because the list cannot be read: %r", error)
-            self._schedule.record_list_failure(scan, error, time.monotonic())
+        page = await self._sender.result_of(
+            lambda connection: replace(
+                endpoints.list_batches(
+                    connection, limit=endpoints.MAX_PAGE_SIZE, after=scan.after, provider_id=scan.provider_id
+                ),
+                max_timeout=MAX_PAGE_SECONDS,
+            ),
+            key=scan.provider_id,
+        )
+        now = time.monotonic()
+        if isinstance(page, Exception):
+            self._record_list_failure(scan, page, now)
         else:
-            self._schedule.record_page(scan, page, time.monotonic())
+            try:
+                self._schedule.record_page(scan, page, now)
+            except Exception as error:  # noqa: BLE001 (no wait needs the list: batches are retrieved instead)
+                self._record_list_failure(scan, error, now)
         scan.request_in_flight = False
 
-    def _apply_retry_after(self, error: Exception) -> None:
-        """Pause all requests of the connection, if the service has asked for that."""
-        if isinstance(error, RespanTransientError):
-            self._rate_limit.pause_until(time.monotonic() + (error.retry_after or 0))
+    def _record_list_failure(self, scan: ListScan, error: Exception, now: float) -> None:
+        if not isinstance(error, RespanTransientError):
+            log.info("Retrieving batches one by one, because the list cannot be read: %r", error)
+        self._schedule.record_list_failure(scan, error, now)
 
     def _warn_of_low_limit(self) -> None:
         self._has_warned = True
@@ -200,15 +217,16 @@ class Poller:
             "requests_per_minute if your organisation may send more.",
             self._conn_id,
             len(self._schedule.watched_batches),
-            self._requests_per_minute,
+            self._sender.requests_per_minute,
         )
 
-    def _on_task_done(self, task: asyncio.Task[Any]) -> None:
-        if task is not self._main_task:
-            self._request_tasks.discard(task)
-            self._counted_tasks.discard(task)
-            self._free_slots.release()
-            self._changed.set()
+    def _start_main_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # An empty context: in the context of the first wait, all lines would go to the log of its task.
+        task = asyncio.create_task(coroutine, context=contextvars.Context())
+        task.add_done_callback(self._end_all_if_failed)
+        return task
+
+    def _end_all_if_failed(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and (error := task.exception()):
             # End all waits: nothing checks their batches any more.
             self._failure = error

@@ -6,6 +6,7 @@ No I/O, and no clock: the caller passes the time, in seconds of ``time.monotonic
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 
 WINDOW_SECONDS = 61.0
 """A minute, and one second because requests may arrive closer together than they were sent."""
@@ -19,13 +20,29 @@ BURST_RATIO = 0.3
 Otherwise all requests of a minute could be sent at once, and a check that is due then would wait for a minute.
 """
 
+MAX_SHARED_PAUSE_SECONDS = 60.0
+"""How long one refused request may pause all others: Respan's limit counts the requests of a minute."""
+
 
 class RateLimit:
-    """The requests of the last minute, and the pause that the service has asked for by ``retry_after``."""
+    """The requests of the last minute, and the pause that the service has asked for.
+
+    A pause is for all requests of the connection, because Respan's limit is one for a whole organisation. But the
+    refusal may also concern one batch only, such as a limit of its provider. Two rules keep such a batch from stopping
+    all other waits:
+
+    * A pause ends after :data:`MAX_SHARED_PAUSE_SECONDS`, and then one request tries whether others are answered.
+    * A batch that is refused again, although others were answered meanwhile, pauses nobody.
+
+    The wait for the refused batch itself always pauses as long as the service has asked for.
+    """
 
     def __init__(self) -> None:
+        self.is_tested = True
+        """Whether a request was answered since the last pause; until then, only one is sent at a time."""
         self._sent_at: deque[float] = deque()
         self._paused_until = float("-inf")
+        self._refused: set[Hashable] = set()
 
     def seconds_until_free(self, per_minute: int, now: float) -> float:
         """Return how many seconds the next request has to wait for the limit; 0 if it can be sent.
@@ -56,16 +73,42 @@ class RateLimit:
         self._forget_before(now - WINDOW_SECONDS)
         self._sent_at.append(now)
 
+    def record_refusal(self, key: Hashable, retry_after: float, now: float) -> None:
+        """Record that the service refused a request and asked for a pause.
+
+        :param key: what the request was for, such as a batch
+        :param retry_after: seconds that the service asked for
+        """
+        concerns_all = key not in self._refused or not self.is_tested
+        self._refused.add(key)
+        if concerns_all:
+            self.pause_until(now + min(retry_after, MAX_SHARED_PAUSE_SECONDS))
+
+    def record_answer(self, key: Hashable, now: float) -> None:
+        """Record that the service answered a request, and did not ask for a pause."""
+        self._refused.discard(key)
+        self.is_tested = self.is_tested or not self.seconds_paused(now)
+
+    def forget(self, key: Hashable) -> None:
+        """Remove what is known of a batch that nobody waits for any more."""
+        self._refused.discard(key)
+
     def _forget_before(self, earliest: float) -> None:
         while self._sent_at and self._sent_at[0] <= earliest:
             self._sent_at.popleft()
 
     def pause_until(self, until: float) -> None:
-        """Record that the service has asked for a pause.
+        """Pause all requests.
 
         :param until: the end of the pause; a longer pause from before stays
         """
         self._paused_until = max(self._paused_until, until)
+        self.is_tested = False
+
+    def end_pause(self) -> None:
+        """End the pause, because the connection now has another host or key."""
+        self._paused_until = float("-inf")
+        self.is_tested = True
 
     def seconds_paused(self, now: float) -> float:
         """Return how many seconds of the pause are left; 0 if there is no pause."""

@@ -139,6 +139,8 @@ class Schedule:
 
     def record_page(self, scan: ListScan, page: BatchPage, now: float) -> None:
         """Serve checks from a page of the list, and queue the batches that it shows as ended for confirmation."""
+        if scan is not self._scan:
+            return
         listed = []
         for item in page.items:
             key = item.id, scan.provider_id
@@ -162,6 +164,8 @@ class Schedule:
 
     def record_list_failure(self, scan: ListScan, error: Exception, now: float) -> None:
         """End a scan whose page could not be read."""
+        if scan is not self._scan:
+            return
         self.list_health.record_failure(error, now)
         scan.is_outdated = True
         self._serve_last_checks(scan, now)
@@ -187,6 +191,24 @@ class Schedule:
         self._last_checks.record_response(watched)
         if watched.expected_page >= NOT_LISTED and watched.provider_id in self._retrieves_before_search:
             self._retrieves_before_search[watched.provider_id] -= 1
+
+    def release(self, watched: WatchedBatch) -> None:
+        """Make a batch idle whose response could not be recorded, or whose retrieve is not needed any more."""
+        self._record_response(watched)
+
+    def forget_list(self, now: float) -> None:
+        """Forget what is known of the list, because another service, or another organisation, now has it.
+
+        A page that is still under way is ignored when it arrives.
+        """
+        if self._scan:
+            self._scan.is_outdated = True
+            self._serve_last_checks(self._scan, now)
+            self._finish_scan(self._scan, now)
+        self.list_health = ListHealth()
+        self._retrieves_before_search.clear()
+        for watched in self.watched_batches.values():
+            watched.expected_page = 0
 
     def _collect_due(self, now: float) -> None:
         self._last_checks.extend(self._planned_last_checks.pop_due(now))

@@ -43,6 +43,7 @@ class WatchedBatch:
     :param retrieved_at: when it was last retrieved (seconds of ``time.monotonic``)
     :param in_flight: whether the running scan, or a retrieve that is queued or sent, will serve it
     :param confirming_end: whether that retrieve has to confirm an end that the list showed
+    :param is_slow: whether its last retrieve took long and got no response; the next one must not delay other batches
     """
 
     batch_id: str
@@ -56,6 +57,7 @@ class WatchedBatch:
     retrieved_at: float = field(default_factory=time.monotonic)
     in_flight: bool = False
     confirming_end: bool = False
+    is_slow: bool = False
 
     def has_planned_check(self) -> bool:
         """Return whether any subscriber has a check planned."""
@@ -90,10 +92,10 @@ class WatchedBatch:
         If the item is the same as last time, return the batch as last seen, because a retrieve since then may have
         returned something newer. Fields that a list leaves out are filled in from there, too.
         """
-        digest = item.digest()
-        if self.batch and digest == self.item_digest:
-            return self.batch
         try:
+            digest = item.digest()
+            if self.batch and digest == self.item_digest:
+                return self.batch
             batch = item.read()
         except ValueError:
             return None

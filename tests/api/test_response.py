@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pendulum
 import pytest
 
+from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.response import MAX_RETRY_AFTER_SECONDS, Response, parse_retry_after
 
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
@@ -48,6 +49,18 @@ def tokyo_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (rate_limited(retry_after="Thu, 01 Jan 2026 13:01:30 +0100"), 90),
         (rate_limited(x_ratelimit_reset="45"), 45),
         (rate_limited(x_ratelimit_reset=str(NOW.int_timestamp + 15)), 15),
+        (rate_limited(x_ratelimit_reset=str(NOW.int_timestamp * 1000 + 15_000)), 15),
+        (rate_limited(x_ratelimit_reset=str(NOW.int_timestamp - 15)), 0),
+        (rate_limited(x_ratelimit_reset=str(NOW.int_timestamp * 1000 - 15_000)), 0),
+        (rate_limited(x_ratelimit_reset="6m0s"), None),
+        (rate_limited({"retry_after": NOW.int_timestamp + 15}), 15),
+        (rate_limited({"retry_after": NOW.int_timestamp * 1000 + 15_000}), 15),
+        (rate_limited(retry_after=str((NOW.int_timestamp + 15) * 1_000_000_000)), 15),
+        (rate_limited(retry_after=str(NOW.int_timestamp - 15)), 0),
+        (rate_limited(retry_after="-1"), 0),
+        (rate_limited(retry_after="Fri, 01 Jan 1999 00:00:00 GMT"), 0),
+        (rate_limited(retry_after="Fri, 01 Jan 9999 00:00:00 GMT"), MAX_RETRY_AFTER_SECONDS),
+        (rate_limited({"retry_after": 1e300}), 0),
         (rate_limited({"retry_after": -5}), 0),
         (rate_limited({"retry_after": 10**9}), MAX_RETRY_AFTER_SECONDS),
         (rate_limited({"retry_after": "soon"}, retry_after="later", x_ratelimit_reset="never"), None),
@@ -60,3 +73,32 @@ def test_the_pause_is_read_from_the_body_or_a_header(
     response: Response, seconds: float | None, tokyo_time: None
 ) -> None:
     assert parse_retry_after(response, now=NOW) == seconds
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 500, 502, 503, 504])
+def test_the_reset_that_gateways_put_on_every_response_is_no_pause_unless_the_limit_is_reached(status: int) -> None:
+    headers = {"x-ratelimit-reset": "3600"}
+
+    assert parse_retry_after(Response(status=status, headers=headers), now=NOW) is None
+    assert parse_retry_after(Response(status=status, headers={**headers, "retry-after": "5"}), now=NOW) == 5
+    assert parse_retry_after(Response(status=status, headers=headers, body=b'{"retry_after": 5}'), now=NOW) == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "is_rate_limit"),
+    [
+        (429, 30, True),
+        (503, 30, True),
+        (429, None, False),
+        (429, 0, False),
+        (503, None, False),
+        (502, 30, False),
+        (None, 30, False),
+    ],
+)
+def test_only_a_429_or_a_503_with_seconds_is_a_rate_limit(
+    status: int | None, retry_after: float | None, is_rate_limit: bool
+) -> None:
+    error = RespanTransientError("Slow down.", status_code=status, retry_after=retry_after)
+
+    assert error.is_rate_limit is is_rate_limit

@@ -33,7 +33,7 @@ def test_a_list_that_fails_is_not_read_for_a_while(error: Exception) -> None:
 
 def test_a_rate_limit_does_not_make_the_list_unusable() -> None:
     health = ListHealth()
-    health.record_failure(RespanTransientError("Slow down.", retry_after=5), NOW)
+    health.record_failure(RespanTransientError("Slow down.", status_code=429, retry_after=5), NOW)
 
     assert health.usable(NOW)
 

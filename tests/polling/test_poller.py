@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import time
@@ -15,7 +16,7 @@ import pendulum
 import pytest
 
 from airflow_respan.polling.last_checks import LATE_SECONDS, SAMPLE_SIZE
-from airflow_respan.polling.poller import MAX_CONCURRENT_REQUESTS
+from airflow_respan.polling.request_slots import MAX_CONCURRENT_REQUESTS
 from airflow_respan.polling.schedule import RETRIEVES_PER_EMPTY_PAGE
 from airflow_respan.polling.watched_batch import MAX_PAUSES_BETWEEN_RETRIEVES
 from airflow_respan.sandbox import Fault, RespanSandbox
@@ -232,6 +233,65 @@ def test_a_retry_after_pauses_all_checks_but_last_ones(unlimited: RespanSandbox)
     assert at_the_deadline.path.endswith(f"{last.wait.batch_id}/")
     assert at_the_deadline.at - limited.at < 1.5
     assert min(request.at for request in later) - limited.at >= 2
+
+
+def test_after_a_pause_one_request_tries_whether_the_limit_still_holds(unlimited: RespanSandbox) -> None:
+    batch_ids = [unlimited.add_batch() for _ in range(20)]
+    unlimited.inject(Fault.rate_limit(retry_after=1), times=None)
+
+    def later() -> list[float]:
+        requests = unlimited.requests
+        return [request.at for request in requests if request.at > requests[0].at + 0.9]
+
+    asyncio.run(wait_and_cancel(batch_ids, lambda: len(later()) >= 3))
+
+    assert all(second - first >= 0.9 for first, second in itertools.pairwise(later()))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=502, headers={"X-RateLimit-Reset": "3600"}),
+        Fault(status=502, headers={"Retry-After": "3600"}),
+        Fault(status=500, body={"retry_after": 3600}),
+        Fault(status=503, headers={"X-RateLimit-Reset": "3600"}),
+        Fault(status=429, headers={"X-RateLimit-Remaining": "0"}),
+    ],
+)
+def test_an_error_of_one_batch_does_not_pause_other_waits(unlimited: RespanSandbox, fault: Fault) -> None:
+    odd, *others = [unlimited.add_batch() for _ in range(4)]
+    unlimited.inject(fault, times=None, path=odd)
+
+    async def run() -> list[Any]:
+        odd_wait = asyncio.ensure_future(run_trigger(*triggers_for([odd], poke_interval=0.1)))
+        await wait_until(lambda: any(request.status == fault.status for request in unlimited.requests))
+        waiting = [asyncio.ensure_future(run_trigger(trigger)) for trigger in triggers_for(others, poke_interval=0.1)]
+        for batch_id in others:
+            unlimited.change_batch(batch_id, status="completed")
+        events = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        odd_wait.cancel()
+        return events
+
+    assert {event["batch"]["status"] for event in asyncio.run(run())} == {"completed"}
+
+
+def test_a_batch_whose_provider_limits_it_again_and_again_does_not_pause_other_waits(unlimited: RespanSandbox) -> None:
+    odd, *others = [unlimited.add_batch() for _ in range(4)]
+    unlimited.inject(Fault.rate_limit(retry_after=0.3), times=None, path=odd)
+
+    async def run() -> float:
+        waiting = [
+            asyncio.ensure_future(run_trigger(trigger)) for trigger in triggers_for([odd, *others], poke_interval=0.1)
+        ]
+        await wait_until(lambda: sum(request.status == 429 for request in unlimited.requests) >= 4)
+        for wait in waiting:
+            wait.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        requests = unlimited.requests
+        third = [request.at for request in requests if request.status == 429][2]
+        return min(request.at - third for request in requests if request.at > third and odd not in request.path)
+
+    assert asyncio.run(run()) < 0.3
 
 
 def test_the_rate_limit_includes_retries(sandbox: RespanSandbox, connect: Connect) -> None:

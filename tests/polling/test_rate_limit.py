@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_respan.polling.rate_limit import WINDOW_SECONDS, RateLimit
+from airflow_respan.polling.rate_limit import MAX_SHARED_PAUSE_SECONDS, WINDOW_SECONDS, RateLimit
 
 
 def send_times(per_minute: int, pauses: list[float], number: int = 200) -> list[float]:
@@ -84,3 +84,55 @@ def test_the_memory_of_requests_does_not_grow(per_minute: int, pause: float) -> 
             kept.append(getsizeof(limit._sent_at))
 
     assert max(kept) < 2000
+
+
+@pytest.mark.parametrize(("retry_after", "pause"), [(5, 5), (3600, MAX_SHARED_PAUSE_SECONDS)])
+def test_a_refused_request_pauses_all_others_for_a_minute_at_most(retry_after: float, pause: float) -> None:
+    limit = RateLimit()
+
+    limit.record_refusal("batch_1", retry_after, 1000.0)
+
+    assert limit.seconds_paused(1000.0) == pause
+
+
+def test_after_a_pause_it_is_tested_whether_others_are_answered() -> None:
+    limit = RateLimit()
+    assert limit.is_tested
+
+    limit.record_refusal("batch_1", 3600, 1000.0)
+    limit.record_answer("batch_2", 1001.0)  # sent before the refusal
+    assert not limit.is_tested
+
+    limit.record_refusal("batch_2", 3600, 1060.0)
+    assert limit.seconds_paused(1060.0) == MAX_SHARED_PAUSE_SECONDS
+
+    limit.record_answer("batch_3", 1120.0)
+    assert limit.is_tested
+
+
+def test_a_batch_that_is_refused_while_others_are_answered_pauses_nobody() -> None:
+    limit = RateLimit()
+    limit.record_refusal("batch_1", 10, 1000.0)
+    limit.record_answer("batch_2", 1010.0)
+
+    limit.record_refusal("batch_1", 10, 1011.0)
+    assert limit.seconds_paused(1011.0) == 0
+
+    limit.record_refusal("batch_2", 10, 1012.0)
+    assert limit.seconds_paused(1012.0) == 10
+
+
+def test_a_batch_that_was_answered_or_left_can_pause_all_again() -> None:
+    limit = RateLimit()
+    for batch_id in ("batch_1", "batch_2"):
+        limit.record_refusal(batch_id, 10, 1000.0)
+        limit.record_answer("batch_3", 1010.0)
+    limit.record_answer("batch_1", 1010.0)
+    limit.forget("batch_2")
+
+    limit.record_refusal("batch_1", 10, 1011.0)
+    assert limit.seconds_paused(1011.0) == 10
+    limit.end_pause()
+    assert limit.seconds_paused(1011.0) == 0
+    limit.record_refusal("batch_2", 10, 1011.0)
+    assert limit.seconds_paused(1011.0) == 10

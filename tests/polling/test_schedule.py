@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pendulum
 import pytest
@@ -388,3 +389,32 @@ def test_a_page_with_times_in_the_future_is_a_check_like_any_other(checks: Plann
     checks.schedule.record_page(scan, page_of(*running), NOW)
 
     assert not any(watched.has_planned_check() for watched in batches)
+
+
+def test_an_item_that_cannot_be_read_does_not_hide_the_others_of_its_page(checks: PlannedChecks) -> None:
+    odd, *others = [checks.plan(f"batch_{number}") for number in range(4)]
+    scan = checks.choose()
+    assert isinstance(scan, ListScan)
+    deep: list[Any] = []
+    for _ in range(3000):  # some versions of Python decode it, but marshal does not encode it
+        deep = [deep]
+    data = [{"id": watched.batch_id, "status": "in_progress"} for watched in others]
+    items = [{"id": "batch_foreign", "metadata": deep}, {"id": odd.batch_id, "status": "failed", "metadata": deep}]
+
+    checks.schedule.record_page(scan, BatchPage.from_dict({"data": items + data}), NOW)
+
+    assert [watched.has_planned_check() for watched in others] == [False] * 3
+    assert checks.choose() is odd
+
+
+def test_a_page_of_the_service_before_is_ignored(checks: PlannedChecks) -> None:
+    watched, *others = [checks.plan(f"batch_{number}") for number in range(4)]
+    scan = checks.choose()
+    assert isinstance(scan, ListScan)
+    checks.schedule.forget_list(NOW)
+
+    checks.schedule.record_page(scan, page_of(Batch(id=watched.batch_id, status="failed")), NOW)
+    checks.schedule.record_list_failure(scan, ValueError("old"), NOW)
+
+    assert checks.schedule.list_health.usable(NOW)
+    assert {checks.choose() for _ in range(4)} == {watched, *others}

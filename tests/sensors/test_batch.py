@@ -109,6 +109,29 @@ def test_a_rate_limit_is_obeyed_in_the_body_and_in_the_header(
 
 
 @every_mode
+@pytest.mark.parametrize("fault", [Fault.error(401), Fault.error(404), Fault.error(502), Fault.html(200)])
+def test_a_wait_moves_to_the_new_host_of_the_connection(
+    connected: RespanSandbox, connect: Callable[..., None], mode: str, fault: Fault
+) -> None:
+    batch_id = connected.add_batch()
+    with RespanSandbox(pace=None) as new:
+        assert new.add_batch(**ENDED) == batch_id
+
+        def move() -> None:
+            while len(connected.requests) < 2:
+                time.sleep(0.01)
+            connect(host=new.url, password=new.api_key)
+            connected.inject(fault, times=None)
+
+        moving = threading.Thread(target=move)
+        moving.start()
+        outcome = wait_for(batch_id, mode, not_found_grace=0)
+        moving.join()
+
+    assert outcome.state == "success"
+
+
+@every_mode
 def test_the_last_check_is_at_the_deadline(connected: RespanSandbox, mode: str) -> None:
     started = pendulum.now("UTC")
 
