@@ -9,6 +9,7 @@ read these data as each earlier release wrote them. ``tests/releases`` tests thi
 * the note of an attempt, in ``task_state_store`` (Airflow 3.3): ``submission/note.py``
 * the metadata of a batch and the name of its input file, at Respan: ``submission/identity.py``
 * the manifest, in the folder of the results: ``results/manifest.py``
+* the claim, in the same folder while results are written: ``results/claim.py``
 
 To change one of them: give a new field a default, add a renamed field to a table below, and never use the name of an
 old field for a new meaning. Then record what the new release writes: ``python -m tests.releases``.

@@ -16,6 +16,7 @@ from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.ids import check_id, is_id
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request_counts import RequestCounts
+from airflow_respan.api.service_errors import read_errors
 from airflow_respan.api.size_limit import LEFT_OUT, MAX_FIELD_SIZE, limit_size
 from airflow_respan.api.statuses import BatchStatus, canonical_status, status_of
 
@@ -129,34 +130,28 @@ class Batch:
         return next(filter(None, times), None)
 
     def error_lines(self) -> Iterator[str]:
-        """Yield the batch's ``errors`` in whichever form Respan sends them, each as one short and printable line.
+        """Yield the batch's ``errors`` or ``error``, in whichever form Respan sends them, each as one short line.
 
         If there are very many, only the first are kept: see :attr:`error_count`.
         """
-        for error in self._kept_errors():
-            if text := _error_text(error) if isinstance(error, Mapping) else str(error or ""):
-                yield one_line(text, max_length=MAX_ERROR_LENGTH)
+        for error in read_errors(self._split_errors()[0]):
+            yield one_line(str(error), max_length=MAX_ERROR_LENGTH)
 
     @property
     def error_count(self) -> int:
         """How many errors Respan sent, with those that were left out because there are very many."""
-        markers = [error for error in self._kept_errors() if isinstance(error, Mapping) and error.keys() == {LEFT_OUT}]
-        left_out = sum(count for marker in markers if isinstance(count := marker[LEFT_OUT], int))
-        return sum(1 for _line in self.error_lines()) + left_out
+        kept, left_out_count = self._split_errors()
+        return len(read_errors(kept)) + left_out_count
 
-    def _kept_errors(self) -> list[Any]:
-        errors = self.errors
-        if isinstance(errors, Mapping):
-            errors = errors.get("data", [errors])
-        return [errors] if isinstance(errors, str | Mapping) else errors if isinstance(errors, list) else []
-
-
-def _error_text(error: Mapping[str, Any]) -> str:
-    if error.keys() == {LEFT_OUT}:
-        return ""
-    line = "" if error.get("line") is None else f" (line {error['line']})"
-    message = str(error.get("message") or "no message")
-    return f"{error['code']}{line}: {message}" if error.get("code") else f"{message}{line}"
+    def _split_errors(self) -> tuple[list[Any], int]:
+        """Return the errors that were kept, and how many were left out."""
+        errors = self.errors or self.unknown_fields.get("error")
+        if isinstance(errors, Mapping) and "data" in errors:
+            errors = errors["data"]
+        if not isinstance(errors, list) or not errors:
+            return [errors], 0
+        left_out_count = errors[-1].get(LEFT_OUT) if isinstance(errors[-1], Mapping) and len(errors[-1]) == 1 else None
+        return (errors[:-1], left_out_count) if isinstance(left_out_count, int) else (errors, 0)
 
 
 def sanitize_batch(data: Any, sanitize: Callable[[Any], Any]) -> Any:

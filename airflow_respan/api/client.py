@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.download import ResumableDownload, has_explicit_end
+from airflow_respan.api.download import GetSize, ResumableDownload
 from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.multipart import CHUNK_BYTES, MultipartBody
 from airflow_respan.api.request import Request
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-GetSize = Callable[[], int | None]
 
 MAX_DOWNLOAD_PAUSE_SECONDS = 2.0
 
@@ -122,14 +121,16 @@ class RespanClient:
         _log_line(progress.final_line(download.received, now=time.monotonic()))
 
     @contextmanager
-    def stream(self, request: Request[Any]) -> Iterator[Iterator[bytes]]:
+    def stream(self, request: Request[Any], *, size: GetSize = lambda: None) -> Iterator[Iterator[bytes]]:
         """Send a request and yield the body of its response in chunks, in constant memory.
 
+        :param size: see :meth:`download_into`
         :raises RespanTransientError: also while reading, if the body is cut off
         """
         with self._open_content(request) as (head, chunks):
-            ResumableDownload(request).begin(head)
-            yield chunks
+            download = ResumableDownload(request)
+            download.begin(head, size=size)
+            yield _checked(download, chunks)
 
     @contextmanager
     def _open_content(self, request: Request[Any]) -> Iterator[tuple[Response, Iterator[bytes]]]:
@@ -148,16 +149,12 @@ class RespanClient:
     ) -> None:
         try:
             with self._open_content(download.next_request()) as (head, chunks):
-                download.begin(head)
-                if download.total is None and not has_explicit_end(head):
-                    download.total = size() or None
+                download.begin(head, size=size)
                 file.seek(download.received)
                 file.truncate()
-                for chunk in chunks:
+                for chunk in _checked(download, chunks):
                     file.write(chunk)
-                    download.received += len(chunk)
                     _log_line(progress.line(download.received, download.total, now=time.monotonic()))
-            download.check_complete()
         except RespanTransientError:
             download.record_failure()
             raise
@@ -230,6 +227,15 @@ def _read_body(request: Request[Any], response: requests.Response, timeout: floa
 def _log_line(line: str | None) -> None:
     if line:
         log.info(line)
+
+
+def _checked(download: ResumableDownload, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the chunks of a body, and check at its end that the content is complete."""
+    for chunk in chunks:
+        download.add(chunk)
+        yield chunk
+    if warning := download.check_complete():
+        log.warning(warning)
 
 
 def _with_translated_errors(request: Request[Any], chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -18,6 +18,10 @@ DEFAULT_BASE_URL = "https://api.respan.ai"
 DEFAULT_REQUESTS_PER_MINUTE: int = DEFAULTS["requests_per_minute"]
 KEYS_PAGE = "https://platform.respan.ai/platform/api-keys"
 
+_BEARER = re.compile(r"bearer\s+", re.IGNORECASE)
+"""What stands before the key in the header, and is pasted with it."""
+
+_SCHEMES = ("http", "https")
 _URL_CREDENTIALS = re.compile(r"//[^/@:\s'\"]*:[^/@\s'\"]+@")
 _SECRET_NAME = re.compile("auth|cookie|credential|key|passw|secret|signature|token", re.IGNORECASE)
 _MIN_SECRET_LENGTH = 6
@@ -75,16 +79,17 @@ class RespanConnection:
         """Return the settings from the fields of an Airflow connection; an empty field means its default.
 
         :param conn_id: the id of the connection
-        :param password: the API key
+        :param password: the API key, with or without ``Bearer``
         :param host: the base URL
-        :param schema: the scheme, if the host has none
+        :param schema: the scheme, if the host has none; or the path, which is here if the connection is a URI such as
+            ``respan://:key@host/path/api``
         :param port: the port, if the host has none
         :param extra: the decoded extra
         :raises RespanConfigurationError: if a field is invalid; the message names connection and field, and says what
             to write there
         """
         reader = ExtraReader(conn_id, extra)
-        key = (password or "").strip()
+        key = _BEARER.sub("", (password or "").strip())
         if not key:
             raise reader.error("has no API key", f"Put one in its password field; create keys at {KEYS_PAGE}")
         if not HEADER_VALUE.fullmatch(key):
@@ -150,15 +155,17 @@ def _base_url(reader: ExtraReader, *, host: str | None, schema: str | None, port
     port = port_in_host or port
     if parts.username or parts.password or parts.query or parts.fragment:
         raise reader.error("has a host with more than scheme, name, port and path", advice)
-    scheme = parts.scheme or schema or ("http" if is_loopback(name) else "https")
-    if scheme not in ("http", "https"):
+    schema = (schema or "").strip().strip("/")
+    is_path = "/" in schema or schema in ("api", "v1")
+    scheme = (parts.scheme or ("" if is_path else schema) or ("http" if is_loopback(name) else "https")).lower()
+    if scheme not in _SCHEMES:
         raise reader.error("has a scheme that is neither http nor https", advice)
     if scheme == "http" and not (allow_http or is_loopback(name)):
         raise reader.error(
             f"would send the API key unencrypted to {name!r}",
             "Use https, or set the extra field 'allow_http' to true if you control the network in between",
         )
-    path = parts.path.rstrip("/")
+    path = f"{parts.path.rstrip('/')}/{schema if is_path else ''}".rstrip("/")
     path = path.removesuffix("/api/v1") if path.endswith("/api/v1") else path.removesuffix("/api")
     url_host = f"[{name}]" if ":" in name else name
     return f"{scheme}://{url_host}{f':{port}' if port else ''}{path.rstrip('/')}"

@@ -106,8 +106,8 @@ CONNECTION_FIELDS = (
         "verify",
         "Check certificate",
         "true (default), false, or the path of a CA bundle on workers and triggerers.",
-        "`true` (default), `false`, or the path of a CA bundle; without a path `REQUESTS_CA_BUNDLE` is used if it"
-        " is set",
+        "`true` (default), `false`, or the path of a CA bundle; without a path `REQUESTS_CA_BUNDLE`, "
+        "`CURL_CA_BUNDLE` or `SSL_CERT_FILE` is used, whichever is set first",
         Kind.FLAG_OR_PATH,
         default=True,
         example=False,

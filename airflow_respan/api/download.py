@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +18,12 @@ MAX_ATTEMPTS_WITHOUT_PROGRESS = 5
 MIN_PROGRESS_BYTES = 2**20
 """New bytes in one attempt that count as progress."""
 
+MAX_LAST_LINE_BYTES = 2**20
+"""A last line without a line end that is longer counts as cut."""
+
+GetSize = Callable[[], int | None]
+
+_BLANKS = b"\xef\xbb\xbf \t\r\n"
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18})")
 
 
@@ -35,6 +43,10 @@ class ResumableDownload:
         self._etag: str | None = None
         self._max_received = 0
         self._attempts_without_progress = 0
+        self._has_explicit_end = False
+        self._size: int | None = None
+        self._first_byte = b""
+        self._last_line = bytearray()
 
     def next_request(self) -> Request[Any]:
         """Return the request for everything that is still missing."""
@@ -45,9 +57,12 @@ class ResumableDownload:
             headers["If-Range"] = self._etag
         return replace(self.request, headers=headers)
 
-    def begin(self, head: Response) -> None:
+    def begin(self, head: Response, *, size: GetSize = lambda: None) -> None:
         """Record a response before its body is read; ``received`` is then the position of its body in the content.
 
+        :param head: the response without its body
+        :param size: returns the length of the content (bytes), or None if it is not known; called only if the response
+            does not say where its body ends
         :raises RespanError: if the response cannot be used
         """
         if head.headers.get("content-encoding", "identity") != "identity":
@@ -56,23 +71,57 @@ class ResumableDownload:
             self.received = 0
             self.total = _number(head.headers.get("content-length"))
             self._etag = head.headers.get("etag")
+            self._first_byte = b""
+            self._last_line.clear()
         elif not self.received:
             raise make_error(self.request, head)
         elif not self._continues_here(head):
             self._restart()
             raise failures.transient_error(self.request, "did not send the missing part of the content")
+        self._has_explicit_end = self.total is not None or _is_chunked(head)
+        if not self._has_explicit_end:
+            self._size = size()
+            # Some services give 0 or -1 for a size that they do not know.
+            self.total = self._size if self._size and self._size > 0 else None
 
-    def check_complete(self) -> None:
+    def add(self, chunk: bytes) -> None:
+        """Record a chunk of the body."""
+        self.received += len(chunk)
+        self._first_byte = self._first_byte or chunk.lstrip(_BLANKS)[:1]
+        _lines, newline, rest = chunk.rpartition(b"\n")
+        if newline:
+            self._last_line.clear()
+        self._last_line += rest[: MAX_LAST_LINE_BYTES + 1 - len(self._last_line)]
+
+    def check_complete(self) -> str | None:
         """Check that the content is complete, after the end of a body.
 
+        If neither the response nor the description of the file says how long the content is, a cut looks like the end.
+        Then it is checked that there is a content, and that JSONL does not end within a line.
+
+        :return: a warning, if a cut between two lines would not have been found; else None
         :raises RespanTransientError: if too few or too many bytes have arrived
         """
-        if self.total is None or self.received == self.total:
-            return
+        if self.total is None:
+            return None if self._has_explicit_end else self._check_last_line()
+        if self.received == self.total:
+            return None
         received, total = self.received, self.total
         if received > total:
             self._restart()
         raise failures.transient_error(self.request, f"sent {received} bytes of content instead of {total}")
+
+    def _check_last_line(self) -> str | None:
+        if not self.received:
+            if self._size == 0:
+                return None
+            raise failures.transient_error(self.request, "sent no content, and did not say that there is none")
+        if self._first_byte == b"{" and self._last_line.strip(_BLANKS) and not _is_object(self._last_line):
+            raise failures.transient_error(self.request, "sent content that ends within a line")
+        return (
+            f"Asked to {self.request.action}, Respan did not say how long the content is. Whether the {self.received} "
+            "bytes that arrived are all of it is not known."
+        )
 
     def record_failure(self) -> None:
         """Count an attempt that did not reach the end."""
@@ -102,9 +151,19 @@ class ResumableDownload:
         self.received, self.total, self._etag = 0, None, None
 
 
-def has_explicit_end(head: Response) -> bool:
-    """Return whether the response says where its body ends; if not, a cut looks like the end."""
-    return "content-length" in head.headers or "chunked" in head.headers.get("transfer-encoding", "").lower()
+def _is_chunked(head: Response) -> bool:
+    """Return whether the body ends with its last chunk. http.client reads no other list of codings as chunks."""
+    return head.headers.get("transfer-encoding", "").strip().lower() == "chunked"
+
+
+def _is_object(line: bytes | bytearray) -> bool:
+    """Return whether a line is a whole JSON object; no beginning of an object is one."""
+    if len(line) > MAX_LAST_LINE_BYTES:
+        return False
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _number(text: str | None) -> int | None:

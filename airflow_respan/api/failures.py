@@ -22,6 +22,7 @@ from airflow_respan.api.exceptions import (
 from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request import Request
+from airflow_respan.api.service_errors import read_body, read_error
 
 _PROVIDER_ADVICE = (
     "The cause may be the provider's own key: see Settings -> Providers in the Respan dashboard "
@@ -115,12 +116,11 @@ def service_message(body: bytes) -> str:
     decoded = sanitize_json(decode_json(body))
     if not isinstance(decoded, Mapping):
         return not_json(body)
-    error = decoded.get("error")
-    message = error.get("message") if isinstance(error, Mapping) else error
-    parts = [str(text) for text in (message or decoded.get("detail") or decoded.get("message"),) if text]
-    if isinstance(field_errors := decoded.get("errors"), Mapping):
-        parts += [f"{name}: {text}" for name, text in field_errors.items()]
-    return " ".join("; ".join(parts or [json.dumps(decoded)]).split()).rstrip(".")
+    # Some services send a message, and beside it the fields that are wrong.
+    others = {name: value for name, value in decoded.items() if name != "errors"}
+    errors = filter(None, (read_body(others), read_error(decoded.get("errors"))))
+    parts = [error.message for error in errors if error.message] or [json.dumps(decoded)]
+    return " ".join("; ".join(parts).split()).rstrip(".")
 
 
 def decode_json(body: bytes) -> Any:

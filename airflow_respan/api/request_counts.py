@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-_MAX_COUNT = 2**53
-"""Above this, a float is not exact."""
+from airflow_respan.api.counts import read_count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +30,7 @@ class RequestCounts:
         """
         if not isinstance(data, Mapping):
             return None
-        total, completed, failed = (_count(data.get(name)) for name in ("total", "completed", "failed"))
+        total, completed, failed = (read_count(data.get(name)) for name in ("total", "completed", "failed"))
         if total is None and completed is None and failed is None:
             return None
         return cls(total=total, completed=completed, failed=failed)
@@ -68,14 +67,3 @@ class RequestCounts:
         if self.completed is None and self.total is None:
             of_total = " of"
         return f"{completed}{of_total} requests completed, {failed} failed"
-
-
-def _count(value: object) -> int | None:
-    """Return a count in any spelling of a number: ``10``, ``10.0``, ``"10"``, ``"10.0"``; None for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value if value >= 0 else None
-    try:
-        number = float(value) if isinstance(value, str | float) else -1.0
-    except ValueError:
-        return None
-    return int(number) if 0 <= number < _MAX_COUNT and number.is_integer() else None

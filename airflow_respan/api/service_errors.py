@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from airflow_respan.api.counts import read_count
+
 _NESTED = ("error", "errors", "message", "detail", "data")
 _MESSAGES = ("message", "detail", "msg", "error_description", "reason", "description", "title")
 _CODES = ("code", "type", "reason", "status", "status_code")
@@ -23,12 +25,19 @@ class ServiceError:
 
     :param code: the code or the type of the error, or None
     :param message: the text for people, perhaps empty
-    :param more: how many further errors stand beside it
+    :param line: the number of the input line that it is about, or None
     """
 
     code: str | None
     message: str
-    more: int = 0
+    line: int | None = None
+
+    def __str__(self) -> str:
+        line = "" if self.line is None else f" (line {self.line})"
+        message = self.message or ("" if self.code else "no message")
+        return ": ".join(filter(None, (f"{self.code or ''}{line if self.code else ''}", message))) + (
+            "" if self.code else line
+        )
 
 
 def read_error(value: object, *, max_depth: int = _MAX_DEPTH) -> ServiceError | None:
@@ -43,8 +52,7 @@ def read_error(value: object, *, max_depth: int = _MAX_DEPTH) -> ServiceError | 
     if not value:
         return None
     if isinstance(value, list):
-        errors = read_errors(value, max_depth=max_depth - 1)
-        return replace(errors[0], more=len(errors) - 1) if errors else None
+        return next(iter(read_errors(value, max_depth=max_depth - 1)), None)
     if isinstance(value, Mapping):
         fields = "; ".join(f"{name}: {_shown(text)}" for name, text in value.items() if text)
         found = _read_mapping(value, max_depth=max_depth)
@@ -76,17 +84,22 @@ def _read_text(text: str, *, max_depth: int) -> ServiceError | None:
 
 def _read_mapping(value: Mapping[str, object], *, max_depth: int) -> ServiceError | None:
     code = next((str(value[name]) for name in _CODES if _is_code(value.get(name))), None)
+    outer = ServiceError(code=code, message="", line=read_count(value.get("line")))
     nested = (value[name] for name in _NESTED if isinstance(value.get(name), Mapping | list) and max_depth > 0)
     if found := next(filter(None, (read_error(each, max_depth=max_depth - 1) for each in nested)), None):
-        return replace(found, code=found.code or code)
+        return _within(outer, found)
+    message = _message(value)
     if isinstance(text := value.get("error"), str) and text.strip():
         # {"error": "not_found", "message": "No such file."}, or {"error": "No such file."}
-        message = _message(value)
-        return ServiceError(code=code or (text if message else None), message=message or text.strip())
-    if message := _message(value):
-        inner = _read_text(message, max_depth=max_depth - 1)
-        return replace(inner, code=inner.code or code) if inner else ServiceError(code=code, message=message)
-    return None if code is None else ServiceError(code=code, message="")
+        return replace(outer, code=code or (text if message else None), message=message or text.strip())
+    if message:
+        found = _read_text(message, max_depth=max_depth - 1)
+        return _within(outer, found) if found else replace(outer, message=message)
+    return outer if code is not None else None
+
+
+def _within(outer: ServiceError, found: ServiceError) -> ServiceError:
+    return replace(found, code=found.code or outer.code, line=outer.line if found.line is None else found.line)
 
 
 def _message(value: Mapping[str, object]) -> str | None:

@@ -17,6 +17,7 @@ from airflow_respan.api.request import Request
 from airflow_respan.api.response import MAX_RESPONSE_BYTES, Response
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+_CA_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 MAX_RETRY_PAUSE_SECONDS = 1.0
 
 
@@ -61,7 +62,7 @@ def append_limited(body: bytearray, chunk: bytes, request: Request[Any]) -> None
 
 
 def ca_bundle(connection: RespanConnection) -> bool | str:
-    """Return which certificates to trust, by the same rules as requests.
+    """Return which certificates to trust, by the rules of requests, and by ``SSL_CERT_FILE``, which most others read.
 
     :return: the path of the CA bundle that the connection or the environment names, True for the bundle of certifi,
         or False for no check
@@ -69,8 +70,8 @@ def ca_bundle(connection: RespanConnection) -> bool | str:
     """
     if connection.verify is False:
         return False
-    from_environment = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    path = connection.verify if isinstance(connection.verify, str) else from_environment
+    from_environment = filter(None, map(os.environ.get, _CA_BUNDLE_VARIABLES))
+    path = connection.verify if isinstance(connection.verify, str) else next(from_environment, None)
     if path and connection.base_url.startswith("https:"):
         tls_context(connection, path)
     return path or True
@@ -88,8 +89,8 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         raise RespanConfigurationError(
             f"Airflow connection {connection.conn_id!r} cannot check certificates with {path!r}, which its extra field "
-            f"'verify' or the variable REQUESTS_CA_BUNDLE names: {type(error).__name__}: {error}. "
-            "Name a CA bundle or a directory of certificates that is on this machine."
+            f"'verify' or one of the variables {', '.join(_CA_BUNDLE_VARIABLES)} names: {type(error).__name__}: "
+            f"{error}. Name a CA bundle or a directory of certificates that is on this machine."
         ) from None
 
 

@@ -209,14 +209,20 @@ class RespanHook(BaseHook):
         """Yield the content of a file in chunks, in constant memory.
 
         If the download is cut off, ``RespanTransientError`` is raised after the chunks that arrived, and these chunks
-        are not the complete content.
+        are not the complete content. One cut cannot be found out, and is logged as a warning: if neither the response
+        nor the description of the file says how long the content is, and the cut is between two lines.
 
         :param file_id: ``file-...``
         :param provider_id: the provider that has the file, instead of the connection's
         """
         with ExitStack() as stack:
             yield from self._call(
-                lambda client: stack.enter_context(client.stream(self._content_request(client, file_id, provider_id)))
+                lambda client: stack.enter_context(
+                    client.stream(
+                        self._content_request(client, file_id, provider_id),
+                        size=self._size_getter(file_id, provider_id),
+                    )
+                )
             )
 
     def download_file(self, file_id: str, target: str | PathLike[str], *, provider_id: str | None = None) -> Path:

@@ -36,7 +36,7 @@ class RespanBatchResultsOperator(BaseOperator):
         (templated)
     :param input_file_id: the same, as a file at the service (templated)
     :param on_missing: what to do if requests have no row: ``fail``; ``warn``; or ``by_status``, which only warns if the
-        batch did not complete, and there are at least as many rows as completed requests in its counts
+        batch did not complete, and at least as many rows succeeded as its counts have completed requests
     :param parquet: also write the rows as Parquet; needs the extra ``parquet``
     :param overwrite: replace the results of another batch in the folder
     :param delete_files: what to delete at the service after the landing: any of ``input``, ``output`` and ``error``;

@@ -6,7 +6,7 @@ It is written into the folder last, so that a folder with a manifest is complete
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -54,6 +54,19 @@ class LandingKey:
         chosen = key.pop("formats")
         return {**key, **{name: name in chosen for name in FORMATS}}
 
+    @property
+    def written_names(self) -> set[str]:
+        """The keys, in :data:`RESULT_FILES`, of the files that this landing writes."""
+        files = {"output": self.output_file_id, "errors": self.error_file_id}
+        return {name for name, file_id in files.items() if file_id} | set(self.formats)
+
+    def sizes_in(self, manifest: Mapping[str, Any]) -> dict[str, int] | None:
+        """Return the size of each file of this landing by its name (bytes); None if the manifest does not have all."""
+        sizes = manifest.get("bytes")
+        if not isinstance(sizes, Mapping) or sizes.keys() != self.written_names:
+            return None
+        return {RESULT_FILES[name]: size for name, size in sizes.items()}
+
     def matches(self, manifest: Mapping[str, Any]) -> bool:
         """Return whether a manifest, perhaps of another release, is of the same landing."""
         found = manifest.get("landing")
@@ -92,9 +105,7 @@ def make_manifest(
     manifest: dict[str, Any] = {
         "batch_id": landing.batch_id,
         "status": batch.status if batch else None,
-        "path": path,
-        "manifest_path": f"{path}/{MANIFEST_NAME}",
-        **{f"{name}_path": f"{path}/{file}" if name in sizes else None for name, file in RESULT_FILES.items()},
+        **_paths(path, sizes),
         "counts": {
             "rows": summary.rows,
             "succeeded": summary.succeeded,
@@ -117,5 +128,24 @@ def read_manifest(content: bytes) -> dict[str, Any] | None:
         manifest = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    has_landing = isinstance(manifest, dict) and isinstance(manifest.get("landing"), dict)
-    return manifest if has_landing and isinstance(manifest.get("bytes"), dict) else None
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("landing"), dict) else None
+
+
+def with_paths(manifest: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return a manifest with the paths of the folder in which it was found.
+
+    It may have been written for another spelling of this path, or the folder may have been copied or renamed.
+
+    :param manifest: the manifest, perhaps of another release
+    :param path: the folder's URI
+    """
+    return {**manifest, **_paths(path, manifest["bytes"])}
+
+
+def _paths(path: str, written: Collection[str]) -> dict[str, str | None]:
+    folder = path.rstrip("/")
+    return {
+        "path": path,
+        "manifest_path": f"{folder}/{MANIFEST_NAME}",
+        **{f"{name}_path": f"{folder}/{file}" if name in written else None for name, file in RESULT_FILES.items()},
+    }

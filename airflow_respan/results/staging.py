@@ -13,6 +13,7 @@ from typing import IO, Any
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.formats import RowWriter
 from airflow_respan.results.requested_ids import IdKey, read_requested_ids
+from airflow_respan.results.store_errors import is_disk_full
 from airflow_respan.results.summary import RowSummary
 
 Download = Callable[[str, IO[bytes]], None]
@@ -92,7 +93,12 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        advice = (
+            "Make room for all of them there, or set the worker's variable TMPDIR to a larger folder"
+            if is_disk_full(error)
+            else "Check this folder on the worker, or set the worker's variable TMPDIR to another one"
+        )
         raise RespanResultsError(
-            f"The results could not be kept in {tempfile.gettempdir()} until they are checked: {error}. Make room for "
-            "all of them there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
+            f"The results could not be kept in {tempfile.tempdir or 'a temporary folder'} until they are checked: "
+            f"{error}. {advice}, and clear the task."
         ) from error

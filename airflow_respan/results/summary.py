@@ -26,6 +26,12 @@ MAX_DISTINCT_ERRORS = 1000
 """So many errors are counted by code and message. Further ones are counted by code only, to limit the memory."""
 
 
+ABSENT_ADVICE = (
+    "Clear the task to download the files again. If the rows are still missing, ask Respan's support for them before "
+    "the files expire. To write the rows that there are, set on_missing='warn'."
+)
+
+
 class RowSummary:
     """The counts of a batch's rows, and what is wrong with the rows.
 
@@ -139,7 +145,7 @@ def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str)
     :param summary: all rows
     :param batch: the batch, or None if only its files are known
     :param on_missing: what requests without a row do: ``fail``; ``warn``; or ``by_status``, which only warns if the
-        batch did not complete, and there are at least as many rows as completed requests in its counts
+        batch did not complete, and at least as many rows succeeded as its counts have completed requests
     :return: warnings, if the rows may be written
     :raises RespanResultsError: if the rows must not be written
     """
@@ -152,12 +158,22 @@ def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str)
         places = ", ".join(summary.unexpected)
         reasons.append(f"{summary.unexpected_count} rows are of requests that are not in the input: {places}")
     counts = batch.request_counts if batch else None
-    is_partial = batch is not None and not batch.meaning.is_complete
-    if (missing := summary.missing(batch) or 0) > 0:
-        text = f"{missing} of {summary.rows + missing} requests have no row{summary.missing_lines()}"
-        lost = counts is not None and summary.rows < (counts.completed or 0)
-        is_allowed = on_missing == "warn" or (on_missing == "by_status" and is_partial and not lost)
-        (warnings if is_allowed else reasons).append(text)
+    is_complete = batch is not None and batch.meaning.is_complete
+    missing = summary.missing(batch)
+    lost = (counts.completed or 0) - summary.succeeded if counts else 0
+    if is_complete and missing == 0:
+        lost = 0  # every request has a row, so the service counts otherwise, but nothing is lost
+    is_partial = batch is not None and not is_complete
+    is_allowed = on_missing == "warn" or (on_missing == "by_status" and is_partial and lost <= 0)
+    absent: list[str] = []
+    if missing and missing > 0:
+        absent.append(f"{missing} of {summary.rows + missing} requests have no row{summary.missing_lines()}")
+    if lost > 0 and not is_allowed:  # if it is allowed, the warning about the counts says it
+        absent.append(
+            f"The service counts {summary.succeeded + lost} completed requests, but only {summary.succeeded} rows "
+            "succeeded, so completed answers have no row"
+        )
+    (warnings if is_allowed else reasons).extend(absent)
     if counts is not None:
         service_counts = counts.to_dict()
         row_counts = {"completed": summary.succeeded, "failed": summary.failed}
@@ -168,7 +184,7 @@ def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str)
     if reasons:
         raise RespanResultsError(
             f"The results of {batch_label(batch)} are incomplete or wrong, so nothing was written: "
-            f"{'. '.join(reasons)}."
+            f"{'. '.join(reasons)}." + (f" {ABSENT_ADVICE}" if absent and not is_allowed else "")
         )
     return warnings
 

@@ -148,7 +148,7 @@ def test_an_invalid_id_is_refused_before_anything_is_sent(
         (
             Fault(status=422, body={"detail": "Validation failed", "errors": {"limit": ["Too big."]}}),
             RespanAPIError,
-            "answered 422 Unprocessable Entity: Validation failed; limit: ['Too big.']. Check what was sent.",
+            "answered 422 Unprocessable Entity: Validation failed; limit: Too big. Check what was sent.",
         ),
         (
             Fault(status=424, body={"error": "No key"}),
@@ -386,18 +386,20 @@ def test_the_error_for_a_missing_ca_bundle_names_it(connect: Connect, get_batch:
 
     assert str(refused.value) == (
         "Airflow connection 'respan_default' cannot check certificates with '/no/such/bundle.pem', which its extra "
-        "field 'verify' or the variable REQUESTS_CA_BUNDLE names: FileNotFoundError: [Errno 2] No such file or "
+        "field 'verify' or one of the variables REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, SSL_CERT_FILE names: "
+        "FileNotFoundError: [Errno 2] No such file or "
         "directory. Name a CA bundle or a directory of certificates that is on this machine."
     )
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_the_error_for_an_invalid_ca_bundle_names_it(
     connect: Connect, get_batch: GetBatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     bundle = tmp_path / "bundle.pem"
     bundle.write_text("no certificate")
-    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for each in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(each, raising=False)
     monkeypatch.setenv(variable, str(bundle))
     connect(host="https://127.0.0.1:1", password="a-key")
 

@@ -29,6 +29,11 @@ def read(**fields: Any) -> RespanConnection:
         ({"host": "https://api.respan.ai/api/v1/"}, "https://api.respan.ai"),
         ({"host": "api.respan.ai"}, "https://api.respan.ai"),
         ({"host": "api.respan.ai/api", "schema": "https", "port": 443}, "https://api.respan.ai:443"),
+        ({"host": "api.respan.ai", "schema": "HTTPS"}, "https://api.respan.ai"),
+        ({"host": "HTTPS://api.respan.ai"}, "https://api.respan.ai"),
+        ({"host": "api.respan.ai", "schema": "api"}, "https://api.respan.ai"),  # respan://:key@api.respan.ai/api
+        ({"host": "api.respan.ai", "schema": "api/v1/"}, "https://api.respan.ai"),
+        ({"host": "gateway.example", "schema": "respan/api"}, "https://gateway.example/respan"),
         ({"host": "http://localhost:8000"}, "http://localhost:8000"),
         ({"host": "localhost", "port": 8000}, "http://localhost:8000"),
         ({"host": "http://127.0.0.1:8000/api/"}, "http://127.0.0.1:8000"),
@@ -40,6 +45,11 @@ def read(**fields: Any) -> RespanConnection:
 )
 def test_every_form_of_the_base_url_is_normalised(fields: dict[str, Any], url: str) -> None:
     assert read(**fields).base_url == url
+
+
+@pytest.mark.parametrize("password", [KEY, f" {KEY}\n", f"Bearer {KEY}", f"bearer  {KEY}"])
+def test_a_key_may_be_pasted_with_what_stands_before_it_in_the_header(password: str) -> None:
+    assert read(password=password).api_key == KEY
 
 
 def test_the_extra_fields_are_read_from_json() -> None:

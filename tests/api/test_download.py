@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,118 @@ def test_a_chunked_content_without_its_last_chunk_is_incomplete(download: Callab
 
     assert download(script) == CONTENT
     assert script.ranges == [None, None]
+
+
+LINES = b"".join(b'{"custom_id": "row-%d", "n": {"m": [%d]}}\n' % (number, number) for number in range(100))
+
+
+def close_framed(content: bytes, *, version: str = "1.1", **headers: object) -> bytes:
+    """Return a response that ends with its connection only."""
+    return head("200 OK", **headers).replace(b"HTTP/1.1", f"HTTP/{version}".encode(), 1) + content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A content that is cut off, and what the service says of its size."""
+
+    cut: bytes
+    error: str
+    size: object = len(LINES)
+
+    def respond(self, request: bytes, content: bytes) -> bytes:
+        if b"/content/" in request:
+            return content
+        body = json.dumps({"id": "file-1", "object": "file", "bytes": self.size}).encode()
+        return head("404 Not Found" if self.size is None else "200 OK", Content_Length=len(body)) + body
+
+
+CUTS = {
+    "length": Cut(cut=whole(LINES, cut=1000), error="sent no complete response"),
+    "chunks without the last one": Cut(
+        cut=head("200 OK", Transfer_Encoding="chunked") + b"3e8\r\n" + LINES[:1000] + b"\r\n", error="sent no complete"
+    ),
+    "a chunk without its end": Cut(
+        cut=head("200 OK", Transfer_Encoding="chunked") + b"3e8\r\n" + LINES[:999], error="sent no complete response"
+    ),
+    "nothing": Cut(cut=close_framed(LINES[:1000]), error=f"sent 1000 bytes of content instead of {len(LINES)}"),
+    "nothing, HTTP 1.0": Cut(cut=close_framed(LINES[:1000], version="1.0"), error="sent 1000 bytes of content instead"),
+    "nothing, no content": Cut(cut=close_framed(b""), error="sent 0 bytes of content instead of"),
+    "nothing, a cut between lines": Cut(cut=close_framed(LINES[: LINES.index(b"\n") + 1]), error="sent .. bytes of"),
+    "a length that is no number": Cut(cut=close_framed(LINES[:1000], Content_Length="all"), error="sent 1000 bytes of"),
+    "a coding without chunks": Cut(
+        cut=close_framed(LINES[:1000], Transfer_Encoding="identity"), error="sent 1000 bytes of content instead"
+    ),
+    "nothing, no size": Cut(cut=close_framed(LINES[:1000]), error="sent content that ends within a line", size=None),
+    "nothing, size 0": Cut(cut=close_framed(LINES[:1000]), error="sent content that ends within a line", size=0),
+    "nothing, size -1": Cut(cut=close_framed(LINES[:1000]), error="sent content that ends within a line", size=-1),
+    "nothing, no size, a cut after an inner object": Cut(
+        cut=close_framed(LINES[: LINES.rindex(b"}")]), error="sent content that ends within a line", size=None
+    ),
+    "nothing, no size, after a byte order mark": Cut(
+        cut=close_framed(b"\xef\xbb\xbf\n" + LINES[:1000]), error="sent content that ends within a line", size=None
+    ),
+    "nothing, no size, a long line": Cut(
+        cut=close_framed(LINES + b'{"a": "' + b"x" * 2**21 + b'"}'), error="ends within a line", size=None
+    ),
+    "nothing, no size, no content": Cut(
+        cut=close_framed(b""), error="sent no content, and did not say that there is none", size=None
+    ),
+}
+each_cut = pytest.mark.parametrize("cut", [pytest.param(cut, id=name) for name, cut in CUTS.items()])
+
+
+@each_cut
+def test_reading_a_content_that_is_cut_off_is_an_error(connect: Connect, cut: Cut) -> None:
+    with raw_server(lambda request: cut.respond(request, cut.cut)) as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError, match=cut.error):
+            list(RespanHook().iter_file_content("file-1"))
+
+
+@each_cut
+def test_a_download_that_is_cut_off_is_repeated(connect: Connect, tmp_path: Path, cut: Cut) -> None:
+    script = Script(cut.cut, whole(LINES))
+    with raw_server(lambda request: cut.respond(request, script(request) if b"/content/" in request else b"")) as url:
+        connect(host=url, password="a-key")
+
+        assert RespanHook().download_file("file-1", tmp_path / "out").read_bytes() == LINES
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "is_certain"),
+    [
+        (LINES, len(LINES), True),
+        (LINES, None, False),
+        (LINES, 0, False),
+        (LINES.rstrip(), None, False),
+        (LINES.replace(b"\n", b"\r\n")[:-1], None, False),
+        (b"\xef\xbb\xbf" + LINES, None, False),
+        (CONTENT, None, False),
+        (b"", 0, True),
+    ],
+    ids=["size", "no size", "size 0", "no last line end", "half a line end", "byte order mark", "no JSONL", "empty"],
+)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_whole_content_that_ends_with_its_connection_is_taken_and_doubt_is_logged(
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    version: str,
+    content: bytes,
+    size: int | None,
+    is_certain: bool,
+) -> None:
+    described = Cut(cut=b"", error="", size=size)
+    with raw_server(lambda request: described.respond(request, close_framed(content, version=version))) as url:
+        connect(host=url, password="a-key")
+
+        assert b"".join(RespanHook().iter_file_content("file-1")) == content
+
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
+        "Asked to download file 'file-1', Respan did not say how long the content is. Whether the "
+        f"{len(content)} bytes that arrived are all of it is not known."
+    ] * (not is_certain)
 
 
 def test_a_content_without_length_is_compared_with_the_size_of_the_file(connect: Connect, tmp_path: Path) -> None:

@@ -53,8 +53,18 @@ def test_no_error_is_none(value: Any) -> None:
     assert read_error(value) is None
 
 
-def test_further_errors_are_counted() -> None:
-    assert read_error(["a", "b", "c"]) == ServiceError(code=None, message="a", more=2)
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"code": "bad", "message": "No.", "line": 3}, "bad (line 3): No."),
+        ({"message": "No.", "line": "3"}, "No. (line 3)"),
+        ({"code": "bad", "line": 3, "error": {"message": "No."}}, "bad (line 3): No."),
+        ({"code": "bad", "line": 3}, "bad (line 3)"),
+        ({"error": "No."}, "No."),
+    ],
+)
+def test_an_error_has_one_line_of_text(value: Any, text: str) -> None:
+    assert str(read_error(value)) == text
 
 
 def test_an_error_that_is_nested_too_deeply_is_still_an_error() -> None:

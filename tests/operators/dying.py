@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: F401 
 
 from tests.operators.landings import bad, good, jsonl, land, upload
 
-STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "socket.connect"}
+STEPS = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "socket.connect"}
 OUTPUT = jsonl(*(good(f"request-{number}", "word " * 100) for number in range(500)))
 ERRORS = jsonl(*(bad(f"failed-{number}") for number in range(500)))
 

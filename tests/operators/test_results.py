@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, ObjectStoragePath
 
 from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError, RespanStorageError
 from airflow_respan.operators.results import RespanBatchResultsOperator
@@ -317,6 +319,57 @@ def test_a_batch_that_ended_early_may_lack_rows_except_those_it_counts_as_comple
         land(tmp_path / "again", batch_id=batch_id)
 
 
+ROWS_OF_90 = (
+    jsonl(*(good(f"good-{number}") for number in range(50))),
+    jsonl(*(bad(f"bad-{number}") for number in range(40))),
+)
+
+
+@pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
+@pytest.mark.parametrize(
+    ("counts", "without_row"),
+    [
+        ({"total": 100, "completed": 60, "failed": 40}, "10 of 100 requests have no row. "),
+        ({"total": 100, "completed": 60}, "10 of 100 requests have no row. "),
+        ({"total": 90, "completed": 60, "failed": 30}, ""),
+        ({"completed": 60}, ""),
+    ],
+    ids=["all counts", "no count of failures", "as many rows as requests", "no total"],
+)
+def test_an_answer_of_a_partial_batch_that_was_completed_but_has_no_row_fails_the_task(
+    connected: RespanSandbox, tmp_path: Path, status: str, counts: dict[str, int], without_row: str
+) -> None:
+    batch_id = add_batch(connected, *ROWS_OF_90, request_counts=counts, status=status)
+
+    with pytest.raises(RespanResultsError) as lost:
+        land(tmp_path, batch_id=batch_id, delete_files=["output", "error"])
+
+    assert str(lost.value) == (
+        f"The results of batch {batch_id} ({status}) are incomplete or wrong, so nothing was written: {without_row}The "
+        "service counts 60 completed requests, but only 50 rows succeeded, so completed answers have no row. Clear the "
+        "task to download the files again. If the rows are still missing, ask Respan's support for them before the "
+        "files expire. To write the rows that there are, set on_missing='warn'."
+    )
+    assert names(tmp_path) == set()
+    assert len(connected.service.files.all()) == 2
+    manifest = land(tmp_path, batch_id=batch_id, on_missing="warn")["return_value"]
+    assert manifest["counts"]["succeeded"] == 50
+    assert "60" in manifest["warnings"][-1]
+
+
+def test_counts_that_differ_are_a_warning_if_every_request_of_a_complete_batch_has_a_row(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    """Some services count a request that was answered with an error as completed."""
+    batch_id = add_batch(connected, *ROWS_OF_90, request_counts={"total": 90, "completed": 90, "failed": 0})
+
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+
+    assert manifest["warnings"] == [
+        "The service counts 90 of 90 requests completed, 0 failed, but 50 rows succeeded, 40 failed"
+    ]
+
+
 def test_on_missing_decides_what_missing_rows_do(connected: RespanSandbox, tmp_path: Path) -> None:
     completed = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 3, "failed": 0})
     expired = add_batch(connected, GOOD, request_counts={"total": 3, "completed": 2}, status="expired")
@@ -421,16 +474,113 @@ def test_a_second_landing_returns_the_first_manifest_and_downloads_nothing(
     assert downloads(connected) == 2
 
 
-def test_files_that_were_changed_after_the_landing_are_landed_again(connected: RespanSandbox, tmp_path: Path) -> None:
+def copied(folder: Path) -> str:
+    return str(shutil.copytree(folder, folder.parent / "copied"))
+
+
+def renamed(folder: Path) -> str:
+    return str(folder.rename(folder.parent / "renamed"))
+
+
+def linked(folder: Path) -> str:
+    link = folder.parent / "linked"
+    link.symlink_to(folder)
+    return str(link)
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        copied,
+        renamed,
+        linked,
+        lambda folder: f"file://{folder}",
+        lambda folder: f"{folder}/",
+        lambda folder: f"{folder}/../{folder.name}",
+    ],
+    ids=["copied", "renamed", "linked", "with a scheme", "with a slash", "with dots"],
+)
+def test_the_paths_of_an_earlier_landing_are_those_of_the_folder_that_is_asked_for(
+    connected: RespanSandbox, tmp_path: Path, spell: Callable[[Path], object]
+) -> None:
     batch_id = add_batch(connected, GOOD, BAD)
-    land(tmp_path, batch_id=batch_id)
-    (tmp_path / "output.jsonl").write_bytes(b"spoilt")
-    (tmp_path / "errors.jsonl").unlink()
+    first = land(tmp_path / "results", batch_id=batch_id)["return_value"]
+    asked_for = str(spell(tmp_path / "results"))
 
-    land(tmp_path, batch_id=batch_id)
+    second = land(asked_for, batch_id=batch_id)["return_value"]
 
+    path = asked_for.rstrip("/")
+    assert second == {
+        **first,
+        "path": path,
+        "manifest_path": f"{path}/manifest.json",
+        "output_path": f"{path}/output.jsonl",
+        "errors_path": f"{path}/errors.jsonl",
+    }
+    assert ObjectStoragePath(second["output_path"]).read_bytes() == GOOD
+    assert downloads(connected) == 2
+
+
+def without_bytes(folder: Path, value: object) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "bytes": value}))
+
+
+UNFIT = {
+    "a file of another size": lambda folder: (folder / "output.jsonl").write_bytes(b"spoilt"),
+    "a missing file": lambda folder: (folder / "errors.jsonl").unlink(),
+    "an empty folder": lambda folder: [(folder / name).unlink() for name in ("output.jsonl", "errors.jsonl")],
+    "no sizes": lambda folder: without_bytes(folder, {}),
+    "sizes that are null": lambda folder: without_bytes(folder, None),
+    "the size of one file only": lambda folder: without_bytes(folder, {"output": len(GOOD)}),
+    "sizes that are texts": lambda folder: without_bytes(folder, {"output": str(len(GOOD)), "errors": "1"}),
+    "sizes in a list": lambda folder: without_bytes(folder, [len(GOOD), len(BAD)]),
+    "an empty manifest": lambda folder: (folder / "manifest.json").write_bytes(b""),
+    "a manifest of zeros": lambda folder: (folder / "manifest.json").write_bytes(bytes(1000)),
+}
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_a_manifest_that_does_not_fit_its_folder_does_not_count_as_a_landing(
+    connected: RespanSandbox, tmp_path: Path, unfit: str, is_emptied: bool
+) -> None:
+    batch_id = add_batch(connected, GOOD, BAD)
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+    UNFIT[unfit](tmp_path)
+    for path in tmp_path.glob("*.jsonl") if is_emptied else ():
+        path.unlink()
+
+    assert land(tmp_path, batch_id=batch_id)["return_value"] == manifest
+    assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
     assert (tmp_path / "output.jsonl").read_bytes() == GOOD
     assert (tmp_path / "errors.jsonl").read_bytes() == BAD
+    assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "manifest.json"}
+
+
+def test_the_claim_of_a_killed_landing_of_another_batch_is_taken_over_after_an_hour(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    batch_id, claim = add_batch(connected, GOOD), tmp_path / ".manifest.json.part"
+    written = {"landing": {"batch_id": "batch_killed"}, "started_at": time.time() - 3500, "owner": "a"}
+    claim.write_text(json.dumps(written))
+
+    with pytest.raises(RespanResultsError, match=r"The landing of batch batch_killed is writing its results into"):
+        land(tmp_path, batch_id=batch_id)
+    assert json.loads(claim.read_text()) == written
+    claim.write_text(json.dumps({**written, "started_at": time.time() - 3700}))
+    land(tmp_path, batch_id=batch_id)
+
+    assert names(tmp_path) == {"output.jsonl", "manifest.json"}
+
+
+@pytest.mark.parametrize("content", [b"", b"no JSON", b"[1]", b'{"started_at": "now"}'])
+def test_a_claim_that_cannot_be_read_is_taken_over(connected: RespanSandbox, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".manifest.json.part").write_bytes(content)
+
+    land(tmp_path, batch_id=add_batch(connected, GOOD))
+
+    assert names(tmp_path) == {"output.jsonl", "manifest.json"}
 
 
 def test_other_options_land_again_and_remove_files_that_are_no_longer_wanted(
@@ -462,7 +612,7 @@ def test_the_results_of_another_batch_are_overwritten_only_if_set(connected: Res
     assert (tmp_path / "output.jsonl").read_bytes() == jsonl(good("z"))
 
 
-@pytest.mark.parametrize("content", [b"{}", b"no JSON", b"[]", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"{}", b"no JSON", b'{"batch_id": "batch_1", "sta', b"[]", b"[" * 100_000])
 def test_an_unknown_manifest_is_not_overwritten(connected: RespanSandbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
 
@@ -532,6 +682,40 @@ def test_a_download_that_was_cut_off_is_completed(connected: RespanSandbox, tmp_
     land(tmp_path, batch_id=batch_id)
 
     assert (tmp_path / "output.jsonl").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("has_size", [True, False])
+def test_a_download_that_was_cut_off_within_a_line_is_completed(
+    connected: RespanSandbox, tmp_path: Path, framing: Any, has_size: bool
+) -> None:
+    batch_id = add_batch(connected, GOOD)
+    connected.inject(Fault.cut_download(100, framing=framing))
+    if not has_size:
+        connected.inject(Fault.error(404), path="/file-00000001/$", times=None)
+
+    land(tmp_path, batch_id=batch_id)
+
+    assert (tmp_path / "output.jsonl").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("has_counts", [True, False])
+def test_a_cut_between_lines_of_a_content_of_unknown_length_is_found_by_the_counts_of_the_batch(
+    connected: RespanSandbox, tmp_path: Path, said: Callable[[], str], has_counts: bool
+) -> None:
+    counts = {"total": 2, "completed": 2, "failed": 0} if has_counts else None
+    batch_id = add_batch(connected, GOOD, request_counts=counts)
+    cut = len(jsonl(good("a")))
+    connected.inject(Fault.cut_download(cut, framing="close"))
+    connected.inject(Fault.error(404), path="/file-00000001/$", times=None)
+
+    if has_counts:
+        with pytest.raises(RespanResultsError, match="1 of 2 requests have no row"):
+            land(tmp_path, batch_id=batch_id)
+    else:
+        land(tmp_path, batch_id=batch_id)
+
+    assert f"Whether the {cut} bytes that arrived are all of it is not known." in said()
 
 
 def test_the_provider_is_sent_with_each_request(connected: RespanSandbox, tmp_path: Path) -> None:

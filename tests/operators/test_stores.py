@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.folder import UPLOAD_BLOCK_BYTES
+from airflow_respan.results.remote_files import UPLOAD_BLOCK_BYTES
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
 from tests.operators.modes import attempt, create, request
@@ -28,8 +31,25 @@ class Memory(MemoryFileSystem):
     """A store in memory that is full after so many bytes."""
 
     max_bytes: int | None = None
+    has_conditional_writes = True
+    uri: str
+    error: Exception | None = None
+    held: str = ""
+    holding = threading.Event()
+    released = threading.Event()
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        if mode == "create" and not self.has_conditional_writes:
+            raise NotImplementedError
+        super().pipe_file(path, value, mode=mode, **options)
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        """Open a file; the first time that the file to be held is written, only when it is released."""
+        if self.error:
+            raise self.error
+        if "w" in mode and self.held and f"/.{self.held}." in path and not self.holding.is_set():
+            self.holding.set()
+            assert self.released.wait(60)
         file = super().open(path, mode, **options)
         if "w" in mode and self.max_bytes is not None:
             write = file.write
@@ -45,38 +65,161 @@ class Memory(MemoryFileSystem):
         return file
 
 
-@pytest.fixture
-def memory() -> Iterator[Memory]:
-    """A store that Airflow opens by ``memory://``."""
-    store = Memory()
-    attach(protocol="memory", fs=store)
+class Objects(Memory):
+    """A store in memory that shows an object when it is closed, like S3; the request to be held is the last one."""
+
+    protocol = "gs"
+    lock = threading.Lock()
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
+        if self.error:
+            raise self.error
+        if path.rsplit("/", 1)[-1] == self.held and not self.holding.is_set():
+            self.holding.set()
+            assert self.released.wait(60)
+        if self.max_bytes is not None and len(value) > self.max_bytes:
+            raise OSError(28, "No space left on device")
+        if mode == "create" and not self.has_conditional_writes:
+            raise NotImplementedError
+        with self.lock:
+            super().open(path, "xb" if mode == "create" else "w+b", data=value)
+
+    def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        return Object(self, path) if mode == "wb" else super().open(path, mode, **options)
+
+
+class Object(io.BytesIO):
+    """An object that is being written."""
+
+    def __init__(self, store: Objects, path: str) -> None:
+        super().__init__()
+        self.store, self.path = store, path
+
+    def close(self) -> None:
+        if not self.closed:
+            self.store.pipe_file(self.path, self.getvalue())
+        super().close()
+
+
+DEFAULTS = dict(vars(Memory))
+
+
+@pytest.fixture(params=["memory", "gs"])
+def memory(request: pytest.FixtureRequest) -> Iterator[Memory]:
+    """A store whose files are renamed when they are complete, and one with objects."""
+    store = Memory() if request.param == "memory" else Objects(skip_instance_cache=True)
+    attach(protocol=request.param, fs=store).fs = store
+    store.uri = f"{request.param}://bucket/results"
     yield store
-    Memory.max_bytes = None
+    store.released.set()
+    for name in ("max_bytes", "has_conditional_writes", "error", "held", "holding", "released"):
+        setattr(Memory, name, DEFAULTS[name])
+    Memory.holding.clear()
+    Memory.released.clear()
     store.store.clear()
     store.pseudo_dirs[:] = [""]
 
 
 def test_results_are_landed_in_a_store_without_folders(connected: RespanSandbox, memory: Memory) -> None:
-    memory.pipe_file(f"/bucket/results/.output.jsonl.{'0' * 32}.part", b"left by a killed process")
+    if not isinstance(memory, Objects):  # a killed process leaves no object
+        memory.pipe_file(f"/bucket/results/.output.jsonl.{'0' * 32}.part", b"left by a killed process")
     memory.pipe_file("/bucket/results/notes.part", b"not of this package")
     batch_id = add_batch(connected, GOOD, BAD)
 
-    manifest = land("memory://bucket/results", batch_id=batch_id, parquet=True)["return_value"]
+    manifest = land(memory.uri, batch_id=batch_id, parquet=True)["return_value"]
 
     assert {path.rsplit("/", 1)[-1] for path in memory.store} == FILES | {"notes.part"}
     assert memory.cat_file("/bucket/results/output.jsonl") == GOOD
     assert json.loads(memory.cat_file(ObjectStoragePath(manifest["manifest_path"]).path)) == manifest
-    land("memory://bucket/results", batch_id=batch_id)
+    land(memory.uri, batch_id=batch_id)
     assert "/bucket/results/results.parquet" not in memory.store
 
 
 def test_a_full_store_has_no_incomplete_file(connected: RespanSandbox, memory: Memory) -> None:
-    Memory.max_bytes = 100
+    Memory.max_bytes = 500
 
-    with pytest.raises(RespanResultsError, match=re.escape("Could not write memory://bucket/results/output.jsonl: ")):
-        land("memory://bucket/results", batch_id=add_batch(connected, GOOD))
+    with pytest.raises(RespanResultsError, match=re.escape(f"Could not write {memory.uri}/output.jsonl: ")):
+        land(memory.uri, batch_id=add_batch(connected, GOOD))
 
     assert list(memory.store) == []
+
+
+def test_a_store_without_conditional_writes_can_be_landed_in(connected: RespanSandbox, memory: Memory) -> None:
+    Memory.has_conditional_writes = False
+
+    land(memory.uri, batch_id=add_batch(connected, GOOD))
+
+    assert set(memory.store) == {"/bucket/results/output.jsonl", "/bucket/results/manifest.json"}
+
+
+@pytest.fixture(params=["output.jsonl", "errors.jsonl", "manifest.json"])
+def held(request: pytest.FixtureRequest, connected: RespanSandbox, memory: Memory) -> Iterator[tuple[str, Future[Any]]]:
+    """A batch whose landing is held while it writes a file, and that landing."""
+    Memory.held = request.param
+    batch_id = add_batch(connected, GOOD, BAD)
+    with ThreadPoolExecutor() as threads:
+        landing = threads.submit(land, memory.uri, batch_id=batch_id)
+        assert Memory.holding.wait(60)
+        yield batch_id, landing
+        Memory.released.set()
+
+
+def test_while_a_batch_is_written_into_a_store_another_one_is_refused(
+    connected: RespanSandbox, memory: Memory, held: tuple[str, Future[Any]]
+) -> None:
+    batch_id, landing = held
+
+    with pytest.raises(RespanResultsError) as refused:
+        land(memory.uri, batch_id=add_batch(connected, jsonl(good("z"))))
+    Memory.released.set()
+
+    assert str(refused.value) == (
+        f"The landing of batch {batch_id} is writing its results into {memory.uri}, or was killed while it "
+        "wrote. Give each batch its own folder, for example with {{ run_id }} and {{ ti.map_index }} in the path. To "
+        "use this folder nevertheless, set overwrite=True, or clear the task when an hour has passed."
+    )
+    assert landing.result(60)["return_value"]["batch_id"] == batch_id
+    assert memory.cat_file("/bucket/results/output.jsonl") == GOOD
+
+
+def test_a_landing_that_wakes_up_takes_what_its_successor_wrote_into_a_store(
+    connected: RespanSandbox, memory: Memory, held: tuple[str, Future[Any]]
+) -> None:
+    batch_id, landing = held
+
+    manifest = land(memory.uri, batch_id=batch_id)
+    Memory.released.set()
+
+    assert landing.result(60) == manifest
+    assert {path.rsplit("/", 1)[-1] for path in memory.store} == {"output.jsonl", "errors.jsonl", "manifest.json"}
+
+
+def test_a_landing_that_was_taken_over_by_another_batch_fails_and_replaces_none_of_its_files(
+    connected: RespanSandbox, memory: Memory, held: tuple[str, Future[Any]]
+) -> None:
+    _batch_id, landing = held
+    other = add_batch(connected, jsonl(good("z")))
+
+    land(memory.uri, batch_id=other, overwrite=True)
+    Memory.released.set()
+
+    with pytest.raises(RespanResultsError, match=rf"manifest\.json is the manifest of batch {other}, which would be"):
+        landing.result(60)
+    assert memory.cat_file("/bucket/results/output.jsonl") == jsonl(good("z"))
+    assert json.loads(memory.cat_file("/bucket/results/manifest.json"))["batch_id"] == other
+
+
+def test_a_store_that_cannot_be_reached_is_not_taken_for_a_full_disk(connected: RespanSandbox, memory: Memory) -> None:
+    Memory.error = ConnectionRefusedError(111, "Connection refused")
+
+    with pytest.raises(RespanResultsError) as failed:
+        land(memory.uri, batch_id=add_batch(connected, GOOD))
+
+    assert str(failed.value) == (
+        f"Could not read {memory.uri}/manifest.json: ConnectionRefusedError: [Errno 111] Connection refused. "
+        "The store cannot be reached or is overloaded. Clear the task when the worker can reach it again. Results "
+        "without a manifest.json beside them are not complete."
+    )
 
 
 def upload_input_of(path: str, sandbox: RespanSandbox) -> bytes:
@@ -91,7 +234,9 @@ def upload_input_of(path: str, sandbox: RespanSandbox) -> bytes:
 def test_an_input_can_be_in_any_store(connected: RespanSandbox, memory: Memory) -> None:
     memory.pipe_file("/bucket/questions.jsonl", jsonl(request(1), request(2)))
 
-    assert upload_input_of("memory://bucket/questions.jsonl", connected) == jsonl(request(1), request(2))
+    assert upload_input_of(f"{memory.uri.removesuffix('results')}questions.jsonl", connected) == jsonl(
+        request(1), request(2)
+    )
 
 
 @pytest.mark.store
@@ -171,7 +316,7 @@ class TestS3:
         assert [upload["Key"] for upload in self.open_uploads(s3)] == ["results/notes.jsonl"]
 
     def test_a_missing_bucket_is_not_created(self, connected: RespanSandbox, s3: Any) -> None:
-        with pytest.raises(RespanResultsError, match=r"Could not write s3://elsewhere/results/output.jsonl"):
+        with pytest.raises(RespanResultsError, match=r"Could not write s3://elsewhere/results/"):
             land("s3://elsewhere/results", batch_id=add_batch(connected, GOOD))
 
         assert s3.ls("", detail=False) == ["bucket"]

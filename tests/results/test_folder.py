@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,9 @@ import pytest
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
-from tests.conftest import CHECKOUT, PAGE
+from tests.conftest import PAGE
 from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
-
-
-def run(module: str, *arguments: object) -> list[Any]:
-    """Run a program of these tests, and return the JSON of each line that it marks."""
-    command = [sys.executable, "-m", f"tests.operators.{module}", *map(str, arguments)]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-5000:]
-    lines = (line.split(" ", 1) for line in done.stdout.splitlines())
-    return [json.loads(words[1]) for words in lines if words[0] in ("STEP", "MEASURED")]
+from tests.results.programs import run
 
 
 @pytest.mark.parametrize(
@@ -77,6 +69,22 @@ def test_a_full_worker_disk_is_named(
     assert (names(tmp_path / "results"), names(disk)) == (set(), set())
 
 
+def test_a_temporary_folder_that_does_not_exist_is_named(
+    connected: RespanSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", f"{tmp_path}/none")
+
+    with pytest.raises(RespanResultsError) as failed:
+        land(tmp_path / "results", batch_id=add_batch(connected, jsonl(good("a"))))
+
+    message = re.sub(r"none/tmp\w+", "none/tmp", str(failed.value))
+    assert message == (
+        f"The results could not be kept in {tmp_path}/none until they are checked: [Errno 2] No such file or "
+        f"directory: '{tmp_path}/none/tmp'. Check this folder on the worker, or set the worker's variable TMPDIR to "
+        "another one, and clear the task."
+    )
+
+
 def test_a_worker_disk_without_room_for_parquet_is_named(
     connected: RespanSandbox, tmp_path: Path, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,9 +101,9 @@ def test_a_worker_disk_without_room_for_parquet_is_named(
 @pytest.mark.parametrize(
     ("pages", "fails", "left"),
     [
-        (1, "output.jsonl", set()),
-        (3, "errors.jsonl", {"output.jsonl"}),
-        (4, "manifest.json", {"output.jsonl", "errors.jsonl"}),
+        (2, "output.jsonl", set()),
+        (4, "errors.jsonl", {"output.jsonl"}),
+        (5, "manifest.json", {"output.jsonl", "errors.jsonl"}),
     ],
 )
 def test_a_full_folder_has_no_incomplete_file_and_no_manifest(
@@ -106,7 +114,7 @@ def test_a_full_folder_has_no_incomplete_file_and_no_manifest(
     left: set[str],
 ) -> None:
     batch_id = add_batch(connected, filled(2 * PAGE), filled(2 * PAGE, "b", bad))
-    disk = small_disk(pages)
+    disk = small_disk(pages)  # one page is for the claim
 
     with pytest.raises(RespanResultsError) as failed:
         land(disk, batch_id=batch_id)
