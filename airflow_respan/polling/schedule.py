@@ -172,19 +172,19 @@ class Schedule:
         self.list_health.record_retrieve_success()
         if batch.is_terminal and not watched.confirming_end:
             self.list_health.record_missed_end((watched.batch_id, watched.provider_id), now)
-        self._record_response(watched)
+        self._record_response(watched, now, is_batch=True)
         watched.on_retrieved(batch, now)
 
     def record_retrieve_failure(self, watched: WatchedBatch, error: Exception, now: float) -> None:
         """Pass the error of a retrieve to the subscribers whose checks it was for."""
         if isinstance(error, RespanTransientError):
             self.list_health.record_retrieve_failure()
-        self._record_response(watched)
+        self._record_response(watched, now, is_batch=False)
         watched.notify(error, until=now)
 
-    def _record_response(self, watched: WatchedBatch) -> None:
+    def _record_response(self, watched: WatchedBatch, now: float, *, is_batch: bool) -> None:
         watched.in_flight = watched.confirming_end = False
-        self._last_checks.record_response(watched)
+        self._last_checks.record_response(watched, now, is_batch=is_batch)
         if watched.expected_page >= NOT_LISTED and watched.provider_id in self._retrieves_before_search:
             self._retrieves_before_search[watched.provider_id] -= 1
 
