@@ -134,24 +134,25 @@ class Batch:
 
         If there are very many, only the first are kept: see :attr:`error_count`.
         """
-        for error in read_errors(self._split_errors()[0]):
+        for error in read_errors(error for error in self._kept_errors() if not _is_marker(error)):
             yield one_line(str(error), max_length=MAX_ERROR_LENGTH)
 
     @property
     def error_count(self) -> int:
         """How many errors Respan sent, with those that were left out because there are very many."""
-        kept, left_out_count = self._split_errors()
-        return len(read_errors(kept)) + left_out_count
+        markers = filter(_is_marker, self._kept_errors())
+        left_out = sum(count for marker in markers if isinstance(count := marker[LEFT_OUT], int))
+        return sum(1 for _line in self.error_lines()) + left_out
 
-    def _split_errors(self) -> tuple[list[Any], int]:
-        """Return the errors that were kept, and how many were left out."""
+    def _kept_errors(self) -> list[Any]:
         errors = self.errors or self.unknown_fields.get("error")
         if isinstance(errors, Mapping) and "data" in errors:
             errors = errors["data"]
-        if not isinstance(errors, list) or not errors:
-            return [errors], 0
-        left_out_count = errors[-1].get(LEFT_OUT) if isinstance(errors[-1], Mapping) and len(errors[-1]) == 1 else None
-        return (errors[:-1], left_out_count) if isinstance(left_out_count, int) else (errors, 0)
+        return errors if isinstance(errors, list) else [errors]
+
+
+def _is_marker(error: object) -> bool:
+    return isinstance(error, Mapping) and error.keys() == {LEFT_OUT}
 
 
 def sanitize_batch(data: Any, sanitize: Callable[[Any], Any]) -> Any:

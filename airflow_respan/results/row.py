@@ -56,6 +56,11 @@ class Row:
         return self.error is None
 
     @property
+    def answered(self) -> bool:
+        """Whether the service may count the request as completed: it succeeded, or its HTTP status is 2xx."""
+        return self.succeeded or (self.status_code is not None and 200 <= self.status_code < 300)
+
+    @property
     def model(self) -> str | None:
         """The model that answered."""
         return _text((self.body or {}).get("model"))

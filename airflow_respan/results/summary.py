@@ -43,6 +43,8 @@ class RowSummary:
     def __init__(self, *, redact: Callable[[str], str], requested: Mapping[IdKey, int] | None = None) -> None:
         self.succeeded = 0
         self.failed = 0
+        self.answered = 0
+        """Rows that the service may count as completed, also if their answers are not whole."""
         self.problems: list[str] = []
         self.problem_count = 0
         self.unexpected: list[str] = []
@@ -119,6 +121,7 @@ class RowSummary:
         return row
 
     def _count(self, row: Row) -> None:
+        self.answered += row.answered
         if row.usage:
             self._usage.update(rows=1, **asdict(row.usage))
         if row.error is None:
@@ -145,7 +148,7 @@ def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str)
     :param summary: all rows
     :param batch: the batch, or None if only its files are known
     :param on_missing: what requests without a row do: ``fail``; ``warn``; or ``by_status``, which only warns if the
-        batch did not complete, and at least as many rows succeeded as its counts have completed requests
+        batch did not complete, and at least as many rows have an answer as its counts have completed requests
     :return: warnings, if the rows may be written
     :raises RespanResultsError: if the rows must not be written
     """
@@ -160,7 +163,7 @@ def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str)
     counts = batch.request_counts if batch else None
     is_complete = batch is not None and batch.meaning.is_complete
     missing = summary.missing(batch)
-    lost = (counts.completed or 0) - summary.succeeded if counts else 0
+    lost = (counts.completed or 0) - summary.answered if counts else 0
     if is_complete and missing == 0:
         lost = 0  # every request has a row, so the service counts otherwise, but nothing is lost
     is_partial = batch is not None and not is_complete
@@ -170,8 +173,8 @@ def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str)
         absent.append(f"{missing} of {summary.rows + missing} requests have no row{summary.missing_lines()}")
     if lost > 0 and not is_allowed:  # if it is allowed, the warning about the counts says it
         absent.append(
-            f"The service counts {summary.succeeded + lost} completed requests, but only {summary.succeeded} rows "
-            "succeeded, so completed answers have no row"
+            f"The service counts {summary.answered + lost} completed requests, but only {summary.answered} rows "
+            "have an answer, so completed answers have no row"
         )
     (warnings if is_allowed else reasons).extend(absent)
     if counts is not None:

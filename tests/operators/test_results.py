@@ -346,15 +346,25 @@ def test_an_answer_of_a_partial_batch_that_was_completed_but_has_no_row_fails_th
 
     assert str(lost.value) == (
         f"The results of batch {batch_id} ({status}) are incomplete or wrong, so nothing was written: {without_row}The "
-        "service counts 60 completed requests, but only 50 rows succeeded, so completed answers have no row. Clear the "
-        "task to download the files again. If the rows are still missing, ask Respan's support for them before the "
-        "files expire. To write the rows that there are, set on_missing='warn'."
+        "service counts 60 completed requests, but only 50 rows have an answer, so completed answers have no row. "
+        "Clear the task to download the files again. If the rows are still missing, ask Respan's support for them "
+        "before the files expire. To write the rows that there are, set on_missing='warn'."
     )
     assert names(tmp_path) == set()
     assert len(connected.service.files.all()) == 2
     manifest = land(tmp_path, batch_id=batch_id, on_missing="warn")["return_value"]
     assert manifest["counts"]["succeeded"] == 50
     assert "60" in manifest["warnings"][-1]
+
+
+def test_an_answer_that_is_not_whole_is_no_answer_without_a_row(connected: RespanSandbox, tmp_path: Path) -> None:
+    """A service counts it as completed, because its HTTP status is 200."""
+    rows = jsonl(*(good(f"good-{n}", status="incomplete" if n < 5 else "completed") for n in range(10)))
+    batch_id = add_batch(connected, rows, request_counts={"total": 20, "completed": 10}, status="expired")
+
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+
+    assert manifest["counts"] == {"rows": 10, "succeeded": 5, "failed": 5, "missing": 10}
 
 
 def test_counts_that_differ_are_a_warning_if_every_request_of_a_complete_batch_has_a_row(
