@@ -84,8 +84,16 @@ def make_error(request: Request[Any], response: Response) -> RespanError:
         request,
         f"answered {failures.status_text(response.status)}: {failures.service_message(response.body)}",
         status_code=response.status,
-        retry_after=parse_retry_after(response, now=pendulum.now("UTC")),
+        retry_after=parse_retry_after(response, now=_sent_at(response)),
     )
+
+
+def _sent_at(response: Response) -> pendulum.DateTime:
+    """Return when a response was sent by the clock of the service, by which it also says until when to wait."""
+    try:
+        return pendulum.instance(parsedate_to_datetime(response.headers["date"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return pendulum.now("UTC")
 
 
 def redirect_request(request: Request[T], response: Response) -> Request[T] | None:

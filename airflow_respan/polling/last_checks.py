@@ -80,9 +80,15 @@ class LastChecks:
             chosen = set(self._sample)
             self._queue = deque(watched for watched in self._queue if watched not in chosen)
 
-    def record_response(self, watched: WatchedBatch) -> None:
-        """Record that the retrieve of a batch has worked or failed."""
-        self._sent_sample.discard(watched)
+    def record_response(self, watched: WatchedBatch, now: float, *, is_batch: bool) -> None:
+        """Record the response to the retrieve of a batch.
+
+        :param is_batch: whether it is the batch; an error says nothing about the list, so another sample is needed
+        """
+        if watched in self._sent_sample:
+            self._sent_sample.discard(watched)
+            if not is_batch:
+                self.end_sample(now + MAX_LAG_SECONDS)
 
     @property
     def is_sample_complete(self) -> bool:

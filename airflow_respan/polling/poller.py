@@ -162,7 +162,7 @@ class Poller:
         while watched := self._sender.slots.pop_postponed(is_idle=is_idle):
             if watched.has_planned_check():
                 return watched
-            self._schedule.release(watched)
+            self._schedule.release(watched, now)
         return None
 
     async def _retrieve(self, watched: WatchedBatch) -> None:
@@ -181,7 +181,7 @@ class Poller:
                 self._schedule.record_retrieve(watched, result, now)
         except Exception as error:
             log.exception("The response to the retrieve of batch %s could not be recorded.", watched.batch_id)
-            self._schedule.release(watched)
+            self._schedule.release(watched, now)
             watched.notify(error, until=NEVER)
 
     async def _read_page(self, scan: ListScan) -> None:

@@ -176,25 +176,25 @@ class Schedule:
         self.list_health.record_retrieve_success()
         if batch.is_terminal and not watched.confirming_end:
             self.list_health.record_missed_end((watched.batch_id, watched.provider_id), now)
-        self._record_response(watched)
+        self._record_response(watched, now, is_batch=True)
         watched.on_retrieved(batch, now)
 
     def record_retrieve_failure(self, watched: WatchedBatch, error: Exception, now: float) -> None:
         """Pass the error of a retrieve to the subscribers whose checks it was for."""
         if isinstance(error, RespanTransientError):
             self.list_health.record_retrieve_failure()
-        self._record_response(watched)
+        self._record_response(watched, now, is_batch=False)
         watched.notify(error, until=now)
 
-    def _record_response(self, watched: WatchedBatch) -> None:
+    def _record_response(self, watched: WatchedBatch, now: float, *, is_batch: bool) -> None:
         watched.in_flight = watched.confirming_end = False
-        self._last_checks.record_response(watched)
+        self._last_checks.record_response(watched, now, is_batch=is_batch)
         if watched.expected_page >= NOT_LISTED and watched.provider_id in self._retrieves_before_search:
             self._retrieves_before_search[watched.provider_id] -= 1
 
-    def release(self, watched: WatchedBatch) -> None:
+    def release(self, watched: WatchedBatch, now: float) -> None:
         """Make a batch idle whose response could not be recorded, or whose retrieve is not needed any more."""
-        self._record_response(watched)
+        self._record_response(watched, now, is_batch=False)
 
     def forget_list(self, now: float) -> None:
         """Forget what is known of the list, because another service, or another organisation, now has it.
@@ -202,9 +202,8 @@ class Schedule:
         A page that is still under way is ignored when it arrives.
         """
         if self._scan:
-            self._scan.is_outdated = True
-            self._serve_last_checks(self._scan, now)
             self._finish_scan(self._scan, now)
+        self._last_checks.end_sample(now)
         self.list_health = ListHealth()
         self._retrieves_before_search.clear()
         for watched in self.watched_batches.values():

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 
 import pendulum
 import pytest
+import time_machine
 
+from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.endpoints import get_batch
 from airflow_respan.api.exceptions import RespanTransientError
-from airflow_respan.api.response import MAX_RETRY_AFTER_SECONDS, Response, parse_retry_after
+from airflow_respan.api.response import MAX_RETRY_AFTER_SECONDS, Response, make_error, parse_retry_after
 
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 
@@ -102,3 +105,17 @@ def test_only_a_429_or_a_503_with_seconds_is_a_rate_limit(
     error = RespanTransientError("Slow down.", status_code=status, retry_after=retry_after)
 
     assert error.is_rate_limit is is_rate_limit
+
+
+@pytest.mark.parametrize("clock_ahead", [-86_400, 0, 86_400])
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 2026 12:00:00 GMT", None, "today"])
+def test_a_time_of_the_service_is_read_by_the_clock_of_the_service(clock_ahead: float, date: str | None) -> None:
+    headers = {"retry_after": "Thu, 01 Jan 2026 12:01:30 GMT", **({"date": date} if date else {})}
+    request = get_batch(RespanConnection(conn_id="respan", api_key="key"), "batch_1")
+
+    with time_machine.travel(NOW.add(seconds=clock_ahead), tick=False):
+        error = make_error(request, rate_limited(**headers))
+
+    assert isinstance(error, RespanTransientError)
+    if clock_ahead == 0 or date == "Thu, 01 Jan 2026 12:00:00 GMT":
+        assert error.retry_after == 90

@@ -38,8 +38,11 @@ class Run:
                 self.read_page(chosen)
             elif chosen:
                 self.retrieves.append(chosen)
-                batch = Batch(id=chosen.batch_id, status=retrieve(chosen.batch_id, self.now))
-                checks.schedule.record_retrieve(chosen, batch, self.now)
+                if (status := retrieve(chosen.batch_id, self.now)) == "no answer":
+                    error = RespanTransientError("No answer.")
+                    checks.schedule.record_retrieve_failure(chosen, error, self.now)
+                else:
+                    checks.schedule.record_retrieve(chosen, Batch(id=chosen.batch_id, status=status), self.now)
             self.unwatch_ended()
             self.now += 1
 
@@ -176,6 +179,16 @@ def test_a_sample_does_not_count_after_the_list_failed_meanwhile() -> None:
     checks.schedule.list_health.record_failure(RespanTransientError("No answer."), NOW)
     assert retrieve_until_scan(NOW, 20) == 20
     assert retrieve_until_scan(NOW + LIST_RETRY_SECONDS, 100) == SAMPLE_SIZE
+
+
+def test_a_sample_whose_retrieves_fail_does_not_count(checks: PlannedChecks) -> None:
+    def retrieve(_batch_id: str, now: float) -> str:
+        return "completed" if now > NOW + LATE_SECONDS + 20 else "no answer"
+
+    run = Run(checks, retrieve=retrieve, listed=running)
+
+    assert len(run.retrieves) == 540
+    assert not run.pages or run.pages[0] > NOW + LATE_SECONDS + 20
 
 
 def test_a_page_of_another_scan_does_not_serve_a_deadline() -> None:
