@@ -744,6 +744,20 @@ def test_a_path_that_is_a_file_is_named(connected: RespanSandbox, tmp_path: Path
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+def test_a_folder_that_has_the_name_of_a_file_is_named_and_kept(connected: RespanSandbox, tmp_path: Path) -> None:
+    (tmp_path / "output.jsonl").mkdir()
+
+    with pytest.raises(RespanResultsError) as failed:
+        land(tmp_path, batch_id=add_batch(connected, GOOD))
+
+    assert str(failed.value) == (
+        f"Could not write {tmp_path}/output.jsonl: IsADirectoryError: [Errno 21] Is a directory: "
+        f"'{tmp_path}/output.jsonl'. Check that the path is right, and that its bucket or parent folder exists, and "
+        "clear the task. Results without a manifest.json beside them are not complete."
+    )
+    assert names(tmp_path) == {"output.jsonl"}
+
+
 def test_without_pyarrow_parquet_is_refused_before_anything_is_downloaded(
     connected: RespanSandbox, tmp_path: Path, run_without: Callable[..., str]
 ) -> None:
