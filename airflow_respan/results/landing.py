@@ -5,45 +5,27 @@ It is not part of the operator, because DAG files, which import the operator, ar
 
 from __future__ import annotations
 
-import io
-import json
 import logging
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import Any
 
 from airflow_respan.api import failures
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.transfer_progress import format_bytes
 from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanResultsError
 from airflow_respan.hooks.respan import RespanHook
-from airflow_respan.results.claim import CLAIM_NAME, OWN_FOLDER, Claim, ClaimLostError, is_claimed
+from airflow_respan.results.destination import Destination
 from airflow_respan.results.folder import Folder
 from airflow_respan.results.formats import FORMATS
-from airflow_respan.results.manifest import (
-    MANIFEST_NAME,
-    MAX_MANIFEST_BYTES,
-    RESULT_FILES,
-    LandingKey,
-    make_manifest,
-    read_manifest,
-    with_paths,
-)
+from airflow_respan.results.manifest import LandingKey, make_manifest
 from airflow_respan.results.requested_ids import IdKey, read_requested_ids
 from airflow_respan.results.staging import Staging
 from airflow_respan.results.summary import RowSummary, batch_label, check_complete
 from airflow_respan.storage import open_for_reading
 
 log = logging.getLogger(__name__)
-
-MAX_SUCCESSOR_SECONDS = 300.0
-"""So long an attempt waits for the one that has taken over its folder."""
-
-SUCCESSOR_PAUSE_SECONDS = 0.1
-MAX_UNCLAIMED_CHECKS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +84,8 @@ class Landing:
         key = self._make_key(batch)
         for name in key.formats:
             FORMATS[name].check_installed()
-        folder = Folder(self._options.path)
-        manifest = self._read_complete_manifest(key, folder)
-        if manifest and is_claimed(folder):
-            # Its writer was killed just before the end, or is about to end.
-            with suppress(RespanResultsError), Claim(folder, key, overwrite=False) as claim:
-                manifest = self._confirm_manifest(key, folder, claim)
-        manifest = manifest or self._land(key, batch, folder)
+        destination = Destination(Folder(self._options.path), key, overwrite=self._options.overwrite)
+        manifest = destination.find_manifest() or self._land(key, batch, destination)
         self._delete_files(key, batch)
         return manifest
 
@@ -136,32 +113,9 @@ class Landing:
             formats=self._options.formats,
         )
 
-    def _read_complete_manifest(self, key: LandingKey, folder: Folder) -> dict[str, Any] | None:
-        """Return the manifest of an attempt that completed this landing, or None.
-
-        Nothing is downloaded then, because the files may have been deleted at the service meanwhile.
-
-        :raises RespanResultsError: if the folder has the manifest of another batch
-        """
-        content = folder.read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
-        if content is None or not content.strip(b"\0 \r\n"):  # a disk may keep nothing else after a power failure
-            return None
-        manifest = read_manifest(content)
-        if manifest and key.matches(manifest):
-            sizes = key.sizes_in(manifest)
-            if sizes is not None and all(folder.size(name) == size for name, size in sizes.items()):
-                log.info("Another attempt wrote all of this into %s already.", folder.uri)
-                return with_paths(manifest, folder.uri)
-        elif not self._options.overwrite and not (manifest and key.has_same_files(manifest)):
-            owner = f"batch {manifest['batch_id']}" if manifest and manifest.get("batch_id") else "something else"
-            raise RespanResultsError(
-                f"{folder.uri_of(MANIFEST_NAME)} is the manifest of {owner}, which would be overwritten. {OWN_FOLDER}, "
-                "or set overwrite=True."
-            )
-        return None
-
-    def _land(self, key: LandingKey, batch: Batch | None, folder: Folder) -> dict[str, Any]:
+    def _land(self, key: LandingKey, batch: Batch | None, destination: Destination) -> dict[str, Any]:
         connection = self._hook.get_conn().connection
+        folder = destination.folder
         try:
             with Staging(partial(self._hook.download_into, provider_id=self._options.provider_id)) as staging:
                 redact = partial(failures.redact_for_display, connection)
@@ -174,12 +128,15 @@ class Landing:
                     },
                 )
                 warnings = check_complete(summary, batch, on_missing=self._options.on_missing)
-                manifest = self._write(key, batch, folder, staging.files, summary, warnings)
-        except (ClaimLostError, RespanNotFoundError) as error:
-            # Another attempt of the same landing may have written everything, and may have deleted the files.
-            if found := self._await_manifest(key, folder, error):
+                describe = partial(make_manifest, key, batch=batch, summary=summary, path=folder.uri, warnings=warnings)
+                manifest, is_written = destination.write(staging.files, describe)
+        except RespanNotFoundError:
+            # Another attempt of this landing may have completed it meanwhile, and deleted the files at the service.
+            if found := destination.find_manifest():
                 return found
             raise
+        if not is_written:
+            return manifest
         for warning in manifest["warnings"]:
             log.warning(warning)
         missing = manifest["counts"]["missing"]
@@ -194,61 +151,6 @@ class Landing:
             "an unknown number" if missing is None else missing,
         )
         return manifest
-
-    def _write(
-        self,
-        key: LandingKey,
-        batch: Batch | None,
-        folder: Folder,
-        files: Mapping[str, IO[bytes]],
-        summary: RowSummary,
-        warnings: list[str],
-    ) -> dict[str, Any]:
-        """Write the files and then the manifest, unless another attempt has done so meanwhile."""
-        if found := self._read_complete_manifest(key, folder):
-            return found
-        with Claim(folder, key, overwrite=self._options.overwrite) as claim:
-            if confirmed := self._confirm_manifest(key, folder, claim):
-                return confirmed
-            # Removed first, so that a folder with a manifest is always complete.
-            folder.remove(MANIFEST_NAME, check=claim.check)
-            sizes = {name: folder.write(RESULT_FILES[name], file, check=claim.check) for name, file in files.items()}
-            for name in RESULT_FILES.keys() - sizes.keys():
-                folder.remove(RESULT_FILES[name], check=claim.check)
-            manifest = make_manifest(key, batch=batch, summary=summary, path=folder.uri, sizes=sizes, warnings=warnings)
-            self._write_manifest(manifest, folder, claim)
-        return manifest
-
-    def _confirm_manifest(self, key: LandingKey, folder: Folder, claim: Claim) -> dict[str, Any] | None:
-        """Return the manifest of an attempt that completed this landing, or None, after the folder was claimed.
-
-        The manifest is written again, because its writer removes it if it finds that its claim is lost.
-        """
-        folder.remove_leftovers(*RESULT_FILES.values(), MANIFEST_NAME, CLAIM_NAME, check=claim.check)
-        manifest = self._read_complete_manifest(key, folder)
-        if manifest:
-            self._write_manifest(manifest, folder, claim)
-        return manifest
-
-    @staticmethod
-    def _write_manifest(manifest: Mapping[str, Any], folder: Folder, claim: Claim) -> None:
-        folder.write(MANIFEST_NAME, io.BytesIO(json.dumps(manifest, indent=2).encode()), check=claim.check)
-
-    def _await_manifest(self, key: LandingKey, folder: Folder, error: RespanError) -> dict[str, Any] | None:
-        """Return the manifest that another attempt of this landing has completed meanwhile, or None."""
-        if not isinstance(error, ClaimLostError):
-            return self._read_complete_manifest(key, folder)
-        deadline = time.monotonic() + MAX_SUCCESSOR_SECONDS
-        unclaimed = 0  # checks in a row: while a claim is taken over, there is none for a moment
-        while unclaimed < MAX_UNCLAIMED_CHECKS and time.monotonic() < deadline:
-            if is_claimed(folder):
-                unclaimed = 0
-            elif (manifest := self._read_complete_manifest(key, folder)) or folder.size(MANIFEST_NAME) is not None:
-                return manifest
-            else:
-                unclaimed += 1
-            time.sleep(SUCCESSOR_PAUSE_SECONDS)
-        return None
 
     def _read_requested_ids(self, staging: Staging) -> dict[IdKey, int] | None:
         if self._options.input_path is not None:

@@ -6,6 +6,7 @@ the folder is still its own, and undoes the change if not. No name is ever given
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -126,6 +127,8 @@ def _link(part: Path, target: Path) -> bool:
 def _take_away(target: Path, *, should_keep: Callable[[Path], bool]) -> None:
     """Rename a file, decide about it, and then remove it or give it its name back."""
     aside = _part_of(target)
+    if target.is_dir() and not target.is_symlink():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
     try:
         target.rename(aside)
     except FileNotFoundError:

@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, ObjectStoragePath
 from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError, RespanStorageError
 from airflow_respan.operators.results import RespanBatchResultsOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.operators.holding import Hold, holding_proxy
 from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
 
 GOOD, BAD = jsonl(good("a"), good("b")), jsonl(bad("c"))
@@ -568,6 +570,38 @@ def test_a_manifest_that_does_not_fit_its_folder_does_not_count_as_a_landing(
     assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "manifest.json"}
 
 
+def test_what_a_landing_has_left_that_was_killed_after_its_manifest_is_removed(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    batch_id = add_batch(connected, GOOD)
+    manifest = land(tmp_path, batch_id=batch_id)["return_value"]
+    claim = {"landing": manifest["landing"], "started_at": time.time(), "owner": "a"}
+    (tmp_path / ".manifest.json.part").write_text(json.dumps(claim))
+    (tmp_path / f".manifest.json.{'0' * 32}.part").write_text("half")
+
+    assert land(tmp_path, batch_id=batch_id)["return_value"] == manifest
+    assert names(tmp_path) == {"output.jsonl", "manifest.json"}
+    assert downloads(connected) == 1
+
+
+@pytest.mark.parametrize("delete_files", [(), ("output", "error")], ids=["kept", "deleted"])
+def test_what_another_attempt_has_landed_during_the_download_is_returned(
+    connected: RespanSandbox, connect: Callable[..., None], tmp_path: Path, delete_files: tuple[str, ...]
+) -> None:
+    batch_id = add_batch(connected, GOOD, BAD)
+    hold = Hold("GET", "/api/files/file-00000002/content/", after=False)
+    with holding_proxy(connected.url, hold) as host, ThreadPoolExecutor() as threads:
+        connect(conn_id="held", host=host, password=connected.api_key)
+        held = threads.submit(land, tmp_path, batch_id=batch_id, respan_conn_id="held")
+        assert hold.holding.wait(60)
+
+        manifest = land(tmp_path, batch_id=batch_id, delete_files=delete_files)
+        hold.released.set()
+
+        assert held.result(60) == manifest
+    assert names(tmp_path) == {"output.jsonl", "errors.jsonl", "manifest.json"}
+
+
 def test_the_claim_of_a_killed_landing_of_another_batch_is_taken_over_after_an_hour(
     connected: RespanSandbox, tmp_path: Path
 ) -> None:
@@ -752,6 +786,20 @@ def test_a_path_that_is_a_file_is_named(connected: RespanSandbox, tmp_path: Path
     with pytest.raises(RespanResultsError, match=re.escape(f"{tmp_path}/file/")):
         land(tmp_path / "file", batch_id=add_batch(connected, GOOD))
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_folder_that_has_the_name_of_a_file_is_named_and_kept(connected: RespanSandbox, tmp_path: Path) -> None:
+    (tmp_path / "output.jsonl").mkdir()
+
+    with pytest.raises(RespanResultsError) as failed:
+        land(tmp_path, batch_id=add_batch(connected, GOOD))
+
+    assert str(failed.value) == (
+        f"Could not write {tmp_path}/output.jsonl: IsADirectoryError: [Errno 21] Is a directory: "
+        f"'{tmp_path}/output.jsonl'. Check that the path is right, and that its bucket or parent folder exists, and "
+        "clear the task. Results without a manifest.json beside them are not complete."
+    )
+    assert names(tmp_path) == {"output.jsonl"}
 
 
 def test_without_pyarrow_parquet_is_refused_before_anything_is_downloaded(

@@ -17,13 +17,14 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.results.remote_files import UPLOAD_BLOCK_BYTES
+from airflow_respan.results.remote_files import MAX_CREATED_BYTES, UPLOAD_BLOCK_BYTES
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
 from tests.operators.modes import attempt, create, request
 
 GOOD, BAD = jsonl(good("a"), good("b")), jsonl(bad("c"))
 LARGE = jsonl(*(good(f"request-{number}", "word " * 2000) for number in range(2500)))
+LONG = jsonl(good("a", "x" * MAX_CREATED_BYTES))
 FILES = {"output.jsonl", "errors.jsonl", "manifest.json", "results.parquet"}
 
 
@@ -74,9 +75,7 @@ class Objects(Memory):
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **options: Any) -> None:
         if self.error:
             raise self.error
-        if path.rsplit("/", 1)[-1] == self.held and not self.holding.is_set():
-            self.holding.set()
-            assert self.released.wait(60)
+        self.hold(path)
         if self.max_bytes is not None and len(value) > self.max_bytes:
             raise OSError(28, "No space left on device")
         if mode == "create" and not self.has_conditional_writes:
@@ -85,7 +84,15 @@ class Objects(Memory):
             super().open(path, "xb" if mode == "create" else "w+b", data=value)
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        return Object(self, path) if mode == "wb" else super().open(path, mode, **options)
+        if mode != "wb":
+            return super().open(path, mode, **options)
+        self.hold(path)
+        return Object(self, path)
+
+    def hold(self, path: str) -> None:
+        if path.rsplit("/", 1)[-1] == self.held and not self.holding.is_set():
+            self.holding.set()
+            assert self.released.wait(60)
 
 
 class Object(io.BytesIO):
@@ -93,10 +100,13 @@ class Object(io.BytesIO):
 
     def __init__(self, store: Objects, path: str) -> None:
         super().__init__()
-        self.store, self.path = store, path
+        self.store, self.path, self.is_discarded = store, path, False
+
+    def discard(self) -> None:
+        self.is_discarded = True
 
     def close(self) -> None:
-        if not self.closed:
+        if not self.closed and not self.is_discarded:
             self.store.pipe_file(self.path, self.getvalue())
         super().close()
 
@@ -150,6 +160,36 @@ def test_a_store_without_conditional_writes_can_be_landed_in(connected: RespanSa
     land(memory.uri, batch_id=add_batch(connected, GOOD))
 
     assert set(memory.store) == {"/bucket/results/output.jsonl", "/bucket/results/manifest.json"}
+
+
+def test_a_file_that_takes_several_requests_is_landed(connected: RespanSandbox, memory: Memory) -> None:
+    batch_id = add_batch(connected, LONG)
+
+    manifest = land(memory.uri, batch_id=batch_id)["return_value"]
+
+    assert manifest["bytes"] == {"output": len(LONG)}
+    assert memory.cat_file("/bucket/results/output.jsonl") == LONG
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_long_file_of_a_landing_that_was_taken_over_is_not_written(
+    connected: RespanSandbox, memory: Memory, overwrite: bool
+) -> None:
+    Memory.held = "output.jsonl"
+    first = add_batch(connected, LONG)
+    second = add_batch(connected, GOOD) if overwrite else first
+    with ThreadPoolExecutor() as threads:
+        landing = threads.submit(land, memory.uri, batch_id=first)
+        assert Memory.holding.wait(60)
+        manifest = land(memory.uri, batch_id=second, overwrite=overwrite)
+        Memory.released.set()
+
+        if overwrite:
+            with pytest.raises(RespanResultsError, match=f"is the manifest of batch {second}, which would be"):
+                landing.result(60)
+        else:
+            assert landing.result(60) == manifest
+    assert memory.cat_file("/bucket/results/output.jsonl") == (GOOD if overwrite else LONG)
 
 
 @pytest.fixture(params=["output.jsonl", "errors.jsonl", "manifest.json"])

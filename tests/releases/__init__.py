@@ -24,6 +24,9 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
     RespanWrongIdError,
 )
+from airflow_respan.results.claim import CLAIM_NAME, Claim
+from airflow_respan.results.folder import Folder
+from airflow_respan.results.manifest import LandingKey
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.waiting.event import make_event
 from airflow_respan.waiting.policy import TimedOut
@@ -34,6 +37,7 @@ from tests.task_instance import TaskInstance
 
 FOLDER = Path(__file__).parent
 BATCH_ID = "batch_of_an_earlier_release"
+LANDING_KEY = ("batch_id", "output_file_id", "error_file_id", "input", "on_missing")
 ENDS: tuple[Batch | TimedOut | RespanError, ...] = (
     Batch(id=BATCH_ID, status="completed", output_file_id="file-out"),
     Batch(id=BATCH_ID, status="expired", error_file_id="file-err"),
@@ -100,8 +104,11 @@ def landing(sandbox: RespanSandbox) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         batch_id = add_batch(sandbox, jsonl(good("r-1")), id=f"{BATCH_ID}_landed")
         land(folder, batch_id=batch_id)
-        manifest = (Path(folder) / "manifest.json").read_text().replace(folder, "{folder}")
-        return {"manifest": json.loads(manifest), "output": (Path(folder) / "output.jsonl").read_text()}
+        manifest = json.loads((Path(folder) / "manifest.json").read_text().replace(folder, "{folder}"))
+        key = LandingKey(**{name: manifest["landing"][name] for name in LANDING_KEY})
+        with Claim(Folder(folder), key, overwrite=False):
+            claim = json.loads((Path(folder) / CLAIM_NAME).read_text())
+        return {"manifest": manifest, "output": (Path(folder) / "output.jsonl").read_text(), "claim": claim}
 
 
 def write(sandbox: RespanSandbox) -> Path:
