@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.folder import Folder
-from airflow_respan.results.manifest import MANIFEST_NAME, LandingKey
+from airflow_respan.results.manifest import MANIFEST_NAME, LandingKey, printable_batch_id
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +123,8 @@ def _decode(content: bytes | None) -> Mapping[str, Any]:
 
 def _owner(claim: Mapping[str, Any]) -> str:
     landing = claim.get("landing")
-    batch_id = landing.get("batch_id") if isinstance(landing, Mapping) else None
-    return f"The landing of batch {batch_id}" if isinstance(batch_id, str) else "The landing of another batch"
+    batch_id = printable_batch_id(landing) if isinstance(landing, Mapping) else None
+    return f"The landing of batch {batch_id}" if batch_id else "The landing of another batch"
 
 
 def _age_seconds(claim: Mapping[str, Any]) -> float:

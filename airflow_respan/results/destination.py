@@ -22,6 +22,7 @@ from airflow_respan.results.manifest import (
     MAX_MANIFEST_BYTES,
     RESULT_FILES,
     LandingKey,
+    printable_batch_id,
     read_manifest,
     with_paths,
 )
@@ -104,9 +105,10 @@ class Destination:
                 log.info("An earlier attempt wrote all of this into %s already.", self.folder.uri)
                 return with_paths(manifest, self.folder.uri)
         elif not self._overwrite and not (manifest and self._key.has_same_files(manifest)):
-            owner = f"batch {manifest['batch_id']}" if manifest and manifest.get("batch_id") else "something else"
+            batch_id = printable_batch_id(manifest or {})
             raise RespanResultsError(
-                f"{self.folder.uri_of(MANIFEST_NAME)} is the manifest of {owner}, which would be overwritten. "
+                f"{self.folder.uri_of(MANIFEST_NAME)} is the manifest of "
+                f"{f'batch {batch_id}' if batch_id else 'something else'}, which would be overwritten. "
                 f"{OWN_FOLDER}, or set overwrite=True."
             )
         return None

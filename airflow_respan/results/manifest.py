@@ -131,6 +131,12 @@ def read_manifest(content: bytes) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("landing"), dict) else None
 
 
+def printable_batch_id(data: Mapping[str, Any]) -> str | None:
+    """Return the id of the batch in a manifest or in a landing, for a message; None if there is none to be shown."""
+    batch_id = data.get("batch_id")
+    return batch_id if isinstance(batch_id, str) and batch_id.isprintable() else None
+
+
 def with_paths(manifest: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Return a manifest with the paths of the folder in which it was found.
 

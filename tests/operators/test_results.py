@@ -332,14 +332,16 @@ ROWS_OF_90 = (
     ("counts", "without_row"),
     [
         ({"total": 100, "completed": 60, "failed": 40}, "10 of 100 requests have no row. "),
+        ({"total": "100", "completed": "60", "failed": "40"}, "10 of 100 requests have no row. "),
+        ({"total": 100.0, "completed": 60.0, "failed": 40.0}, "10 of 100 requests have no row. "),
         ({"total": 100, "completed": 60}, "10 of 100 requests have no row. "),
         ({"total": 90, "completed": 60, "failed": 30}, ""),
         ({"completed": 60}, ""),
     ],
-    ids=["all counts", "no count of failures", "as many rows as requests", "no total"],
+    ids=["all counts", "texts", "floats", "no count of failures", "as many rows as requests", "no total"],
 )
 def test_an_answer_of_a_partial_batch_that_was_completed_but_has_no_row_fails_the_task(
-    connected: RespanSandbox, tmp_path: Path, status: str, counts: dict[str, int], without_row: str
+    connected: RespanSandbox, tmp_path: Path, status: str, counts: dict[str, Any], without_row: str
 ) -> None:
     batch_id = add_batch(connected, *ROWS_OF_90, request_counts=counts, status=status)
 
@@ -656,7 +658,17 @@ def test_the_results_of_another_batch_are_overwritten_only_if_set(connected: Res
     assert (tmp_path / "output.jsonl").read_bytes() == jsonl(good("z"))
 
 
-@pytest.mark.parametrize("content", [b"{}", b"no JSON", b'{"batch_id": "batch_1", "sta', b"[]", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b"no JSON",
+        b'{"batch_id": "batch_1", "sta',
+        b'{"batch_id": "a\\nb", "landing": {}}',
+        b"[]",
+        b"[" * 100_000,
+    ],
+)
 def test_an_unknown_manifest_is_not_overwritten(connected: RespanSandbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "manifest.json").write_bytes(content)
 
