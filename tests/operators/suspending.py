@@ -81,6 +81,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder, same, options = Path(sys.argv[1]), sys.argv[2] == "same", json.loads(sys.argv[3])
     before, first, second = files_of(SECOND), files_of(FIRST), files_of(SECOND)
+    land(folder, **first)  # for all that is imported, or each child would import it again
     suspend_at = 1
     while True:
         shutil.rmtree(folder, ignore_errors=True)
