@@ -63,6 +63,24 @@ PAGE = 4096
 MAX_DAG_RUN_SECONDS = 300.0
 
 
+SLOW_FILES = {
+    "test_supervised.py",
+    "test_example_dags.py",
+    "test_in_airflow.py",
+    "test_large_files.py",
+    "test_folder.py",
+    "test_claim.py",
+    "test_package.py",
+    "test_input.py",
+}
+"""Their tests run first, so that at the end no process waits for a long test of another one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests first."""
+    items.sort(key=lambda item: item.path.name not in SLOW_FILES)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each test to a process that is free, but all that share one DAG run to the same process."""

@@ -270,6 +270,7 @@ def test_an_error_of_one_batch_does_not_pause_other_waits(unlimited: RespanSandb
             unlimited.change_batch(batch_id, status="completed")
         events = await asyncio.wait_for(asyncio.gather(*waiting), 5)
         odd_wait.cancel()
+        await asyncio.gather(odd_wait, return_exceptions=True)
         return events
 
     assert {event["batch"]["status"] for event in asyncio.run(run())} == {"completed"}
@@ -324,7 +325,7 @@ def test_when_the_rate_limit_is_too_low_the_most_overdue_come_first_and_one_warn
     paths = [request.path for request in sandbox.requests if request.path != LIST]
     assert len(set(paths[:12])) == 12
     assert len(set(paths[12:24])) == 12
-    [warning] = caplog.messages
+    [warning] = [record.getMessage() for record in caplog.records if record.name == "airflow_respan.polling.poller"]
     assert warning == (
         "Connection 'respan_default' has waits for 12 batches, and 60 requests a minute are too few to check each as "
         "often as its poke_interval says. The most overdue are checked first. Raise poke_interval, or the connection's "
