@@ -73,6 +73,7 @@ class BatchSearch:
         self._foreign: set[str] = set()
         self._failures_in_a_row = 0
         self._own_file_names: dict[str, str] = {}
+        self._account = self._current_account()
         self.unclear: dict[str, str] = {}
         """Batches that may or may not be the task's: id -> reason."""
         self.incomplete: str | None = None
@@ -84,10 +85,21 @@ class BatchSearch:
         Afterwards :attr:`unclear` has the batches that may or may not be the task's.
 
         :param provider_ids: the providers whose batches are listed; None means that of the connection
-        :raises RespanError: if the list cannot be read far enough, or a request fails
+        :raises RespanError: if the list cannot be read far enough, a request fails, or the connection has changed
         """
         self.unclear, self.incomplete = {}, None
-        return [batch for provider_id in provider_ids for batch in self._find(provider_id)]
+        found = [batch for provider_id in provider_ids for batch in self._find(provider_id)]
+        if self._current_account() != self._account:
+            # One part of the list is from the old account, and the other part from the new one.
+            raise RespanError(
+                f"Airflow connection {self._hook.respan_conn_id!r} has changed during the search. A retry searches "
+                "again."
+            )
+        return found
+
+    def _current_account(self) -> tuple[str, str, str | None]:
+        connection = self._hook.get_conn().connection
+        return connection.base_url, connection.api_key, connection.provider_id
 
     def _find(self, provider_id: str | None) -> list[Batch]:
         self._failures_in_a_row = 0

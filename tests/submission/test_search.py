@@ -261,3 +261,33 @@ def test_a_bad_batch_is_not_replaced_while_pages_are_unread(service: OddService,
 
     assert "Raise search_pages, so that the search reads further." in str(outcome.error)
     assert service.posted() == 1
+
+
+def test_a_connection_that_moves_during_the_search_creates_nothing(
+    service: OddService, connect: Callable[..., None]
+) -> None:
+    first = run().value
+    for _ in range(15):
+        service.add()
+    other = OddService()
+    answer = service.answer
+
+    def move(method: str, path: str, query: dict[str, list[str]], body: bytes) -> tuple[int, Any]:
+        if "after" not in query:
+            return answer(method, path, query, body)
+        connect(host=other.url, password="another-key")
+        return 401, {}
+
+    service.answer = move  # type: ignore[method-assign]  # the service is the test's own
+    with running(other):
+        outcome = run(ti=RETRY)
+
+        assert isinstance(outcome.error, RespanError)
+        assert str(outcome.error) == (
+            "No batch was created, because an earlier attempt of this task may have created one: Airflow connection "
+            "'respan_default' has changed during the search. A retry searches again."
+        )
+        assert (other.posted(), service.posted()) == (0, 1)
+        service.answer = answer  # type: ignore[method-assign]  # as above
+        connect(host=service.url, password="key")
+        assert run(ti=RETRY).value == first
