@@ -73,6 +73,7 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Cancel the batch, perhaps wait for its end, and return its status."""
+        self._begin(context)
         wait = self._make_wait(self._started_at(context))
         batch = self._cancel(wait.batch_id)
         if batch.is_terminal:

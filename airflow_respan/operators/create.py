@@ -14,6 +14,7 @@ from airflow_respan.api.tracking import TRACKING_PARAMETERS, TrackingParameters
 from airflow_respan.compat import AirflowException, conf
 from airflow_respan.exceptions import RespanBatchFailed, RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
+from airflow_respan.operators.rendered import read_list, read_text, read_texts
 from airflow_respan.operators.waiting import BatchWaitingOperator
 from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
 from airflow_respan.waiting.seconds import parse_seconds
@@ -155,7 +156,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
 
     def execute(self, context: Context) -> Any:
         """Return the id of the batch of an earlier attempt, or of a new one, perhaps after waiting for its end."""
-        self._context = context
+        self._begin(context)
         for name in ("poke_interval", "timeout", "not_found_grace"):
             # Checked again before anything is paid for, because a subclass may render templates in them.
             parse_seconds(name, getattr(self, name))
@@ -211,6 +212,12 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
                 "batch."
             )
         return batch.id
+
+    def _begin(self, context: Context) -> None:
+        super()._begin(context)
+        for name in TRACKING_PARAMETERS:
+            setattr(self, name, read_text(name, getattr(self, name), task_id=self.task_id))
+        self.metadata = read_texts("metadata", self.metadata, task_id=self.task_id)
 
     def on_kill(self) -> None:
         """Stop before the create, and cancel the batch as in the base class, also one whose id is not known yet."""
@@ -286,12 +293,7 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             from airflow_respan.submission.input import read_requests
 
             return read_requests(self.input_path)
-        if self.requests is None or isinstance(self.requests, str | bytes | Mapping):
-            raise ValueError(
-                f"requests of task {self.task_id!r} is a {type(self.requests).__name__}, not a list: pass the "
-                "output of the task that makes it, or set render_template_as_native_obj on the DAG"
-            )
-        return enumerate(self.requests, start=1)
+        return enumerate(read_list("requests", self.requests, task_id=self.task_id), start=1)
 
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
         # The process that resumes is a new one, and batch_id is not an argument of this operator.

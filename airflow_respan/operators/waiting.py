@@ -24,6 +24,7 @@ from airflow_respan.compat import (
 )
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanTaskKilledError
 from airflow_respan.killed import is_batch_abandoned
+from airflow_respan.operators.rendered import read_batch_id, read_mapping, read_text
 from airflow_respan.persisted import RENAMED_RESUME_ARGUMENTS, with_todays_names
 from airflow_respan.waiting.outcome import evaluate_batch
 from airflow_respan.waiting.xcom import batch_xcoms
@@ -103,7 +104,7 @@ class BatchWaitingOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume by ``BaseOperator``, because the sensor's base class applies ``soft_fail`` differently by version."""
-        self._context = context
+        self._begin(context)
         try:
             kwargs = with_todays_names(next_kwargs or {}, RENAMED_RESUME_ARGUMENTS)
             return BaseOperator.resume_execution(self, next_method, kwargs, context)
@@ -155,6 +156,12 @@ class BatchWaitingOperator(BaseOperator):
                 "next attempt, a retry or after a clear, continues with the batch if it was not cancelled."
             )
 
+    def _begin(self, context: Context) -> None:
+        """Keep the context, and read the arguments that templates have rendered."""
+        self._context = context
+        self.provider_id = read_text("provider_id", self.provider_id, task_id=self.task_id)
+        self.respan_params = read_mapping("respan_params", self.respan_params, task_id=self.task_id)
+
     def _started_at(self, context: Context) -> str:
         """Return when the wait began, in ISO 8601 with offset: the start of this attempt."""
         return attempt_started_at(context)
@@ -165,15 +172,11 @@ class BatchWaitingOperator(BaseOperator):
         :param started_at: when the wait began (ISO 8601 with offset)
         :param checked_at: a time when another process of this wait made a check, or None if none did
         """
-        if not isinstance(self.batch_id, str) or self.batch_id.strip() in ("", "None"):
-            raise ValueError(
-                f"batch_id of task {self.task_id!r} is {self.batch_id!r}, which is not the id of a batch. Its template "
-                f"is {str(self._batch_id_template)!r}. Check that the upstream task ran and pushed the id of a batch."
-            )
+        self.batch_id = read_batch_id(self.batch_id, task_id=self.task_id, template=self._batch_id_template)
         from airflow_respan.waiting.policy import BatchWait
 
         return BatchWait(
-            batch_id=self.batch_id.strip(),
+            batch_id=self.batch_id,
             started_at=started_at,
             checked_at=checked_at,
             timeout=self.timeout,

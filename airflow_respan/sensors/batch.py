@@ -97,7 +97,7 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait for the batch, and return it; Airflow calls this for each try, and in reschedule mode for each poke."""
-        self._context = context
+        self._begin(context)
         # Not by the base class's loop, which applies soft_fail, never_fail and timeout differently by mode and by
         # version, and does not apply them to a deferral.
         with self._apply_soft_fail():

@@ -579,7 +579,7 @@ def test_a_task_that_is_resumed_without_its_arguments_and_without_a_batch_fails(
         ({"airflow_input": "x"}, "metadata has 'airflow_input', by which retries find the batch: choose another name"),
         ({"n" * 65: "x"}, f"metadata has the name {'n' * 65!r}: names are texts of 1 to 64 characters"),
         ({"n": "x" * 513}, "metadata['n'] has to be a text of at most 512 characters"),
-        ({"n": 3}, "metadata['n'] has to be a text of at most 512 characters"),
+        ({"n": [3]}, "metadata['n'] has to be a text of at most 512 characters"),
         (
             {f"n{i}": "x" for i in range(15)},
             "metadata has 15 pairs: the service keeps 16, of which 2 are for finding the batch again",
@@ -664,9 +664,9 @@ def test_a_waiting_argument_that_a_template_has_changed_fails_before_the_upload(
             "Check that the upstream task ran and pushed this value.",
         ),
         (
-            {"requests": "[{'custom_id': ...}]"},
-            "requests of task 'create' is a str, not a list: pass the output of the task that makes it, or set "
-            "render_template_as_native_obj on the DAG",
+            {"requests": "[{'custom_id': "},
+            "requests of task 'create' is \"[{'custom_id': \", not a list. Pass the output of the task that makes the "
+            "list, or set render_template_as_native_obj=True on the DAG.",
         ),
     ],
 )
@@ -675,6 +675,28 @@ def test_an_argument_that_rendered_to_nothing_useful_is_named(
 ) -> None:
     assert str(attempt(lambda: create("plain", **options)).error) == message
     assert connected.requests == []
+
+
+def test_arguments_that_templates_render_to_another_type_are_read(connected: RespanSandbox) -> None:
+    """A dict as its text, a number instead of a text, and ``None`` as text, as templates give them."""
+    rendered = {
+        "requests": str([request(1)]),
+        "metadata": "{'run': 7, 'is_test': True}",
+        "respan_params": '{"thread": 3}',
+        "customer_identifier": 42,
+        "environment": "None",
+        "provider_id": "None",
+    }
+
+    outcome = attempt(lambda: create("plain", **rendered))
+
+    [batch] = batches(connected)
+    assert outcome.value == batch["id"]
+    assert {name: batch["metadata"][name] for name in ("run", "is_test")} == {"run": "7", "is_test": "true"}
+    [sent] = [r for r in connected.requests if r.method == "POST" and r.path == BATCHES]
+    body = json.loads(sent.body)
+    assert body["customer_identifier"] == "42"
+    assert "environment" not in body
 
 
 def test_no_body_of_a_request_is_logged(connected: RespanSandbox, caplog: pytest.LogCaptureFixture) -> None:

@@ -174,6 +174,19 @@ def test_a_timeout_reports_the_progress(connected: RespanSandbox, mode: str) -> 
 
 
 @every_mode
+@pytest.mark.parametrize("render", [dict, str, json.dumps], ids=["a dict", "its text", "JSON"])
+def test_a_whole_batch_may_be_given_instead_of_its_id(
+    connected: RespanSandbox, mode: str, render: Callable[[Any], Any]
+) -> None:
+    batch_id = connected.add_batch(**ENDED)
+
+    outcome = wait_for(render({"id": batch_id, "status": "completed", "metadata": None}), mode, respan_params="None")
+
+    assert outcome.value["id"] == batch_id
+    assert {request.path for request in connected.requests} == {f"/api/v1/batches/{batch_id}/"}
+
+
+@every_mode
 def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, mode: str) -> None:
     connected.inject(Fault.error(503), times=None)
 
