@@ -147,9 +147,10 @@ def test_200_megabytes_are_landed_in_constant_memory(connected: RespanSandbox, t
     files = connected.service.files
     output = files.new(filename="output.jsonl", purpose="batch_output")
     with output.path.open("wb") as rows, (tmp_path / "input.jsonl").open("wb") as requests:
+        row = filled(4200, "request-00000")
         for number in range(50_000):
-            rows.write(filled(4200, f"request-{number}"))
-            requests.write(jsonl({"custom_id": f"request-{number}"}))
+            rows.write(row.replace(b"request-00000", b"request-%05d" % number))
+            requests.write(b'{"custom_id": "request-%05d"}\n' % number)
     files.add(output)
     options = {"output_file_id": output.id, "input_path": str(tmp_path / "input.jsonl"), "parquet": parquet}
 
