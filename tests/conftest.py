@@ -41,6 +41,7 @@ from airflow_respan.api.connection import RespanConnection  # noqa: E402
 from airflow_respan.api.request import Request  # noqa: E402
 from airflow_respan.hooks.respan import RespanHook  # noqa: E402
 from airflow_respan.sandbox import RespanSandbox  # noqa: E402
+from tests.sensors.outcome_run import MODES  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.look_ups import CountingBackend
@@ -88,8 +89,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class LoadTestScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file, _separator, _test = nodeid.partition("::")
-            return file if file.endswith(("test_outcomes.py", "test_supervised.py")) else nodeid
+            file, _separator, test = nodeid.partition("::")
+            if file.endswith("test_outcomes.py"):
+                return next(mode for mode in MODES if f"-{mode}-" in test)
+            return file if file.endswith("test_supervised.py") else nodeid
 
     return LoadTestScheduling(config, log)
 

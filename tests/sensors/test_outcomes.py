@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -22,21 +23,34 @@ each_case = pytest.mark.parametrize("case", [pytest.param(case, id=case.name) fo
 
 
 @pytest.fixture(scope="session")
-def seen(run_dag_file: Callable[..., CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    """What became of every case, all of them in one run of one DAG."""
-    found = tmp_path_factory.mktemp("outcomes") / "seen.jsonl"
-    with RespanSandbox(pace=None) as sandbox:
-        connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
-        done = run_dag_file(
-            DAG_FILE,
-            OUTCOME_CASES=prepare(sandbox, CASES),
-            OUTCOME_SEEN=str(found),
-            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
-        )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    if log := os.environ.get("OUTCOME_LOG"):
-        Path(log).write_text(done.stdout + done.stderr)
-    return read_seen(found)
+def run_of(
+    run_dag_file: Callable[..., CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Seen]:
+    """Run all cases of a mode in one run of one DAG, once, and return what became of them."""
+
+    @cache
+    def run(mode: str) -> Seen:
+        found = tmp_path_factory.mktemp("outcomes") / "seen.jsonl"
+        with RespanSandbox(pace=None) as sandbox:
+            connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+            done = run_dag_file(
+                DAG_FILE,
+                OUTCOME_CASES=prepare(sandbox, [case for case in CASES if case.mode == mode]),
+                OUTCOME_SEEN=str(found),
+                AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
+            )
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+        if log := os.environ.get("OUTCOME_LOG"):
+            Path(f"{log}.{mode}").write_text(done.stdout + done.stderr)
+        return read_seen(found)
+
+    return run
+
+
+@pytest.fixture
+def seen(case: Case, run_of: Callable[[str], Seen]) -> Seen:
+    """What became of the cases in the mode of this case."""
+    return run_of(case.mode)
 
 
 @each_case
