@@ -23,7 +23,11 @@ def run_example(run_dag_file: RunDagFile) -> Callable[..., CompletedProcess[str]
     def run(name: str, *arguments: str, sandbox: RespanSandbox, **environment: str) -> CompletedProcess[str]:
         connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
         return run_dag_file(
-            EXAMPLES / name, *arguments, AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection), **environment
+            EXAMPLES / name,
+            *arguments,
+            measure=False,
+            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
+            **environment,
         )
 
     return run

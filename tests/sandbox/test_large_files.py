@@ -15,6 +15,7 @@ import requests
 
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.sandbox.input_runner import MAX_INPUT_BYTES, MAX_REQUESTS
+from tests.conftest import environment_without_coverage
 from tests.memory import peak_megabytes
 
 HEADERS = {"Authorization": "Bearer sandbox-key"}
@@ -66,7 +67,7 @@ def get_batch(url: str, batch_id: str) -> dict[str, Any]:
 def program() -> Iterator[tuple[str, int]]:
     """A local Respan in a process of its own: its URL, and its process id."""
     command = [sys.executable, "-m", "airflow_respan.sandbox", "--port", "0", "--pace", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment_without_coverage(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
         connection = process.stdout.readline().removeprefix("export AIRFLOW_CONN_RESPAN_DEFAULT='").strip("'\n")

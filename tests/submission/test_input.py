@@ -15,6 +15,7 @@ import pytest
 from airflow_respan.exceptions import RespanInputError
 from airflow_respan.jsonl import read_lines
 from airflow_respan.submission.input import MAX_BYTES, CheckedInput, check_and_copy
+from tests.conftest import environment_without_coverage
 from tests.operators.modes import request
 
 ENDPOINT = "/v1/chat/completions"
@@ -178,7 +179,12 @@ def test_the_largest_input_takes_little_memory(connected: Any, tmp_path: Any) ->
         file.writelines(large(MAX_BYTES))
 
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(path)], capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", MEASURED, str(path)],
+        env=environment_without_coverage(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
     assert done.returncode == 0, done.stderr
