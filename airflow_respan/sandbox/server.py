@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import tempfile
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -58,6 +60,8 @@ class RespanSandbox:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._service: Service | None = None
+        self._reserved: socket.socket | None = None
+        """Keeps the port while the server is stopped, so that no other server gets it and its requests."""
 
     @property
     def url(self) -> str:
@@ -108,6 +112,7 @@ class RespanSandbox:
     ) -> None:
         """Stop the server, and delete all batches and files."""
         self.stop()
+        self._release_port()
         if self._service is not None:
             self._service.batches.close()
         if self._directory is not None:
@@ -119,6 +124,7 @@ class RespanSandbox:
         :raises OSError: if the address is in use or does not exist
         :raises OverflowError: if the port is beyond 65535
         """
+        self._release_port()
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         failure: list[BaseException] = []
@@ -136,6 +142,15 @@ class RespanSandbox:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._thread = None
+            self._reserved = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):  # another server was faster
+                self._reserved.bind((self.host, self.port))
+
+    def _release_port(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     def add_batch(self, **fields: Any) -> str:
         """Create a batch without an input file; it stays as it is until you change it.

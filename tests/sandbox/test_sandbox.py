@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -380,6 +381,8 @@ def test_a_sandbox_that_is_started_again_has_the_same_batches(sandbox: RespanSan
     sandbox.stop()
     with pytest.raises(requests.ConnectionError):
         call(sandbox, "GET", "/api/v1/batches/")
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", sandbox.port))  # nobody else gets the port, and with it the requests of a test
 
     sandbox.start()
 
