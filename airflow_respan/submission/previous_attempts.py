@@ -120,6 +120,7 @@ class PreviousAttempts:
 
         :raises RespanError: if the search leaves it unclear
         """
+        self._search = None  # its hook may be in the middle of a request, which a signal has interrupted
         return next(iter(self._listed(None)), None)
 
     def find_uploaded_file(self, fingerprint: str, *, size: int) -> str | None:
