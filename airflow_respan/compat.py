@@ -196,7 +196,8 @@ def find_store(uri: str) -> tuple[Any, str]:
     # Imported here, because in older versions this also imports fsspec, which takes time.
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    path = ObjectStoragePath(uri)
+    # Without the scheme, which universal-pathlib 0.3 refuses in Airflow 2.11.0. A plain path is local, too.
+    path = ObjectStoragePath(uri.removeprefix("file://"))
     return path.fs, path.fs._strip_protocol(path.path)
 
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -586,6 +587,9 @@ def test_what_a_landing_has_left_that_was_killed_after_its_manifest_is_removed(
     assert downloads(connected) == 1
 
 
+@pytest.mark.skipif(
+    version("apache-airflow").startswith("2."), reason="only one thread of a process may execute operators in 2.11"
+)
 @pytest.mark.parametrize("delete_files", [(), ("output", "error")], ids=["kept", "deleted"])
 def test_what_another_attempt_has_landed_during_the_download_is_returned(
     connected: RespanSandbox, connect: Callable[..., None], tmp_path: Path, delete_files: tuple[str, ...]
