@@ -49,6 +49,9 @@ class RespanTransientError(RespanError):
     :param retry_after: seconds to wait before the next request, as the response says, or None
     """
 
+    is_untrusted = False
+    """Whether the certificate of the server was not accepted."""
+
     def __init__(self, message: str, *, status_code: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status_code = status_code

@@ -96,10 +96,13 @@ def wrong_id(request: Request[Any], status: int, received_id: str) -> RespanWron
 def no_response(request: Request[Any], error: Exception) -> RespanTransientError:
     """Return the error for a connection that was refused or cut off, or that took too long."""
     hint = ""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+    is_untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+    if is_untrusted:
         hint = "; if its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
     cause = f"{type(error).__name__}: {_root_cause(error)}".removesuffix(": ")
-    return transient_error(request, f"sent no complete response ({cause}{hint})")
+    failure = transient_error(request, f"sent no complete response ({cause}{hint})")
+    failure.is_untrusted = is_untrusted
+    return failure
 
 
 def cannot_send(request: Request[Any], error: Exception) -> RespanConfigurationError:

@@ -16,6 +16,7 @@ import pendulum
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.exceptions import (
+    RespanConfigurationError,
     RespanError,
     RespanMissingConnectionError,
     RespanNotFoundError,
@@ -163,8 +164,13 @@ class BatchWait:
         """Record and log the error of a check, if the wait continues after it.
 
         :param error: the error
+        :raises RespanConfigurationError: if the first check of the wait found a certificate that is not accepted
         :raises RespanError: the same error, if it ends the wait: it is permanent, or its grace period has passed
         """
+        is_first = not (self.batch or self.checked_at or self.next_check_at)
+        if is_first and isinstance(error, RespanTransientError) and error.is_untrusted and not self.silent_fail:
+            # A certificate that was accepted before may be accepted again, but this one never was.
+            raise RespanConfigurationError(str(error))
         is_transient = isinstance(error, RespanTransientError) and not isinstance(error, RespanWrongIdError)
         if not (self.silent_fail or is_transient or self._is_within_grace(error)):
             raise error

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -15,12 +16,14 @@ from typing import Any
 
 import pendulum
 import pytest
+import trustme
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
 from airflow_respan.compat import AirflowRescheduleException
 from airflow_respan.exceptions import (
     RespanBatchFailed,
     RespanBatchTimeout,
+    RespanConfigurationError,
     RespanError,
     RespanNotFoundError,
     RespanWrongIdError,
@@ -28,6 +31,7 @@ from airflow_respan.exceptions import (
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sensors.batch import DEFERRAL_MARGIN, RespanBatchSensor
 from airflow_respan.triggers.batch import RespanBatchTrigger
+from tests.api.raw_server import raw_server
 from tests.sensors.modes import first_event, make_sensor, through_the_database, wait_for
 from tests.task_instance import TaskInstance
 
@@ -184,6 +188,18 @@ def test_a_whole_batch_may_be_given_instead_of_its_id(
 
     assert outcome.value["id"] == batch_id
     assert {request.path for request in connected.requests} == {f"/api/v1/batches/{batch_id}/"}
+
+
+@every_mode
+def test_a_certificate_that_was_never_accepted_ends_the_wait(connect: Callable[..., None], mode: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with raw_server(b"HTTP/1.1 200 OK\r\n\r\n", tls=context) as url:
+        connect(host=url, password="a-key")
+        outcome = wait_for("batch_1", mode, timeout=30)
+
+    assert isinstance(outcome.error, RespanConfigurationError)
+    assert "put the CA's path into the extra field 'verify'" in str(outcome.error)
 
 
 @every_mode
