@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseOperator, ObjectStoragePath
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError, RespanStorageError
 from airflow_respan.operators.results import RespanBatchResultsOperator
 from airflow_respan.sandbox import Fault, RespanSandbox
+from airflow_respan.storage import open_for_reading
 from tests.operators.holding import Hold, holding_proxy
 from tests.operators.landings import add_batch, bad, good, jsonl, land, upload
 
@@ -532,7 +533,8 @@ def test_the_paths_of_an_earlier_landing_are_those_of_the_folder_that_is_asked_f
         "output_path": f"{path}/output.jsonl",
         "errors_path": f"{path}/errors.jsonl",
     }
-    assert ObjectStoragePath(second["output_path"]).read_bytes() == GOOD
+    with open_for_reading(second["output_path"]) as output:
+        assert output.read() == GOOD
     assert downloads(connected) == 2
 
 
