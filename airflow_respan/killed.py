@@ -59,7 +59,13 @@ async def is_batch_abandoned_by_deferred(ti: Any) -> bool:
 
 def _is_abandoned(state: str | Exception | None, *, is_last_attempt: bool) -> bool:
     if isinstance(state, Exception):
-        log.warning("Airflow's state of this task could not be read: %r", state)
+        log.warning(
+            "The batch is not cancelled, because Airflow's state of this task could not be read: %r. If nobody needs "
+            "the batch, cancel it.",
+            state,
+        )
         return False
-    log.info("Airflow's state of this task is %s.", state)
-    return state in ENDED_WITHOUT_SUCCESS or (state == "running" and is_last_attempt)
+    is_abandoned = state in ENDED_WITHOUT_SUCCESS or (state == "running" and is_last_attempt)
+    outcome = "is" if is_abandoned else "is not"
+    log.info("The batch %s cancelled, because Airflow's state of this task is now %s.", outcome, state)
+    return is_abandoned

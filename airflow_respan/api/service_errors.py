@@ -34,10 +34,9 @@ class ServiceError:
 
     def __str__(self) -> str:
         line = "" if self.line is None else f" (line {self.line})"
-        message = self.message or ("" if self.code else "no message")
-        return ": ".join(filter(None, (f"{self.code or ''}{line if self.code else ''}", message))) + (
-            "" if self.code else line
-        )
+        if self.code is None:
+            return f"{self.message or 'no message'}{line}"
+        return f"{self.code}{line}{': ' if self.message else ''}{self.message}"
 
 
 def read_error(value: object, *, max_depth: int = _MAX_DEPTH) -> ServiceError | None:

@@ -219,12 +219,6 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             setattr(self, name, read_text(name, getattr(self, name), task_id=self.task_id))
         self.metadata = read_texts("metadata", self.metadata, task_id=self.task_id)
 
-    def on_kill(self) -> None:
-        """Stop before the create, and cancel the batch as in the base class, also one whose id is not known yet."""
-        if self._submission is not None:
-            self._submission.is_stopped = True
-        super().on_kill()
-
     def _killed_batch_id(self) -> str | None:
         submission = self._submission
         if submission is None or self.batch_id is not None:
@@ -260,7 +254,11 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             provider_id=self.provider_id,
         )
         submission = self._submission = Submission(
-            options, hook=self.hook, previous_attempts=previous_attempts, push=partial(self._push, context)
+            options,
+            hook=self.hook,
+            previous_attempts=previous_attempts,
+            push=partial(self._push, context),
+            raise_if_killed=self._raise_if_killed,
         )
         if self.input_file_id is not None:
             batch = submission.submit_file_id(self.input_file_id)

@@ -123,9 +123,7 @@ class BatchWaitingOperator(BaseOperator):
         if not self.cancel_on_kill:
             return
         self._is_abandoned = self._context is not None and is_batch_abandoned(self._context["ti"])
-        if not self._is_abandoned:
-            self.log.info("The batch of this task is not cancelled, because another attempt may continue with it.")
-        elif batch_id := self._killed_batch_id():
+        if self._is_abandoned and (batch_id := self._killed_batch_id()):
             self._cancel_abandoned(str(batch_id).strip())
 
     def _killed_batch_id(self) -> str | None:
@@ -149,12 +147,18 @@ class BatchWaitingOperator(BaseOperator):
         :raises RespanTaskKilledError: so that Airflow retries the task if it has attempts left, as it does not retry
             after a batch that ended badly; the cancellation of the killed task's own batch must not look like one
         """
-        if self._is_killed:
+        if not self._is_killed:
+            return
+        if self.batch_id is None:
             raise RespanTaskKilledError(
-                f"Airflow has killed this attempt of task {self.task_id!r} (batch {self.batch_id}): a person has ended "
-                "or cleared it, its worker is shut down, or Airflow's API server did not accept its heartbeats. The "
-                "next attempt, a retry or after a clear, continues with the batch if it was not cancelled."
+                "Airflow has killed this attempt before it created a batch. The next attempt, a retry or after a "
+                "clear, creates it."
             )
+        raise RespanTaskKilledError(
+            f"Airflow has killed this attempt of task {self.task_id!r} (batch {self.batch_id}): a person has ended "
+            "or cleared it, its worker is shut down, or Airflow's API server did not accept its heartbeats. The "
+            "next attempt, a retry or after a clear, continues with the batch if it was not cancelled."
+        )
 
     def _begin(self, context: Context) -> None:
         """Keep the context, and read the arguments that templates have rendered."""

@@ -93,10 +93,6 @@ class RateLimit:
         """Remove what is known of a batch that nobody waits for any more."""
         self._refused.discard(key)
 
-    def _forget_before(self, earliest: float) -> None:
-        while self._sent_at and self._sent_at[0] <= earliest:
-            self._sent_at.popleft()
-
     def pause_until(self, until: float) -> None:
         """Pause all requests.
 
@@ -113,6 +109,10 @@ class RateLimit:
     def seconds_paused(self, now: float) -> float:
         """Return how many seconds of the pause are left; 0 if there is no pause."""
         return max(0.0, self._paused_until - now)
+
+    def _forget_before(self, earliest: float) -> None:
+        while self._sent_at and self._sent_at[0] <= earliest:
+            self._sent_at.popleft()
 
 
 def _usable(per_minute: int) -> int:

@@ -85,9 +85,7 @@ class RequestSender:
         """
         task = asyncio.create_task(request)
         self.slots.record_start(task, now, is_slow=is_slow)
-        if (
-            self._settings
-        ):  # otherwise the limit is not known yet, and the task waits for it when the settings are known
+        if self._settings:  # else the limit is not known yet, and the task waits for it later, in _acquire()
             self.rate_limit.record_request(now)
             self._counted_tasks.add(task)
         self._tasks.add(task)

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.tracking import TrackingParameters
-from airflow_respan.exceptions import RespanStorageError, RespanTaskKilledError, RespanTransientError
+from airflow_respan.exceptions import RespanStorageError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
 from airflow_respan.submission.input import check_and_copy
@@ -52,10 +52,17 @@ class Submission:
     :param hook: sends the requests
     :param previous_attempts: the attempts of the task before this one
     :param push: pushes its keyword arguments to XCom
+    :param raise_if_killed: called just before the create, which must not be sent if the task was killed
     """
 
     def __init__(
-        self, options: BatchOptions, *, hook: RespanHook, previous_attempts: PreviousAttempts, push: Callable[..., None]
+        self,
+        options: BatchOptions,
+        *,
+        hook: RespanHook,
+        previous_attempts: PreviousAttempts,
+        push: Callable[..., None],
+        raise_if_killed: Callable[[], None],
     ) -> None:
         self.previous_attempts = previous_attempts
         self.batch_id: str | None = None
@@ -64,11 +71,10 @@ class Submission:
         """Whether an earlier attempt created the batch."""
         self.is_create_sent = False
         """Whether the service may have created a batch for this attempt, also if its response is not there yet."""
-        self.is_stopped = False
-        """Set by another: do not create a batch any more, because the task was killed."""
         self._options = options
         self._hook = hook
         self._push = push
+        self._raise_if_killed = raise_if_killed
 
     def submit_file_id(self, input_file_id: str) -> Batch:
         """Return the batch of a file that is at the service, from an earlier attempt or newly created.
@@ -135,11 +141,7 @@ class Submission:
     def _create(self, input_file_id: str, *, fingerprint: str, metadata: Mapping[str, str]) -> Batch:
         self._push(input_file_id=input_file_id)
         self.previous_attempts.save_note(fingerprint=fingerprint, input_file_id=input_file_id)
-        if self.is_stopped:
-            raise RespanTaskKilledError(
-                "Airflow has killed this attempt before it created a batch. The next attempt, a retry or after a "
-                "clear, creates it."
-            )
+        self._raise_if_killed()
         self.is_create_sent = True
         try:
             batch = self._hook.create_batch(

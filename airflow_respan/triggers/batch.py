@@ -96,10 +96,7 @@ class RespanBatchTrigger(BaseTrigger):
         Airflow 3.3 and later call this if a person, or the timeout of the DAG run, has ended the task or has cleared
         it. A task that was cleared continues with its batch, and a task that was marked successful may need it.
         """
-        if not self.cancel_on_kill:
-            return
-        if not await is_batch_abandoned_by_deferred(self.task_instance):
-            self.log.info("Batch %s is not cancelled.", self.wait.batch_id)
+        if not self.cancel_on_kill or not await is_batch_abandoned_by_deferred(self.task_instance):
             return
         try:
             async with aclosing(RespanHook(self.respan_conn_id)) as hook:

@@ -167,8 +167,12 @@ class BatchWait:
         :raises RespanConfigurationError: if the first check of the wait found a certificate that is not accepted
         :raises RespanError: the same error, if it ends the wait: it is permanent, or its grace period has passed
         """
-        is_first = not (self.batch or self.checked_at or self.next_check_at)
-        if is_first and isinstance(error, RespanTransientError) and error.is_untrusted and not self.silent_fail:
+        if (
+            not self._was_checked
+            and isinstance(error, RespanTransientError)
+            and error.is_untrusted
+            and not self.silent_fail
+        ):
             # A certificate that was accepted before may be accepted again, but this one never was.
             raise RespanConfigurationError(str(error))
         is_transient = isinstance(error, RespanTransientError) and not isinstance(error, RespanWrongIdError)
@@ -217,6 +221,11 @@ class BatchWait:
         parts.append("The batch may still be running at the service, and be billed: clear the task to wait again.")
         return TimedOut(" ".join(parts))
 
+    @property
+    def _was_checked(self) -> bool:
+        """Whether an earlier check of this wait, perhaps by another process, could use the connection."""
+        return bool(self.batch or self.next_check_at or self.checked_at)
+
     def _regular_pause_seconds(self) -> float:
         seconds = jittered_pause_seconds(
             self.poke_interval,
@@ -244,8 +253,7 @@ class BatchWait:
         if isinstance(error, RespanNotFoundError | RespanWrongIdError):
             # A new batch may not be shown yet. Seen at another service: a batch that was found before was missing.
             return self._batch_grace
-        was_used = self.batch or self.next_check_at or self.checked_at
-        if isinstance(error, RespanMissingConnectionError) and was_used:
+        if isinstance(error, RespanMissingConnectionError) and self._was_checked:
             # The connection was used before, so it exists: perhaps Airflow cannot reach its own database.
             return self._connection_grace
         return None
