@@ -167,12 +167,8 @@ class BatchWait:
         :raises RespanConfigurationError: if the first check of the wait found a certificate that is not accepted
         :raises RespanError: the same error, if it ends the wait: it is permanent, or its grace period has passed
         """
-        if (
-            not self._was_checked
-            and isinstance(error, RespanTransientError)
-            and error.is_untrusted
-            and not self.silent_fail
-        ):
+        is_untrusted = isinstance(error, RespanTransientError) and error.is_untrusted
+        if is_untrusted and not (self._was_checked or self.silent_fail):
             # A certificate that was accepted before may be accepted again, but this one never was.
             raise RespanConfigurationError(str(error))
         is_transient = isinstance(error, RespanTransientError) and not isinstance(error, RespanWrongIdError)
@@ -223,7 +219,7 @@ class BatchWait:
 
     @property
     def _was_checked(self) -> bool:
-        """Whether an earlier check of this wait, perhaps by another process, could use the connection."""
+        """Whether this wait was checked before, in this process or in another."""
         return bool(self.batch or self.next_check_at or self.checked_at)
 
     def _regular_pause_seconds(self) -> float:
