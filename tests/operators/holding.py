@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from tests.http_server import QuietHandler, served
 
 
 @dataclass
@@ -32,14 +33,9 @@ def holding_proxy(upstream: str, hold: Hold) -> Iterator[str]:
     """Pass requests on, but for the one to be held; what was held before it was passed on never arrives."""
     target = urlsplit(upstream).netloc
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+    class Handler(QuietHandler):
+        def answer(self) -> None:
+            body = self.read_body()
             path = urlsplit(self.path).path
             held = hold.holding.is_set()
             hold.at(self.command, path, after=False)
@@ -53,22 +49,10 @@ def holding_proxy(upstream: str, hold: Hold) -> Iterator[str]:
             connection.close()
             hold.at(self.command, path, after=True)
             with suppress(OSError):  # whoever asked may have been killed
-                self.send_response(response.status)
-                self.send_header("Content-Type", response.headers.get("Content-Type", "application/json"))
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                self.respond(response.status, data)
 
-        do_POST = do_DELETE = do_GET  # noqa: N815 (as http.server has it)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        hold.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served(Handler) as url:
+        try:
+            yield url
+        finally:
+            hold.released.set()

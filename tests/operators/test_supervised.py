@@ -11,9 +11,8 @@ import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +21,7 @@ import pendulum
 import pytest
 
 from airflow_respan.sandbox import RespanSandbox
+from tests.http_server import QuietHandler, served
 
 DAG_FILE = Path(__file__).parent.parent / "dags" / "killed.py"
 # Task -> the state that Airflow then has for it (None: its API server is not available), the status of its batch, and
@@ -87,38 +87,15 @@ class AirflowAPI:
         return 200, {"dag_run": dag_run, "max_tries": retries, "should_retry": retries > 0, "start_date": start}
 
 
-@contextmanager
-def served(api: AirflowAPI) -> Iterator[str]:
-    """Serve the API, and yield its URL."""
+def handler_of(api: AirflowAPI) -> type[QuietHandler]:
+    """Return the handler that answers for the API."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(QuietHandler):
+        def answer(self) -> None:
+            status, value = api.respond(self.command, self.path, json.loads(self.read_body() or "{}"))
+            self.respond(status, b"" if status == 204 else json.dumps(value).encode())
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, value = api.respond(self.command, self.path, json.loads(content or "{}"))
-            data = b"" if status == 204 else json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 (as http.server has it)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return Handler
 
 
 def batch_of(sandbox: RespanSandbox, task_id: str) -> dict[str, Any] | None:
@@ -139,7 +116,7 @@ def is_waiting(sandbox: RespanSandbox, task_id: str) -> bool:
 def killed() -> Iterator[tuple[RespanSandbox, AirflowAPI, str]]:
     """Run all tasks, kill each as its name says, and wait for the end of all."""
     api = AirflowAPI()
-    with RespanSandbox(pace=None) as sandbox, served(api) as url:
+    with RespanSandbox(pace=None) as sandbox, served(handler_of(api)) as url:
         environment = {
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAG_FILE.parent),
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
@@ -148,7 +125,7 @@ def killed() -> Iterator[tuple[RespanSandbox, AirflowAPI, str]]:
                 {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
             ),
         }
-        command = [sys.executable, "-m", "tests.operators.supervised", DAG_FILE.name, url, *CASES]
+        command = [sys.executable, "-m", "tests.operators.supervised", DAG_FILE.name, f"{url}/", *CASES]
         process = subprocess.Popen(
             command,
             env={**os.environ, **environment},

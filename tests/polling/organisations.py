@@ -6,13 +6,13 @@ The organisation is named by the key, and by the header ``X-Team`` and the provi
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import QuietHandler, served
 
 Answer = tuple[int, dict[str, str], Any]
 
@@ -50,32 +50,13 @@ class Organisations:
 def running(service: Organisations) -> Iterator[Organisations]:
     """Run the service on the loopback address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # the head and the body are two packets
-
-        def do_GET(self) -> None:
+    class Handler(QuietHandler):
+        def answer(self) -> None:
             url = urlsplit(self.path)
             key = self.headers["Authorization"].removeprefix("Bearer ")
             names = [key, self.headers.get("X-Team"), *parse_qs(url.query).get("provider_id", [])]
             status, headers, body = service.answer("/".join(filter(None, names)), url.path)
-            content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+            self.respond(status, body.encode() if isinstance(body, str) else json.dumps(body).encode(), **headers)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name that http.server uses)
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    service.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with served(Handler) as service.url:
         yield service
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

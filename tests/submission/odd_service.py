@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import QuietHandler, served
 
 Item = dict[str, Any]
 
@@ -111,32 +111,11 @@ class OddService:
 def running(service: OddService) -> Iterator[None]:
     """Run the service on the loopback address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # the head and the body are two packets
-
-        def respond(self) -> None:
+    class Handler(QuietHandler):
+        def answer(self) -> None:
             url = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, answer = service.answer(self.command, url.path, parse_qs(url.query), body)
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            status, answer = service.answer(self.command, url.path, parse_qs(url.query), self.read_body())
+            self.respond(status, json.dumps(answer).encode())
 
-        do_GET = do_POST = respond  # noqa: N815 (the names that http.server calls)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name that http.server uses)
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        service.url = f"http://127.0.0.1:{server.server_port}"
+    with served(Handler) as service.url:
         yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
