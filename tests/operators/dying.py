@@ -19,36 +19,22 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: F401 (not to be counted among the steps)
 
+from tests.operators.landing_process import FILE_STEPS, start
 from tests.operators.landings import bad, good, jsonl, land, upload
 
-STEPS = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "socket.connect"}
 OUTPUT = jsonl(*(good(f"request-{number}", "word " * 800) for number in range(60)))
 ERRORS = jsonl(*(bad(f"failed-{number}") for number in range(60)))
 
 
+def is_step(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Return whether the process may be killed before this event."""
+    in_folders = event in FILE_STEPS and any(place in str(arguments[:1]) for place in sys.argv[1:3])
+    return in_folders or event == "socket.connect"
+
+
 def in_a_process(folder: Path, options: dict[str, Any], *, die_at: int | None) -> int:
-    """Land in a process of its own; gives what ``waitpid`` says of its end."""
-    child = os.fork()
-    if child:
-        return os.waitpid(child, 0)[1]
-    left = die_at
-
-    def step(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal left
-        if left is None or event not in STEPS:
-            return
-        if event == "socket.connect" or any(place in str(arguments[:1]) for place in sys.argv[1:3]):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(step)
-    try:
-        land(folder, **options)
-    except BaseException as error:  # noqa: BLE001 (told by the status, as in any process)
-        sys.stderr.write(f"{error!r}\n")
-        os._exit(1)
-    os._exit(0)
+    """Land in a process of its own, and return what ``waitpid`` says of its end."""
+    return os.waitpid(start(folder, options, signal_number=signal.SIGKILL, at=die_at, is_step=is_step), 0)[1]
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -13,8 +13,9 @@ import sys
 import warnings
 from pathlib import Path
 
+from tests.operators.landing_process import start
 from tests.operators.landings import land
-from tests.operators.suspending import FIRST, SECOND, files_of, start, whose
+from tests.operators.suspending import FIRST, SECOND, files_of, whose
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     for _round in range(rounds):
         shutil.rmtree(folder)
         pipe = os.pipe()
-        children = [start(folder, {**files[batch], **options}, suspend_at=None, after=pipe) for batch in batches]
+        children = [start(folder, {**files[batch], **options}, after=pipe) for batch in batches]
         for end in reversed(pipe):
             os.close(end)
         ends = [os.waitpid(child, 0)[1] for child in children]

@@ -18,40 +18,12 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath  # noqa: F401 (not to be counted among the steps)
 
+from tests.operators.landing_process import FILE_STEPS, start
 from tests.operators.landings import bad, good, jsonl, land, upload
 
-STEPS = {"open", "os.link", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir"}
 FIRST = {"output.jsonl": jsonl(good("a"), good("b")), "errors.jsonl": jsonl(bad("c"))}
 SECOND = {"output.jsonl": jsonl(good("d")), "errors.jsonl": b""}
 """The second batch has no error file."""
-
-
-def start(
-    folder: Path, options: dict[str, Any], *, suspend_at: int | None, after: tuple[int, int] | None = None
-) -> int:
-    """Land in a process of its own, at once or when all others have closed a pipe; gives its id."""
-    child = os.fork()
-    if child:
-        return child
-    if after:
-        os.close(after[1])
-        os.read(after[0], 1)
-    left = suspend_at
-
-    def step(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal left
-        if left is not None and event in STEPS and str(folder) in str(arguments[:2]):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGSTOP)
-
-    sys.addaudithook(step)
-    try:
-        land(folder, **options)
-    except BaseException as error:  # noqa: BLE001 (told by the status, as in any process)
-        sys.stderr.write(f"{error!r}\n")
-        os._exit(1)
-    os._exit(0)
 
 
 def files_of(content: dict[str, bytes]) -> dict[str, Any]:
@@ -87,9 +59,14 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         if options.get("overwrite"):
             land(folder, **before)
-        child = start(folder, {**first, **options}, suspend_at=suspend_at)
+        child = start(
+            folder,
+            {**first, **options},
+            at=suspend_at,
+            is_step=lambda event, arguments: event in FILE_STEPS and str(folder) in str(arguments[:2]),
+        )
         is_suspended = os.WIFSTOPPED(os.waitpid(child, os.WUNTRACED)[1])
-        other = start(folder, {**(first if same else second), **options}, suspend_at=None)
+        other = start(folder, {**(first if same else second), **options})
         other_end = os.waitpid(other, 0)[1]
         if not is_suspended:
             return
