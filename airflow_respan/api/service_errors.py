@@ -60,7 +60,7 @@ def read_error(value: object, *, max_depth: int = _MAX_DEPTH) -> ServiceError | 
 
 
 def read_body(body: object) -> ServiceError | None:
-    """Return the error that a whole response body tells of, or None; fields without a known name are no error.
+    """Return the error in a whole response body, or None; fields without a known name are not an error.
 
     :param body: the decoded body, of any type
     """

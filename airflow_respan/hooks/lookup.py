@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 TIMEOUT_SECONDS = 10.0
-"""How long a look-up on a triggerer may take: it must not hold up all waits if Airflow does not answer."""
+"""How long a look-up on a triggerer may take. If Airflow does not respond, all waits must not wait for it."""
 
 
 def look_up_settings(hook: BaseHook, conn_id: str) -> RespanConnection:

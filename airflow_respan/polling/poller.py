@@ -230,12 +230,12 @@ class Poller:
         if not task.cancelled() and (error := task.exception()):
             # End all waits: nothing checks their batches any more.
             self._failure = error
-            log.error("The poller of connection %r has broken down.", self._conn_id, exc_info=error)
+            log.error("The poller of connection %r has failed with an unexpected error.", self._conn_id, exc_info=error)
             for watched in self._schedule.watched_batches.values():
                 watched.notify(self._failure_error(), until=NEVER)
 
     def _failure_error(self) -> RuntimeError:
-        return RuntimeError(f"the poller of connection {self._conn_id!r} has broken down: {self._failure!r}")
+        return RuntimeError(f"the poller of connection {self._conn_id!r} has failed with {self._failure!r}")
 
 
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()

@@ -31,7 +31,7 @@ class RateLimit:
     refusal may also concern one batch only, such as a limit of its provider. Two rules keep such a batch from stopping
     all other waits:
 
-    * A pause ends after :data:`MAX_SHARED_PAUSE_SECONDS`, and then one request tries whether others are answered.
+    * A pause ends after :data:`MAX_SHARED_PAUSE_SECONDS`, and then one request is sent as a test.
     * A batch that is refused again, although others were answered meanwhile, pauses nobody.
 
     The wait for the refused batch itself always pauses as long as the service has asked for.

@@ -120,7 +120,7 @@ class RequestSender:
                 await self.changed.wait()
 
     def look_up_soon(self) -> None:
-        """Let :meth:`keep_settings_current` look the connection up."""
+        """Ask :meth:`keep_settings_current` to look the connection up."""
         self._look_up_wanted.set()
 
     async def keep_settings_current(self) -> None:
@@ -132,7 +132,7 @@ class RequestSender:
             self._look_up_wanted.clear()
             try:
                 await self._client.look_up()
-            except Exception as error:  # noqa: BLE001 (the requests go on with the settings that are known)
+            except Exception as error:  # noqa: BLE001 (the requests use the settings that are known)
                 log.info("The look-up of connection %r failed: %s", self._conn_id, error)
 
     async def aclose(self) -> None:
@@ -155,7 +155,7 @@ class RequestSender:
         self.slots.record_start(task, now)
 
     def _give_up_place(self) -> None:
-        """Let another request be sent, because that of the current task is not under way any more."""
+        """Free the place of the current task, because its request has ended."""
         if not self.is_slow(time.monotonic()):
             self.slots.record_end(asyncio.current_task())
             self.changed.set()

@@ -37,7 +37,7 @@ PAGES_PER_RETRIEVE = 4
 
 RETRIEVES_PER_EMPTY_PAGE = 10
 """Batches that were not found in the list are looked for there again after so many retrieves of such batches for each
-page that was read for them in vain: so the search takes a tenth of their requests."""
+page that was read for them without a find. So the search takes a tenth of their requests."""
 
 
 class Schedule:
@@ -289,7 +289,7 @@ class Schedule:
         if not self._last_checks.is_sample_complete:
             return None
         provider_id = self._last_checks.sampled_provider_id
-        # A scan that is under way for other checks goes on, and serves last checks from here.
+        # A scan that is under way for other checks continues, and serves last checks from here.
         self._scan = self._scan or self._plan_scan(provider_id, now)
         if self._scan is None:
             self._last_checks.end_sample(now + MAX_LAG_SECONDS)

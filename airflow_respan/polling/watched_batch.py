@@ -82,7 +82,7 @@ class WatchedBatch:
     def needs_retrieve(self, now: float) -> bool:
         """Return whether the list is not enough: the last retrieve was long ago, or the batch expires about now."""
         pause = max(subscriber.pause for subscriber in self.subscribers)
-        # Not for ever after it: a batch may go on for hours, and the clock of the service may be behind.
+        # Not for ever after it: a batch may run for hours longer, and the clock of the service may be behind.
         expires_now = -MAX_PAUSES_BETWEEN_RETRIEVES * pause < self.expires_at - time.time() < pause
         return expires_now or now - self.retrieved_at > MAX_PAUSES_BETWEEN_RETRIEVES * pause
 

@@ -56,8 +56,8 @@ def _error_in_body(body: object) -> ServiceError | None:
         return None
     details = body.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, Mapping) else None
-    told = _message(body)
-    return ServiceError(code=status, message=told or f"The answer is {status}{f' ({reason})' if reason else ''}.")
+    message = _message(body)
+    return ServiceError(code=status, message=message or f"The answer is {status}{f' ({reason})' if reason else ''}.")
 
 
 def _error_of_status(sent: object, status: int | None, body: object) -> ServiceError | None:
@@ -67,8 +67,8 @@ def _error_of_status(sent: object, status: int | None, body: object) -> ServiceE
 
 
 def _message(body: object) -> str:
-    told = read_body(body)
-    return told.message if told else ""
+    error = read_body(body)
+    return error.message if error else ""
 
 
 def _error_of_missing_body(body: object) -> ServiceError | None:

@@ -12,7 +12,7 @@ def read_times(past: Mapping[str, str | None], planned: Mapping[str, str | None]
     """Return times as Unix seconds: there are thousands of waits, and pendulum's arithmetic is slow.
 
     The process that wrote them may have had another clock. If a time that has passed is in the future here, that clock
-    was ahead, and all times are moved by the difference. A clock that was behind cannot be told from a long wait.
+    was ahead, and all times are moved by the difference. A clock that was behind looks the same as a long wait.
 
     :param past: name -> a time that had passed when it was written (ISO 8601 with offset), or None
     :param planned: name -> a time that may be in the future, or None
