@@ -5,19 +5,13 @@ The steps from the input to the batch are in ``airflow_respan.submission``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from airflow_respan.api.tracking import TRACKING_PARAMETERS, TrackingParameters
-from airflow_respan.compat import AirflowException, conf
+from airflow_respan.compat import AirflowException
 from airflow_respan.exceptions import RespanBatchFailed, RespanError
-from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.operators.rendered import read_list, read_text, read_texts
+from airflow_respan.operators.creating import BatchCreatingOperator
 from airflow_respan.operators.waiting import BatchWaitingOperator
-from airflow_respan.waiting.outcome import parse_failed_ratio, parse_success_statuses
-from airflow_respan.waiting.seconds import parse_seconds
 
 if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
@@ -26,10 +20,8 @@ if TYPE_CHECKING:
     from airflow_respan.submission.submit import Submission
     from airflow_respan.waiting.policy import BatchWait
 
-ON_CHANGED_INPUT = ("fail", "resubmit")
 
-
-class RespanCreateBatchOperator(BatchWaitingOperator):
+class RespanCreateBatchOperator(BatchCreatingOperator, BatchWaitingOperator):
     """Check an input, and create a Respan batch of it, once: no retry and no clear pays for the same batch twice.
 
     The metadata of the batch has the identity of the task: DAG, task, run and map index. Each attempt after the first
@@ -79,87 +71,16 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
     :raises ValueError: if an argument is not valid, or its template rendered to an empty value
     """
 
-    template_fields: Sequence[str] = (
-        "input_file_id",
-        "input_path",
-        "requests",
-        "endpoint",
-        "completion_window",
-        "metadata",
-        *TRACKING_PARAMETERS,
-        "respan_conn_id",
-        "respan_params",
-        "provider_id",
-    )
-    ui_color = "#e4e0f5"
-
-    def __init__(
-        self,
-        *,
-        input_file_id: str | None = None,
-        input_path: str | None = None,
-        requests: Iterable[Mapping[str, Any]] | None = None,
-        endpoint: str = "/v1/chat/completions",
-        completion_window: str = "24h",
-        metadata: Mapping[str, str] | None = None,
-        customer_identifier: str | None = None,
-        custom_identifier: str | None = None,
-        thread_identifier: str | None = None,
-        environment: str | None = None,
-        respan_conn_id: str = DEFAULT_CONN_ID,
-        respan_params: Mapping[str, Any] | None = None,
-        provider_id: str | None = None,
-        on_changed_input: str = "fail",
-        search_pages: int = 20,
-        wait_for_completion: bool = False,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poke_interval: timedelta | float = 60,
-        timeout: timedelta | float = 7 * 24 * 3600,
-        success_statuses: Sequence[str] = ("completed",),
-        max_failed_ratio: float = 1.0,
-        not_found_grace: timedelta | float = 60,
-        cancel_on_kill: bool = True,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, wait_for_completion: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.input_file_id = input_file_id
-        self.input_path = input_path
-        self.requests = requests
-        self.endpoint = endpoint
-        self.completion_window = completion_window
-        self.metadata = metadata
-        self.customer_identifier = customer_identifier
-        self.custom_identifier = custom_identifier
-        self.thread_identifier = thread_identifier
-        self.environment = environment
-        self.respan_conn_id = respan_conn_id
-        self.respan_params = respan_params
-        self.provider_id = provider_id
-        if on_changed_input not in ON_CHANGED_INPUT:
-            raise ValueError(f"on_changed_input is {on_changed_input!r}; choose among {', '.join(ON_CHANGED_INPUT)}")
-        self.on_changed_input = on_changed_input
-        if search_pages < 1:
-            raise ValueError(f"search_pages is {search_pages!r}; it is a number of pages, 1 or more")
-        self.search_pages = search_pages
         self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
-        self.poke_interval = parse_seconds("poke_interval", poke_interval)
-        self.timeout = parse_seconds("timeout", timeout)
-        self.success_statuses = parse_success_statuses(success_statuses)
-        self.max_failed_ratio = parse_failed_ratio(max_failed_ratio)
-        self.not_found_grace = parse_seconds("not_found_grace", not_found_grace)
-        self.cancel_on_kill = cancel_on_kill
         self.batch_id = None
         self._submission: Submission | None = None
         self._is_found = False
-        self._check_one_input()
 
     def execute(self, context: Context) -> Any:
         """Return the id of the batch of an earlier attempt, or of a new one, perhaps after waiting for its end."""
         self._begin(context)
-        for name in ("poke_interval", "timeout", "not_found_grace"):
-            # Checked again before anything is paid for, because a subclass may render templates in them.
-            parse_seconds(name, getattr(self, name))
         batch = self._submit(context)
         if self._is_abandoned:  # and its create had no response yet
             self._cancel_abandoned(batch.id)
@@ -213,48 +134,24 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
             )
         return batch.id
 
-    def _begin(self, context: Context) -> None:
-        super()._begin(context)
-        for name in TRACKING_PARAMETERS:
-            setattr(self, name, read_text(name, getattr(self, name), task_id=self.task_id))
-        self.metadata = read_texts("metadata", self.metadata, task_id=self.task_id)
+    def _batches_in_progress(self) -> list[str]:
+        if self.batch_id is None and self._submission and self._submission.batch_id:
+            return [self._submission.batch_id]
+        return super()._batches_in_progress()
 
-    def _killed_batch_id(self) -> str | None:
-        submission = self._submission
-        if submission is None or self.batch_id is not None:
-            return self.batch_id
-        if submission.batch_id is None and submission.is_create_sent:
-            return self._find_sent_batch(submission.previous_attempts)
-        return submission.batch_id
-
-    def _find_sent_batch(self, previous_attempts: PreviousAttempts) -> str | None:
-        """Search the list for the batch whose create has no response yet; None if it is not found."""
-        self.__dict__.pop("hook", None)  # makes a new hook, because the old one may be in the middle of a request
-        try:
-            batch = previous_attempts.find_listed()
-        except RespanError as error:
-            batch = None
-            self.log.warning("The batch may have been created, but the search for it failed: %s", error)
-        if batch is None:
-            self.log.warning("The batch may still be created; the next attempt of this task searches for it.")
-        return batch.id if batch else None
+    def _find_batches_in_progress(self) -> list[str]:
+        if known := self._batches_in_progress():
+            return known
+        return self._find_sent_batch(self._submission)
 
     def _submit(self, context: Context) -> Batch:
         # Imported here, because DAG files are parsed far more often than they run.
-        from airflow_respan.submission.submit import BatchOptions, Submission
+        from airflow_respan.submission.submit import Submission
 
         previous_attempts = self._previous_attempts(context)
         self._check_one_input()
-        options = BatchOptions(
-            endpoint=self.endpoint,
-            completion_window=self.completion_window,
-            metadata=self.metadata,
-            tracking=cast("TrackingParameters", {name: getattr(self, name) for name in TRACKING_PARAMETERS}),
-            respan_params=self.respan_params,
-            provider_id=self.provider_id,
-        )
         submission = self._submission = Submission(
-            options,
+            self._batch_options(),
             hook=self.hook,
             previous_attempts=previous_attempts,
             push=partial(self._push, context),
@@ -271,27 +168,6 @@ class RespanCreateBatchOperator(BatchWaitingOperator):
         from airflow_respan.submission.previous_attempts import PreviousAttempts
 
         return PreviousAttempts(self, context)
-
-    def _check_one_input(self) -> None:
-        given = [name for name in ("input_file_id", "input_path", "requests") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"task {self.task_id!r} must be given exactly one of input_file_id, input_path and requests, "
-                f"not {' and '.join(given) or 'none'}"
-            )
-        value = getattr(self, given[0])
-        if given != ["requests"] and isinstance(value, str) and value.strip() in ("", "None"):
-            raise ValueError(
-                f"{given[0]} of task {self.task_id!r} is {value!r}: its template rendered to an empty value. "
-                "Check that the upstream task ran and pushed this value."
-            )
-
-    def _numbered_requests(self) -> Iterable[tuple[int, Any]]:
-        if self.input_path is not None:
-            from airflow_respan.submission.input import read_requests
-
-            return read_requests(self.input_path)
-        return enumerate(read_list("requests", self.requests, task_id=self.task_id), start=1)
 
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
         # The process that resumes is a new one, and batch_id is not an argument of this operator.

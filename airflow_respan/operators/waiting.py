@@ -5,10 +5,8 @@ The sensor, the create operator and the cancel operator share it, so that a wait
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -20,11 +18,10 @@ from airflow_respan.compat import (
     PokeReturnValue,
     attempt_started_at,
     is_deferral_timeout,
-    push_xcoms,
 )
-from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanTaskKilledError
-from airflow_respan.killed import is_batch_abandoned
-from airflow_respan.operators.rendered import read_batch_id, read_mapping, read_text
+from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError
+from airflow_respan.operators.base import RespanOperator
+from airflow_respan.operators.rendered import read_batch_id
 from airflow_respan.persisted import RENAMED_RESUME_ARGUMENTS, with_todays_names
 from airflow_respan.waiting.outcome import evaluate_batch
 from airflow_respan.waiting.xcom import batch_xcoms
@@ -32,7 +29,6 @@ from airflow_respan.waiting.xcom import batch_xcoms
 if TYPE_CHECKING:
     from airflow_respan.api.batch import Batch
     from airflow_respan.compat import Context
-    from airflow_respan.hooks.respan import RespanHook
     from airflow_respan.waiting.policy import BatchWait
 
 # DAG files are parsed far more often than tasks run, so the methods import what only a running task needs.
@@ -40,11 +36,8 @@ if TYPE_CHECKING:
 DEFERRAL_MARGIN = timedelta(minutes=10)
 """Time from the trigger's deadline to Airflow's own timeout of the deferral, which ends the wait of a lost trigger."""
 
-LONGEST_SLEEP = 1.0
-"""Seconds: a sleep continues after the signal that kills the task, and Airflow ends its process 5 seconds later."""
 
-
-class BatchWaitingOperator(BaseOperator):
+class BatchWaitingOperator(RespanOperator):
     """A task that waits for a batch.
 
     A subclass sets the attributes below from its arguments, which the sensor describes. It calls
@@ -52,31 +45,14 @@ class BatchWaitingOperator(BaseOperator):
     """
 
     batch_id: str | None
-    respan_conn_id: str
-    respan_params: Mapping[str, Any] | None
-    provider_id: str | None
     success_statuses: Collection[str]
     max_failed_ratio: float
     not_found_grace: float
     poke_interval: float
     timeout: float
     deferrable: bool
-    cancel_on_kill: bool
     _batch_id_template: object = None
     """``batch_id`` before it was rendered, for the error that it gave no id."""
-    _context: Context | None = None
-    """Airflow's context, for :meth:`on_kill`, which does not get it."""
-    _is_killed = False
-    _is_abandoned = False
-    """Whether the task was killed, and no attempt can use its batch."""
-    _cancelled_batch_id: str | None = None
-
-    @cached_property
-    def hook(self) -> RespanHook:
-        """The hook that sends the requests of this task."""
-        from airflow_respan.hooks.respan import RespanHook
-
-        return RespanHook(self.respan_conn_id)
 
     def execute_complete(self, context: Context, event: Any = None, started_at: str | None = None, **_: Any) -> Any:
         """Continue after a deferral: finish with the event of the trigger, or poll if there is no usable event.
@@ -113,58 +89,8 @@ class BatchWaitingOperator(BaseOperator):
                 raise
             return self._after_trigger_failure(context, error)
 
-    def on_kill(self) -> None:
-        """End this attempt at its next step, and cancel its batch if ``cancel_on_kill`` is set and nobody can use it.
-
-        Airflow calls this when the task is killed on a worker, or ``execution_timeout`` has passed. From Airflow 3.0
-        on, :meth:`execute` continues after it.
-        """
-        self._is_killed = True
-        if not self.cancel_on_kill:
-            return
-        self._is_abandoned = self._context is not None and is_batch_abandoned(self._context["ti"])
-        if self._is_abandoned and (batch_id := self._killed_batch_id()):
-            self._cancel_abandoned(str(batch_id).strip())
-
-    def _killed_batch_id(self) -> str | None:
-        """Return the batch to cancel, or None if it is not known."""
-        return self.batch_id
-
-    def _cancel_abandoned(self, batch_id: str) -> None:
-        """Cancel a batch that nobody can use, unless that was done before."""
-        if batch_id == self._cancelled_batch_id:
-            return
-        self._cancelled_batch_id = batch_id
-        try:
-            self.hook.cancel_batch(batch_id, provider_id=self.provider_id)
-            self.log.info("Asked for batch %s to be cancelled.", batch_id)
-        except (RespanError, ValueError) as error:
-            self.log.warning("Batch %s could not be cancelled: %s", batch_id, error)
-
-    def _raise_if_killed(self) -> None:
-        """End this attempt if :meth:`on_kill` was called.
-
-        :raises RespanTaskKilledError: so that Airflow retries the task if it has attempts left, as it does not retry
-            after a batch that ended badly; the cancellation of the killed task's own batch must not look like one
-        """
-        if not self._is_killed:
-            return
-        if self.batch_id is None:
-            raise RespanTaskKilledError(
-                "Airflow has killed this attempt before it created a batch. The next attempt, a retry or after a "
-                "clear, creates it."
-            )
-        raise RespanTaskKilledError(
-            f"Airflow has killed this attempt of task {self.task_id!r} (batch {self.batch_id}): a person has ended "
-            "or cleared it, its worker is shut down, or Airflow's API server did not accept its heartbeats. The "
-            "next attempt, a retry or after a clear, continues with the batch if it was not cancelled."
-        )
-
-    def _begin(self, context: Context) -> None:
-        """Keep the context, and read the arguments that templates have rendered."""
-        self._context = context
-        self.provider_id = read_text("provider_id", self.provider_id, task_id=self.task_id)
-        self.respan_params = read_mapping("respan_params", self.respan_params, task_id=self.task_id)
+    def _batches_in_progress(self) -> list[str]:
+        return [self.batch_id.strip()] if isinstance(self.batch_id, str) else []
 
     def _started_at(self, context: Context) -> str:
         """Return when the wait began, in ISO 8601 with offset: the start of this attempt."""
@@ -219,13 +145,6 @@ class BatchWaitingOperator(BaseOperator):
             self._defer(wait)
         self._pause(wait.pause_seconds())
 
-    def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._raise_if_killed()
-            time.sleep(min(left, LONGEST_SLEEP))
-        self._raise_if_killed()
-
     def _defer(self, wait: BatchWait) -> None:
         from airflow_respan.triggers.batch import RespanBatchTrigger
 
@@ -272,7 +191,3 @@ class BatchWaitingOperator(BaseOperator):
             raise RespanBatchFailed(outcome.message)
         (self.log.warning if outcome.needs_warning else self.log.info)(outcome.message)
         return batch.to_dict()
-
-    def _push(self, context: Context, **xcoms: Any) -> None:
-        if self.do_xcom_push:
-            push_xcoms(context, xcoms)
