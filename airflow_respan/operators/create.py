@@ -167,7 +167,7 @@ class RespanCreateBatchOperator(BatchCreatingOperator, BatchWaitingOperator):
     def _previous_attempts(self, context: Context) -> PreviousAttempts:
         from airflow_respan.submission.previous_attempts import PreviousAttempts
 
-        return PreviousAttempts(self, context)
+        return PreviousAttempts(self, context, input_file_id=self.input_file_id)
 
     def _resume_kwargs(self, wait: BatchWait) -> dict[str, Any]:
         # The process that resumes is a new one, and batch_id is not an argument of this operator.

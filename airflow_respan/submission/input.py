@@ -55,7 +55,7 @@ def read_requests(uri: str) -> Iterator[tuple[int, bytes]]:
 
 
 def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes], *, endpoint: str) -> CheckedInput:
-    """Check requests, and write them to a file, one per line.
+    """Check the requests of one batch, and write them to a file, one per line.
 
     A line is copied byte for byte; a request that is an object is written as compact JSON.
 
@@ -65,7 +65,29 @@ def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes
     :return: count, size and digest
     :raises RespanInputError: if anything is wrong; it names the first ten problems by line, and never quotes a body
     """
-    check = _Check(endpoint)
+    digest = InputDigest()
+    for line, content in check_requests(requests, endpoint=endpoint):
+        target.write(line + b"\n")
+        digest.add(line, content)
+    return digest.result()
+
+
+def check_requests(
+    requests: Iterable[tuple[int, bytes | Any]],
+    *,
+    endpoint: str,
+    max_requests: int | None = MAX_REQUESTS,
+    max_bytes: int | None = MAX_BYTES,
+) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+    """Yield each request as a line and as an object, until one is wrong; then only search for further problems.
+
+    :param requests: the line number for error messages, and the line as bytes or the request as an object
+    :param endpoint: the endpoint of the batch, which the ``url`` of each request must be
+    :param max_requests: how many requests there may be; None if they are for several batches
+    :param max_bytes: how many bytes they may have as lines; None if they are for several batches
+    :raises RespanInputError: after the last request, if anything is wrong or there is no request
+    """
+    check = _Check(endpoint, max_requests=max_requests, max_bytes=max_bytes)
     try:
         for number, request in requests:
             if check.is_full(number):
@@ -80,27 +102,49 @@ def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes
                 continue
             check.check_request(number, content)
             if not check.problems:
-                target.write(line + b"\n")
-                check.digest.update(_canonical_line(content))
+                yield line, content
     except ValueError as reason:  # a line is too long, so the next line cannot be read
         check.add_last_problem(str(reason))
     if not check.count and not check.problems:
         check.problems.append("there is no request in it")
     if check.problems:
         raise RespanInputError(check.message())
-    return CheckedInput(count=check.count, size=check.size, digest=check.digest.hexdigest())
+
+
+class InputDigest:
+    """Count, size and digest of requests, while they are read."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.size = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, line: bytes, content: Mapping[str, Any]) -> None:
+        """Add a request.
+
+        :param line: the request as it is written
+        :param content: the request as an object
+        """
+        self.count += 1
+        self.size += len(line) + 1
+        self._digest.update(_canonical_line(content))
+
+    def result(self) -> CheckedInput:
+        """Return count, size and digest of the requests so far."""
+        return CheckedInput(count=self.count, size=self.size, digest=self._digest.hexdigest())
 
 
 class _Check:
     """Counts, ids and problems of the requests so far."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, max_requests: int | None, max_bytes: int | None) -> None:
         self.endpoint = endpoint
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
         self.problems: list[str] = []
         self.problem_count = 0
         self.count = 0
         self.size = 0
-        self.digest = hashlib.sha256()
         self._line_of: dict[str, int] = {}
 
     def add_problem(self, number: int, reason: str) -> None:
@@ -116,18 +160,22 @@ class _Check:
     def is_full(self, number: int) -> bool:
         """Count a request, and return whether it is one too many."""
         self.count += 1
-        if self.count > MAX_REQUESTS:
-            self.add_last_problem(f"line {number}: a batch has at most {MAX_REQUESTS:,} requests, and this is one more")
-        return self.count > MAX_REQUESTS
+        if self._max_requests is None or self.count <= self._max_requests:
+            return False
+        self.add_last_problem(
+            f"line {number}: a batch has at most {self._max_requests:,} requests, and this is one more"
+        )
+        return True
 
     def is_too_large(self, number: int, line: bytes) -> bool:
         """Add the size of a line, and return whether the input is now too large."""
         self.size += len(line) + 1
-        if self.size > MAX_BYTES:
-            self.add_last_problem(
-                f"line {number}: here the input exceeds {MAX_BYTES // 2**20} MB ({MAX_BYTES:,} bytes)"
-            )
-        return self.size > MAX_BYTES
+        if self._max_bytes is None or self.size <= self._max_bytes:
+            return False
+        self.add_last_problem(
+            f"line {number}: here the input exceeds {self._max_bytes // 2**20} MB ({self._max_bytes:,} bytes)"
+        )
+        return True
 
     def check_request(self, number: int, request: Mapping[str, Any]) -> None:
         """Add the problems for which the service would refuse a request."""

@@ -12,12 +12,12 @@ import pendulum
 from airflow_respan.compat import earliest_start, is_after_clear
 from airflow_respan.exceptions import RespanError, RespanInputChangedError, RespanNotFoundError
 from airflow_respan.submission import identity
-from airflow_respan.submission.note import Note, load_note, save_note
+from airflow_respan.submission.note import Note, NoteStore, TaskStateNotes
 from airflow_respan.submission.search import BatchSearch, find_file
 from airflow_respan.waiting.outcome import describe_batch, evaluate_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from airflow_respan.api.batch import Batch
     from airflow_respan.hooks.respan import RespanHook
@@ -35,7 +35,6 @@ class CreatingTask(Protocol):
     """The attributes of the create operator that this module reads."""
 
     retries: int | None
-    input_file_id: str | None
     provider_id: str | None
     on_changed_input: str
     search_pages: int
@@ -53,21 +52,42 @@ class PreviousAttempts:
 
     :param operator: the operator, with its templates rendered
     :param context: Airflow's context
+    :param input_file_id: the file that the operator was given, or None if the input is uploaded
+    :param part: which of several batches of the task this is about; empty if the task makes one batch
+    :param notes: where the notes about this batch are, instead of Airflow's ``task_state_store``
+    :param is_first: whether it is certain that no earlier attempt sent a create; None to decide by the try number
+    :param must_be_replaced: returns whether a batch of an earlier attempt is not usable, given the batch and whether
+        the task was cleared; None for the rule of a task that waits for one batch
     """
 
-    def __init__(self, operator: CreatingTask, context: Any) -> None:
+    def __init__(
+        self,
+        operator: CreatingTask,
+        context: Any,
+        *,
+        input_file_id: str | None = None,
+        part: str = "",
+        notes: NoteStore | None = None,
+        is_first: bool | None = None,
+        must_be_replaced: Callable[[Batch, bool], bool] | None = None,
+    ) -> None:
         ti = context["ti"]
-        self.key = identity.task_key(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+        self.key = identity.task_key(
+            dag_id=ti.dag_id, task_id=f"{ti.task_id}{part}", run_id=ti.run_id, map_index=ti.map_index
+        )
         self._operator = operator
         self._context = context
-        self._is_first = ti.try_number <= 1
+        self._given_file_id = input_file_id
+        self._notes = TaskStateNotes(context) if notes is None else notes
+        self._is_first = ti.try_number <= 1 if is_first is None else is_first
         self._max_tries: int | None = ti.max_tries
-        self._noted = None if self._is_first else load_note(context)
+        self._noted = None if self._is_first else self._notes.load()
         self._is_after_clear = is_after_clear(
             context, retries=operator.retries, earlier_max_tries=self._noted.max_tries if self._noted else None
         )
         self._started = time.time()
         self._search: BatchSearch | None = None
+        self._decide_replacement = must_be_replaced or self._ended_badly
 
     def reusable_batch(self, fingerprint: str) -> Batch | None:
         """Return the batch that this attempt continues with, or None if it must create one.
@@ -153,7 +173,7 @@ class PreviousAttempts:
             max_tries=self._max_tries,
         )
         try:
-            save_note(self._context, note)
+            self._notes.save(note)
         except Exception as error:
             if batch_id is None:  # nothing is paid yet
                 raise
@@ -191,7 +211,7 @@ class PreviousAttempts:
                 self._operator.hook,
                 task_key=self.key,
                 fingerprint=fingerprint,
-                given_file_id=self._operator.input_file_id,
+                given_file_id=self._given_file_id,
                 since=earliest_start(self._context) - CLOCK_MARGIN,
                 max_pages=self._operator.search_pages,
             )
@@ -247,6 +267,9 @@ class PreviousAttempts:
             log.warning("Ignoring a batch that may be this task's, as the task was cleared: %s", reason)
 
     def _must_be_replaced(self, batch: Batch) -> bool:
+        return self._decide_replacement(batch, self._is_after_clear)
+
+    def _ended_badly(self, batch: Batch, is_after_clear: bool) -> bool:
         """Return whether a batch ended, or is about to end, without usable results."""
         if not batch.is_terminal:
             # A batch that is being cancelled will have no complete results, so there is no reason to wait for its end.
@@ -259,7 +282,7 @@ class PreviousAttempts:
         if outcome.accepted or outcome.is_unknown:  # what is not known is no reason to pay again
             return False
         # A completed batch is paid, even if it is not accepted. So only a clear creates another one, and no retry.
-        return not batch.meaning.is_complete or self._is_after_clear
+        return not batch.meaning.is_complete or is_after_clear
 
     def _cancel_replaced(self, batch: Batch) -> None:
         """Cancel a batch of another input.
