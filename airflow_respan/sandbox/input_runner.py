@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from airflow_respan.sandbox import model
+from airflow_respan.sandbox.input_check import InputCheck
 
 MAX_REQUESTS = 50_000
 MAX_INPUT_BYTES = 200 * 2**20
@@ -95,7 +96,7 @@ class InputRunner:
         return result
 
     def _check(self, lines: BinaryIO, endpoint: str, result: InputResult) -> None:
-        custom_ids: set[str] = set()
+        check = InputCheck(endpoint=endpoint)
         if lines.seek(0, 2) > MAX_INPUT_BYTES:
             result.errors.append(_error("file_too_large", f"The input file has more than {MAX_INPUT_BYTES} bytes."))
             return
@@ -105,7 +106,7 @@ class InputRunner:
                 result.errors.append(_error("too_many_tasks", f"The batch has more than {MAX_REQUESTS} requests."))
                 return
             result.total = number
-            if problem := model.check_line(line, endpoint, custom_ids):
+            if problem := check.check(line):
                 code, message, param = problem
                 result.errors.append(_error(code, message, line=number, param=param))
                 if len(result.errors) == MAX_ERRORS:

@@ -1,7 +1,4 @@
-"""The language model of the sandbox: deterministic, instant and free.
-
-Checks the lines of a batch's input file, and answers each request with an echo of its last message.
-"""
+"""The language model of the sandbox: it answers each request with an echo of its last message, at once and for free."""
 
 from __future__ import annotations
 
@@ -14,33 +11,6 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/r
 
 FAILING_MODEL = "sandbox-fails"
 """A request for this model fails, so that users can test how their DAGs handle the error file."""
-
-
-def check_line(line: bytes, endpoint: str, previous_ids: set[str]) -> tuple[str, str, str | None] | None:
-    """Return why a provider would refuse a line of an input file, or None if it would accept the line.
-
-    :param line: the line
-    :param endpoint: the endpoint of the batch
-    :param previous_ids: each ``custom_id`` of the lines before; the one of this line is added
-    :return: code, message, and the key that is wrong
-    """
-    try:
-        request = json.loads(line)
-    except (ValueError, RecursionError):
-        return "invalid_json_line", "This line is not parseable as valid JSON.", None
-    if not isinstance(request, Mapping):
-        return "invalid_request", "This line is not a JSON object.", None
-    for name, kind in (("custom_id", str), ("method", str), ("url", str), ("body", Mapping)):
-        if not isinstance(request.get(name), kind):
-            return "missing_required_parameter", f"Missing required parameter: '{name}'.", name
-    custom_id = request["custom_id"]
-    if custom_id in previous_ids:
-        return "duplicate_custom_id", f"The custom_id {custom_id!r} is used by another line.", "custom_id"
-    previous_ids.add(custom_id)
-    for name, code, expected in (("method", "invalid_method", "POST"), ("url", "url_mismatch", endpoint)):
-        if request[name] != expected:
-            return code, f"The {name} {request[name]!r} is not the batch's {expected!r}.", name
-    return None
 
 
 def run_line(line: bytes, position: int) -> tuple[bool, dict[str, Any]]:
