@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from airflow_respan.sandbox.downloads import Download
 from airflow_respan.sandbox.faults import Fault
+from airflow_respan.sandbox.outcomes import Outcome
 from airflow_respan.sandbox.server import RespanSandbox
 
-__all__ = ["Download", "Fault", "RespanSandbox"]
+__all__ = ["Download", "Fault", "Outcome", "RespanSandbox"]

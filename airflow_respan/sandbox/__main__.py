@@ -22,13 +22,26 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8765, help="port; 0 takes a free one (default: %(default)s)")
     parser.add_argument("--pace", type=float, default=5.0, help="seconds in each status (default: %(default)s)")
+    parser.add_argument(
+        "--outcomes", default="ok", help="how single requests end, such as '20%% 429, ok' (default: %(default)s)"
+    )
     parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to accept (default: %(default)s)")
     options = parser.parse_args()
+    try:
+        sandbox = RespanSandbox(
+            pace=options.pace,
+            outcomes=options.outcomes,
+            api_key=options.api_key,
+            host=options.host,
+            port=options.port,
+        )
+    except ValueError as error:
+        parser.error(f"argument --outcomes: {error}")
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         # SIGTERM, which supervisors send, has to delete the files too. In the background of a shell SIGINT is ignored.
         signal.signal(signal_number, signal.default_int_handler)
     try:
-        with RespanSandbox(pace=options.pace, api_key=options.api_key, host=options.host, port=options.port) as sandbox:
+        with sandbox:
             connection = {"conn_type": "respan", "host": sandbox.url, "password": options.api_key}
             print(f"Respan sandbox on {sandbox.url}; stop it with Ctrl-C. For Airflow:", flush=True)
             print(f"export AIRFLOW_CONN_RESPAN_DEFAULT='{json.dumps(connection)}'", flush=True)

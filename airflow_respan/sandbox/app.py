@@ -62,6 +62,8 @@ class Service:
         control = Control(batches=self.batches, faults=self.faults)
         app.router.add_post(f"{CONTROL_PATH}faults", control.post_faults)
         app.router.add_post(f"{CONTROL_PATH}batches", control.post_batches)
+        app.router.add_post(f"{CONTROL_PATH}outcomes", control.post_outcomes)
+        app.router.add_get(f"{CONTROL_PATH}runs", control.get_runs)
         return app
 
     @web.middleware

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_respan.sandbox.files import SandboxFile
-from airflow_respan.sandbox.input_runner import InputResult
+from airflow_respan.sandbox.input_runner import InputResult, Progress
+from airflow_respan.sandbox.runs import Runs
 
 NO_PROGRESS = {"total": 0, "completed": 0, "failed": 0}
 STATUSES_AFTER_VALIDATING = {
@@ -36,12 +37,14 @@ class InputRun:
     :param output: the file with the rows of requests that succeed
     :param error: the file with the rows of requests that fail
     :param publish: makes one of the two files visible to the API
+    :param runs: the record of the requests that were run
     """
 
     result: Future[InputResult]
     output: SandboxFile
     error: SandboxFile
     publish: Callable[[SandboxFile], None]
+    runs: Runs
 
 
 @dataclass(kw_only=True)
@@ -104,20 +107,23 @@ class SandboxBatch:
         data, run = self.data, self.run
         data["status"] = status
         data[f"{status}_at"] = int(time.time())
-        if run and status == "failed":
+        if run is None:
+            return
+        if status == "failed":
             data["errors"] = {"object": "list", "data": run.result.result().errors or [FAILED_ON_REQUEST]}
-        elif run and status == "in_progress":
+        elif status == "in_progress":
             data["request_counts"] = {**NO_PROGRESS, "total": run.result.result().total}
-        # A batch that was cancelled before it was in progress has no results.
-        elif run and status in TERMINAL_STATUSES and data["request_counts"]["total"]:
+        if status in TERMINAL_STATUSES:
             self._publish_results(run)
 
     def _publish_results(self, run: InputRun) -> None:
         """Publish the files and the counts: all rows of a completed batch, else the first part of them."""
-        result = run.result.result()
+        result, total = run.result.result(), self.data["request_counts"]["total"]
         progress = result.final if self.data["status"] == "completed" else result.partial
-        counts = {"total": result.total, "completed": progress.completed, "failed": progress.failed}
-        self.data["request_counts"] = counts
+        if not total:  # the batch failed or was cancelled before it was in progress
+            progress = Progress()
+        run.runs.keep_first(self.data["id"], progress.completed + progress.failed)
+        self.data["request_counts"] = {"total": total, "completed": progress.completed, "failed": progress.failed}
         for key, file, size_bytes in (
             ("output_file_id", run.output, progress.output_bytes),
             ("error_file_id", run.error, progress.error_bytes),

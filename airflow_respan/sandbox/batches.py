@@ -10,7 +10,10 @@ from typing import Any
 
 from airflow_respan.sandbox.batch import NO_PROGRESS, STATUSES_AFTER_VALIDATING, InputRun, SandboxBatch
 from airflow_respan.sandbox.files import Files, SandboxFile
-from airflow_respan.sandbox.input_runner import InputRunner
+from airflow_respan.sandbox.input_check import InputCheck
+from airflow_respan.sandbox.input_runner import InputJob, InputRunner
+from airflow_respan.sandbox.outcomes import Outcomes, read_outcomes
+from airflow_respan.sandbox.runs import Runs
 
 OUTCOME_KEY = "sandbox_outcome"
 """The metadata key that chooses how a batch ends: ``completed``, ``failed``, ``expired`` or ``cancelled``."""
@@ -26,6 +29,7 @@ class Batches:
     :param not_found_for: seconds during which a new batch is not found; this was seen at the service
     :param not_listed_for: seconds during which a new batch is not in the list
     :param list_lacks: the fields that the batches in a list do not have
+    :param outcomes: how single requests end; see :meth:`set_outcomes`
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Batches:
         not_found_for: float = 0.0,
         not_listed_for: float = 0.0,
         list_lacks: Collection[str] = (),
+        outcomes: Outcomes = "ok",
     ) -> None:
         self.pace = pace
         self.not_found_for = not_found_for
@@ -44,7 +49,9 @@ class Batches:
         self._files = files
         self._batches: dict[str, SandboxBatch] = {}
         self._numbers = itertools.count(1)
-        self._input_runner = InputRunner()
+        self.runs = Runs()
+        self._input_runner = InputRunner(runs=self.runs)
+        self.set_outcomes(outcomes)
         # The server's thread and the thread of a test may both find that a status is due.
         self._lock = threading.Lock()
 
@@ -52,17 +59,33 @@ class Batches:
         """Stop running input files."""
         self._input_runner.close()
 
+    def set_outcomes(self, outcomes: Outcomes) -> None:
+        """Choose how single requests end, from the next batch on; requests that choose for themselves come first.
+
+        :param outcomes: the short form for all requests, the short form by ``custom_id``, or a function
+        :raises ValueError: if a text is not in the short form
+        """
+        self._rule = read_outcomes(outcomes)
+
     def create(self, file: SandboxFile, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Create a batch of an uploaded file; its statuses change with the pace."""
         data = self._new_data(input_file_id=file.id, **fields)
         output = self._files.new(filename=f"{data['id']}_output.jsonl", purpose="batch_output")
         error = self._files.new(filename=f"{data['id']}_error.jsonl", purpose="batch_output")
-        result = self._input_runner.submit(file.path, output.path, error.path, endpoint=fields["endpoint"])
+        job = InputJob(
+            batch_id=data["id"],
+            source=file.path,
+            output=output.path,
+            error=error.path,
+            check=InputCheck(endpoint=fields["endpoint"]),
+            rule=self._rule,
+        )
+        result = self._input_runner.submit(job)
         outcome = (fields.get("metadata") or {}).get(OUTCOME_KEY, "completed")
         batch = SandboxBatch(
             data=data,
             next_statuses=list(STATUSES_AFTER_VALIDATING.get(outcome, STATUSES_AFTER_VALIDATING["completed"])),
-            run=InputRun(result=result, output=output, error=error, publish=self._files.add),
+            run=InputRun(result=result, output=output, error=error, publish=self._files.add, runs=self.runs),
             created_at=time.monotonic(),
         )
         self._batches[data["id"]] = batch

@@ -1,4 +1,4 @@
-"""The HTTP endpoints by which another process injects and removes faults, and creates and changes batches."""
+"""The HTTP endpoints by which another process controls the sandbox: faults, batches, outcomes, and what was run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from airflow_respan.sandbox import error_responses
 from airflow_respan.sandbox.batches import Batches
 from airflow_respan.sandbox.downloads import Download
 from airflow_respan.sandbox.faults import Fault
@@ -81,6 +82,24 @@ class Control:
         else:
             self.batches.change(batch_id, **fields)
         return web.json_response(self.batches.get(batch_id))
+
+    async def post_outcomes(self, request: web.Request) -> web.Response:
+        """Choose how single requests end: ``{"outcomes": "20% 429, ok"}`` or ``{"outcomes": {"r-7": "429, ok"}}``."""
+        outcomes = (await json_object(request)).get("outcomes")
+        texts = outcomes.values() if isinstance(outcomes, dict) else [outcomes]
+        if not isinstance(outcomes, str | dict) or not all(isinstance(text, str) for text in texts):
+            return error_responses.invalid_field("outcomes", "A text is expected, or an object of texts.")
+        try:
+            self.batches.set_outcomes(outcomes)
+        except ValueError as error:
+            return error_responses.invalid_field("outcomes", str(error))
+        return web.json_response({"outcomes": outcomes})
+
+    async def get_runs(self, request: web.Request) -> web.Response:
+        """Respond with how often each request was run, and with the requests that each batch has run."""
+        del request
+        runs = self.batches.runs
+        return web.json_response({"requests": runs.by_request(), "batches": runs.by_batch()})
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:

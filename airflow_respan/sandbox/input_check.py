@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_respan.sandbox import model
+
 Problem = tuple[str, str, str | None]
 """Why a line is refused: the code, the message, and the key that is wrong."""
 
@@ -41,4 +43,8 @@ class InputCheck:
         for name, code, expected in (("method", "invalid_method", "POST"), ("url", "url_mismatch", self._endpoint)):
             if request[name] != expected:
                 return code, f"The {name} {request[name]!r} is not the batch's {expected!r}.", name
+        try:
+            model.own_outcomes(request["body"])
+        except ValueError as reason:
+            return "sandbox", f"The prompt chooses an outcome for the sandbox: {reason}", "body"
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 
 from airflow_respan.sandbox import model
 from airflow_respan.sandbox.input_check import InputCheck
+from airflow_respan.sandbox.outcomes import Outcome, OutcomeRule
+from airflow_respan.sandbox.runs import Runs
 
 MAX_REQUESTS = 50_000
 MAX_INPUT_BYTES = 200 * 2**20
@@ -30,8 +32,8 @@ PARTIAL_RATIO = 0.5
 class Progress:
     """How many requests are done at one moment.
 
-    :param completed: rows of the output file
-    :param failed: rows of the error file
+    :param completed: requests that were answered, or that are counted so although they have no row
+    :param failed: requests that failed
     :param output_bytes: size of the output file
     :param error_bytes: size of the error file
     """
@@ -60,75 +62,106 @@ class InputResult:
     finished_at: float = 0.0
 
 
-class InputRunner:
-    """Checks and runs input files, one after the other."""
+@dataclass(frozen=True, kw_only=True)
+class InputJob:
+    """An input file to check and run.
 
-    def __init__(self) -> None:
+    :param batch_id: the id of its batch
+    :param source: the input file
+    :param output: the file for the rows of requests that succeed
+    :param error: the file for the rows of requests that fail
+    :param check: the check of its lines
+    :param rule: how requests end that do not choose their outcome themselves
+    """
+
+    batch_id: str
+    source: Path
+    output: Path
+    error: Path
+    check: InputCheck
+    rule: OutcomeRule
+
+
+class InputRunner:
+    """Checks and runs input files, one after the other.
+
+    :param runs: the record of the requests that were run
+    """
+
+    def __init__(self, *, runs: Runs) -> None:
+        self._runs = runs
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="respan-sandbox-work")
         self._closing = threading.Event()
 
-    def submit(self, source: Path, output: Path, error: Path, *, endpoint: str) -> Future[InputResult]:
-        """Check and run an input file when the files before it are done.
-
-        :param source: the input file
-        :param output: the file for the rows of requests that succeed
-        :param error: the file for the rows of requests that fail
-        :param endpoint: the endpoint of the batch
-        """
-        return self._pool.submit(self._check_and_run, source, output, error, endpoint)
+    def submit(self, job: InputJob) -> Future[InputResult]:
+        """Check and run an input file when the files before it are done."""
+        return self._pool.submit(self._check_and_run, job)
 
     def close(self) -> None:
         """Stop, even in the middle of a file."""
         self._closing.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def _check_and_run(self, source: Path, output: Path, error: Path, endpoint: str) -> InputResult:
+    def _check_and_run(self, job: InputJob) -> InputResult:
         result = InputResult()
         try:
-            with source.open("rb") as lines, output.open("wb") as output_rows, error.open("wb") as error_rows:
-                self._check(lines, endpoint, result)
+            with job.source.open("rb") as lines, job.output.open("wb") as output, job.error.open("wb") as error:
+                self._check(lines, job.check, result)
                 if not result.errors:
                     lines.seek(0)
-                    self._run(lines, output_rows, error_rows, result)
+                    self._run(job, lines, output, error, result)
         except OSError as reason:
-            result.errors.append(_error("file_unreadable", f"The input file cannot be read: {reason.strerror}."))
+            result.errors.append(make_error("file_unreadable", f"The input file cannot be read: {reason.strerror}."))
         result.finished_at = time.monotonic()
         return result
 
-    def _check(self, lines: BinaryIO, endpoint: str, result: InputResult) -> None:
-        check = InputCheck(endpoint=endpoint)
+    def _check(self, lines: BinaryIO, check: InputCheck, result: InputResult) -> None:
         if lines.seek(0, 2) > MAX_INPUT_BYTES:
-            result.errors.append(_error("file_too_large", f"The input file has more than {MAX_INPUT_BYTES} bytes."))
+            result.errors.append(make_error("file_too_large", f"The input file has more than {MAX_INPUT_BYTES} bytes."))
             return
         lines.seek(0)
         for number, line in self._numbered(lines):
             if number > MAX_REQUESTS:
-                result.errors.append(_error("too_many_tasks", f"The batch has more than {MAX_REQUESTS} requests."))
+                result.errors.append(make_error("too_many_tasks", f"The batch has more than {MAX_REQUESTS} requests."))
                 return
             result.total = number
             if problem := check.check(line):
                 code, message, param = problem
-                result.errors.append(_error(code, message, line=number, param=param))
+                result.errors.append(make_error(code, message, line=number, param=param))
                 if len(result.errors) == MAX_ERRORS:
                     return
         if not result.total:
-            result.errors.append(_error("empty_file", "The input file is empty."))
+            result.errors.append(make_error("empty_file", "The input file is empty."))
 
-    def _run(self, lines: BinaryIO, output_rows: BinaryIO, error_rows: BinaryIO, result: InputResult) -> None:
+    def _run(self, job: InputJob, lines: BinaryIO, output: BinaryIO, error: BinaryIO, result: InputResult) -> None:
         completed = failed = 0
+        custom_ids: list[str] = []
 
         def progress() -> Progress:
-            return Progress(
-                completed=completed, failed=failed, output_bytes=output_rows.tell(), error_bytes=error_rows.tell()
-            )
+            return Progress(completed=completed, failed=failed, output_bytes=output.tell(), error_bytes=error.tell())
 
         for number, line in self._numbered(lines):
-            succeeded, row = model.run_line(line, number - 1)
-            (output_rows if succeeded else error_rows).write(json.dumps(row).encode() + b"\n")
-            completed, failed = completed + succeeded, failed + (not succeeded)
+            request = json.loads(line)
+            custom_ids.append(request["custom_id"])
+            try:
+                outcome = self._choose_outcome(request, job.rule)
+            except Exception as reason:  # noqa: BLE001 (the function of a test may raise anything)
+                message = f"The outcome of {request['custom_id']!r} could not be chosen: {reason!r}."
+                result.errors.append(make_error("sandbox", message, line=number))
+                return
+            if outcome.has_row:
+                row = model.make_row(request, number - 1, outcome)
+                (output if outcome.succeeded else error).write(json.dumps(row).encode() + b"\n")
+            completed, failed = completed + outcome.succeeded, failed + (not outcome.succeeded)
             if number == int(result.total * PARTIAL_RATIO):
                 result.partial = progress()
         result.final = progress()
+        self._runs.add(job.batch_id, custom_ids)
+
+    def _choose_outcome(self, request: Mapping[str, Any], rule: OutcomeRule) -> Outcome:
+        custom_id = request["custom_id"]
+        chosen = model.own_outcomes(request["body"]) or rule
+        return chosen(custom_id, self._runs.attempt(custom_id)) or Outcome.ok()
 
     def _numbered(self, lines: BinaryIO) -> Iterator[tuple[int, bytes]]:
         for number, line in enumerate(lines, start=1):
@@ -137,5 +170,6 @@ class InputRunner:
             yield number, line
 
 
-def _error(code: str, message: str, *, line: int | None = None, param: str | None = None) -> dict[str, Any]:
+def make_error(code: str, message: str, *, line: int | None = None, param: str | None = None) -> dict[str, Any]:
+    """Return an item of a batch's ``errors.data``."""
     return {"code": code, "line": line, "message": message, "param": param}

@@ -3,37 +3,69 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from airflow_respan.sandbox.outcomes import Outcome, OutcomeRule, parse_outcomes
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
 
 FAILING_MODEL = "sandbox-fails"
 """A request for this model fails, so that users can test how their DAGs handle the error file."""
 
+_ALWAYS_FAILS = Outcome.error(500, message=f"The model {FAILING_MODEL} always fails.")
+_MARK = re.compile(r"\[sandbox:([^\]]*)\]")
 
-def run_line(line: bytes, position: int) -> tuple[bool, dict[str, Any]]:
-    """Run one request of an input file.
 
-    :param line: the request
-    :param position: its position in the file from 0, from which the ids are made
-    :return: whether the request succeeded, and its row for the output file or for the error file
+def own_outcomes(body: Mapping[str, Any]) -> OutcomeRule | None:
+    """Return the outcomes that a request chooses for itself, by its model or by ``[sandbox: 429, ok]`` in its prompt.
+
+    :param body: the body of the request
+    :return: the outcomes, or None if the request does not choose
+    :raises ValueError: if the text in the prompt is not in the short form of outcomes
     """
-    request = json.loads(line)
-    failed = request["body"].get("model") == FAILING_MODEL
-    body = (
-        {"error": {"message": f"The model {FAILING_MODEL} always fails.", "type": "server_error"}}
-        if failed
-        else _answer(request["url"], request["body"], position)
-    )
-    response = {"status_code": 500 if failed else 200, "request_id": f"req_{position:06d}", "body": body}
-    return not failed, {
-        "id": f"batch_req_{position:06d}",
-        "custom_id": request["custom_id"],
-        "response": response,
-        "error": None,
-    }
+    if body.get("model") == FAILING_MODEL:
+        return lambda _custom_id, _attempt: _ALWAYS_FAILS
+    prompt = _last_message(body)
+    # A prompt may be long, and to search it for a fixed text is faster.
+    found = _MARK.search(prompt) if "[sandbox:" in prompt else None
+    return parse_outcomes(found[1]) if found else None
+
+
+def make_row(request: Mapping[str, Any], position: int, outcome: Outcome) -> dict[str, Any]:
+    """Run one request.
+
+    :param request: the request
+    :param position: its position in the file from 0, from which the ids are made
+    :param outcome: how it ends
+    :return: its row for the output file or for the error file
+    """
+    if not outcome.succeeded:
+        return make_error_row(request["custom_id"], position, outcome)
+    return _row(request["custom_id"], position, 200, _answer(request["url"], request["body"], position))
+
+
+def make_error_row(custom_id: str, position: int, outcome: Outcome) -> dict[str, Any]:
+    """Return the row of a request that failed, or that was not run.
+
+    :param custom_id: the id of the request
+    :param position: its position in the file from 0
+    :param outcome: how it ended
+    """
+    error = outcome.make_error()
+    if outcome.status is None:
+        return {"id": _row_id(position), "custom_id": custom_id, "response": None, "error": error}
+    return _row(custom_id, position, outcome.status, {"error": error})
+
+
+def _row(custom_id: str, position: int, status: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    response = {"status_code": status, "request_id": f"req_{position:06d}", "body": body}
+    return {"id": _row_id(position), "custom_id": custom_id, "response": response, "error": None}
+
+
+def _row_id(position: int) -> str:
+    return f"batch_req_{position:06d}"
 
 
 def _answer(url: str, body: Mapping[str, Any], position: int) -> dict[str, Any]:

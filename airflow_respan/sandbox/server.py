@@ -6,6 +6,7 @@ import asyncio
 import socket
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from airflow_respan.sandbox.batches import Batches
 from airflow_respan.sandbox.control import InjectedFault
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
+from airflow_respan.sandbox.outcomes import Outcomes, read_outcomes
 from airflow_respan.sandbox.received import ReceivedRequest
 
 DEFAULT_KEY = "sandbox-key"
@@ -31,6 +33,7 @@ class RespanSandbox:
     :param not_found_for: seconds during which a new batch is not found; this was seen at the service
     :param not_listed_for: seconds during which a new batch is not in the list, because the service's list can be stale
     :param list_lacks: the fields that the batches in a list do not have, such as ``metadata``
+    :param outcomes: how single requests end, such as ``"20% 429, ok"``; see :meth:`set_outcomes`
     :param api_key: the key to accept
     :param host: the address to listen on; with another one than loopback, other machines can reach the sandbox
     :param port: the port; 0 chooses a free one, which stays the same after :meth:`stop` and :meth:`start`
@@ -43,6 +46,7 @@ class RespanSandbox:
         not_found_for: float = 0.0,
         not_listed_for: float = 0.0,
         list_lacks: Collection[str] = (),
+        outcomes: Outcomes = "ok",
         api_key: str = DEFAULT_KEY,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -54,6 +58,7 @@ class RespanSandbox:
             "not_found_for": not_found_for,
             "not_listed_for": not_listed_for,
             "list_lacks": list_lacks,
+            "outcomes": read_outcomes(outcomes),
         }
         self._keys = {api_key}
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -87,6 +92,20 @@ class RespanSandbox:
     def batches(self) -> list[dict[str, Any]]:
         """All batches, oldest first, each as a retrieve returns it."""
         return self.service.batches.all()
+
+    @property
+    def runs(self) -> Counter[str]:
+        """How often each request was run and paid for, by its ``custom_id``, whether it succeeded or failed.
+
+        A request of a batch counts as soon as the batch has run it. It does not count if the batch then fails, or if it
+        expires or is cancelled before this request.
+        """
+        return self.service.batches.runs.by_request()
+
+    @property
+    def runs_by_batch(self) -> dict[str, list[str]]:
+        """The ``custom_id`` of each request that a batch has run, by the id of the batch."""
+        return self.service.batches.runs.by_batch()
 
     @property
     def service(self) -> Service:
@@ -171,6 +190,20 @@ class RespanSandbox:
         :return: that status
         """
         return self.service.batches.advance(batch_id)
+
+    def set_outcomes(self, outcomes: Outcomes) -> None:
+        """Choose how single requests end, in the batches that are created from now on.
+
+        A request that chooses its outcome itself, by its model or by its prompt, is not affected.
+
+        :param outcomes: one of three forms. A text is for all requests: ``"429, ok"`` fails each the first time, and
+            ``"20% 429, ok"`` a fifth of them. A mapping is for single requests: ``{"r-7": "429, ok", "r-9": "400"}``.
+            A function gets the ``custom_id`` and the attempt, counted from 1, and returns an ``Outcome``, or None for
+            a request that is answered. The attempt is the number of times that batches of this sandbox have run a
+            request of this ``custom_id``, and one more.
+        :raises ValueError: if a text is not in the short form; the message says which word is wrong
+        """
+        self.service.batches.set_outcomes(outcomes)
 
     def inject(self, fault: Fault, *, times: int | None = 1, path: str = "", method: str | None = None) -> None:
         """Inject a fault into the next matching requests.

@@ -12,7 +12,8 @@ from airflow_respan.operators.batch import (
     RespanCancelBatchOperator,
     RespanCreateBatchOperator,
 )
-from airflow_respan.sandbox import Fault, RespanSandbox
+from airflow_respan.sandbox import Fault, Outcome, RespanSandbox
+from airflow_respan.sandbox.outcomes import WORDS
 from airflow_respan.sensors.batch import RespanBatchSensor
 from dev.docs_tables import TABLES, with_table
 from tests.docs.pages import DOCS
@@ -50,6 +51,12 @@ def test_the_table_of_faults_is_complete() -> None:
     assert rows("sandbox.md", "## Faults") == {
         name for name, member in vars(Fault).items() if isinstance(member, classmethod)
     }
+
+
+def test_the_table_of_outcomes_is_complete() -> None:
+    methods = {name for name, member in vars(Outcome).items() if isinstance(member, classmethod)}
+    assert rows("sandbox.md", "## Requests that fail") == {"429", *WORDS}
+    assert methods == {"error", *WORDS}
 
 
 @pytest.mark.parametrize(("page", "name"), TABLES)

@@ -18,34 +18,7 @@ import pytest
 import requests
 
 from airflow_respan.sandbox import Fault, RespanSandbox
-
-LINE = {
-    "custom_id": "request-1",
-    "method": "POST",
-    "url": "/v1/chat/completions",
-    "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]},
-}
-
-
-def call(sandbox: RespanSandbox, method: str, path: str, **options: Any) -> requests.Response:
-    headers = {"Authorization": f"Bearer {sandbox.api_key}", **options.pop("headers", {})}
-    return requests.request(method, f"{sandbox.url}{path}", headers=headers, timeout=10, **options)
-
-
-def upload(sandbox: RespanSandbox, *lines: object) -> str:
-    content = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
-    response = call(sandbox, "POST", "/api/files/", files={"file": ("in.jsonl", content)}, data={"purpose": "batch"})
-    return response.json()["id"]
-
-
-def create(sandbox: RespanSandbox, *lines: object, **fields: Any) -> dict[str, Any]:
-    body = {
-        "input_file_id": upload(sandbox, *lines),
-        "endpoint": "/v1/chat/completions",
-        "completion_window": "24h",
-        **fields,
-    }
-    return call(sandbox, "POST", "/api/v1/batches/", json=body).json()
+from tests.sandbox.calls import LINE, call, create, upload
 
 
 def test_the_statuses_of_a_batch_change_with_the_pace() -> None:
@@ -397,6 +370,7 @@ def test_a_sandbox_that_was_not_started_raises_with_the_remedy() -> None:
 
 def test_the_program_serves_until_sigterm() -> None:
     program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", "0", "--api-key", "my-key"]
+    program += ["--outcomes", "20% 429, ok"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         printed = [process.stdout.readline(), process.stdout.readline()]
@@ -429,6 +403,15 @@ def test_the_program_prints_why_it_cannot_listen(sandbox: RespanSandbox, port: s
 
     assert done.returncode == 1
     assert f"The sandbox cannot listen on 127.0.0.1:{port}:" in done.stderr
+
+
+def test_the_program_prints_which_outcome_is_wrong() -> None:
+    program = [sys.executable, "-m", "airflow_respan.sandbox", "--outcomes", "20% 4xx"]
+
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 2
+    assert "error: argument --outcomes: '4xx' is not an outcome. Use an HTTP status" in done.stderr
 
 
 def test_each_request_is_recorded_with_the_status_of_its_response() -> None:
