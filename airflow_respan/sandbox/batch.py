@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -10,8 +11,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_respan.sandbox import model
 from airflow_respan.sandbox.files import SandboxFile
 from airflow_respan.sandbox.input_runner import InputResult, Progress
+from airflow_respan.sandbox.outcomes import Outcome
 from airflow_respan.sandbox.runs import Runs
 
 NO_PROGRESS = {"total": 0, "completed": 0, "failed": 0}
@@ -26,6 +29,9 @@ STATUSES_AFTER_VALIDATING = {
 TERMINAL_STATUSES = frozenset(STATUSES_AFTER_VALIDATING)
 """The sandbox has its own list of terminal statuses, so that the tests find an error in the client's list."""
 
+UNFINISHED = {"expired": Outcome.expired(), "cancelled": Outcome.cancelled()}
+"""How requests end that a batch has not run, by its terminal status."""
+
 FAILED_ON_REQUEST = {"code": "sandbox", "line": 1, "message": "Failed on request.", "param": None}
 
 
@@ -38,6 +44,7 @@ class InputRun:
     :param error: the file with the rows of requests that fail
     :param publish: makes one of the two files visible to the API
     :param runs: the record of the requests that were run
+    :param unfinished_rows: whether requests that were not run have rows if the batch expires or is cancelled
     """
 
     result: Future[InputResult]
@@ -45,6 +52,7 @@ class InputRun:
     error: SandboxFile
     publish: Callable[[SandboxFile], None]
     runs: Runs
+    unfinished_rows: bool
 
 
 @dataclass(kw_only=True)
@@ -122,13 +130,17 @@ class SandboxBatch:
         progress = result.final if self.data["status"] == "completed" else result.partial
         if not total:  # the batch failed or was cancelled before it was in progress
             progress = Progress()
-        run.runs.keep_first(self.data["id"], progress.completed + progress.failed)
+        done = progress.completed + progress.failed
+        unfinished = run.runs.keep_first(self.data["id"], done)
         self.data["request_counts"] = {"total": total, "completed": progress.completed, "failed": progress.failed}
-        for key, file, size_bytes in (
-            ("output_file_id", run.output, progress.output_bytes),
-            ("error_file_id", run.error, progress.error_bytes),
-        ):
-            if size_bytes:
-                os.truncate(file.path, size_bytes)
+        os.truncate(run.output.path, progress.output_bytes)
+        os.truncate(run.error.path, progress.error_bytes)
+        if total and run.unfinished_rows:
+            with run.error.path.open("ab") as rows:
+                for position, custom_id in enumerate(unfinished, start=done):
+                    row = model.make_error_row(custom_id, position, UNFINISHED[self.data["status"]])
+                    rows.write(json.dumps(row).encode() + b"\n")
+        for key, file in (("output_file_id", run.output), ("error_file_id", run.error)):
+            if file.path.stat().st_size:
                 run.publish(file)
                 self.data[key] = file.id

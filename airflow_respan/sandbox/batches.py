@@ -29,6 +29,8 @@ class Batches:
     :param not_found_for: seconds during which a new batch is not found; this was seen at the service
     :param not_listed_for: seconds during which a new batch is not in the list
     :param list_lacks: the fields that the batches in a list do not have
+    :param unfinished_rows: whether requests that a batch has not run, because it expired or was cancelled, have rows in
+        its error file, as at OpenAI
     :param outcomes: how single requests end; see :meth:`set_outcomes`
     """
 
@@ -40,12 +42,14 @@ class Batches:
         not_found_for: float = 0.0,
         not_listed_for: float = 0.0,
         list_lacks: Collection[str] = (),
+        unfinished_rows: bool = False,
         outcomes: Outcomes = "ok",
     ) -> None:
         self.pace = pace
         self.not_found_for = not_found_for
         self.not_listed_for = not_listed_for
         self.list_lacks = list_lacks
+        self.unfinished_rows = unfinished_rows
         self._files = files
         self._batches: dict[str, SandboxBatch] = {}
         self._numbers = itertools.count(1)
@@ -82,10 +86,18 @@ class Batches:
         )
         result = self._input_runner.submit(job)
         outcome = (fields.get("metadata") or {}).get(OUTCOME_KEY, "completed")
+        run = InputRun(
+            result=result,
+            output=output,
+            error=error,
+            publish=self._files.add,
+            runs=self.runs,
+            unfinished_rows=self.unfinished_rows,
+        )
         batch = SandboxBatch(
             data=data,
             next_statuses=list(STATUSES_AFTER_VALIDATING.get(outcome, STATUSES_AFTER_VALIDATING["completed"])),
-            run=InputRun(result=result, output=output, error=error, publish=self._files.add, runs=self.runs),
+            run=run,
             created_at=time.monotonic(),
         )
         self._batches[data["id"]] = batch

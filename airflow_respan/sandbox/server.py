@@ -33,6 +33,8 @@ class RespanSandbox:
     :param not_found_for: seconds during which a new batch is not found; this was seen at the service
     :param not_listed_for: seconds during which a new batch is not in the list, because the service's list can be stale
     :param list_lacks: the fields that the batches in a list do not have, such as ``metadata``
+    :param unfinished_rows: whether requests that a batch has not run, because it expired or was cancelled, have rows in
+        its error file (``batch_expired``, ``batch_cancelled``), as at OpenAI; other services write no such rows
     :param outcomes: how single requests end, such as ``"20% 429, ok"``; see :meth:`set_outcomes`
     :param api_key: the key to accept
     :param host: the address to listen on; with another one than loopback, other machines can reach the sandbox
@@ -46,6 +48,7 @@ class RespanSandbox:
         not_found_for: float = 0.0,
         not_listed_for: float = 0.0,
         list_lacks: Collection[str] = (),
+        unfinished_rows: bool = False,
         outcomes: Outcomes = "ok",
         api_key: str = DEFAULT_KEY,
         host: str = "127.0.0.1",
@@ -58,6 +61,7 @@ class RespanSandbox:
             "not_found_for": not_found_for,
             "not_listed_for": not_listed_for,
             "list_lacks": list_lacks,
+            "unfinished_rows": unfinished_rows,
             "outcomes": read_outcomes(outcomes),
         }
         self._keys = {api_key}

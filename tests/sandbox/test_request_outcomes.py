@@ -209,6 +209,40 @@ def test_requests_that_a_batch_did_not_reach_were_not_run(sandbox: RespanSandbox
     assert ends(sandbox, after) == {"r-1": 200, "r-2": 200, "r-3": 429, "r-4": 429}
 
 
+@pytest.mark.parametrize(
+    ("outcome", "code", "message"),
+    [
+        ("expired", "batch_expired", "The request was not run before the batch expired."),
+        ("cancelled", "batch_cancelled", "The request was not run before the cancellation."),
+    ],
+)
+@pytest.mark.parametrize("first", ["ok", "429"])
+def test_requests_that_were_not_run_may_have_rows(outcome: str, code: str, message: str, first: str) -> None:
+    with RespanSandbox(pace=None, unfinished_rows=True, outcomes={"r-1": first}) as sandbox:
+        batch = run(sandbox, *lines("r-1", "r-2", "r-3", "r-4"), outcome=outcome)
+
+        failed = int(first == "429")
+        assert batch["request_counts"] == {"total": 4, "completed": 2 - failed, "failed": failed}
+        assert [row["custom_id"] for row in rows(sandbox, batch, "output")] == ["r-1", "r-2"][failed:]
+        assert rows(sandbox, batch, "error")[failed:] == [
+            {
+                "id": f"batch_req_00000{position}",
+                "custom_id": f"r-{position + 1}",
+                "response": None,
+                "error": {"code": code, "message": message},
+            }
+            for position in (2, 3)
+        ]
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_batch_that_never_was_in_progress_has_no_rows(cancel: bool) -> None:
+    with RespanSandbox(pace=None, unfinished_rows=True) as sandbox:
+        batch = run(sandbox, *lines("r-1"), outcome="failed", cancel=cancel)
+
+        assert (batch["output_file_id"], batch["error_file_id"]) == (None, None)
+
+
 def test_a_batch_that_failed_or_was_cancelled_at_once_has_run_nothing(sandbox: RespanSandbox) -> None:
     failed = run(sandbox, *lines("r-1"), outcome="failed")["id"]
     invalid = run(sandbox, *lines("r-1", "r-1"))["id"]
