@@ -23,6 +23,15 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8765, help="port; 0 takes a free one (default: %(default)s)")
     parser.add_argument("--pace", type=float, default=5.0, help="seconds in each status (default: %(default)s)")
     parser.add_argument(
+        "--max-active-batches", type=int, metavar="N", help="refuse a batch while so many have not ended: a full queue"
+    )
+    parser.add_argument("--one-model-per-batch", action="store_true", help="refuse a batch of several models")
+    parser.add_argument(
+        "--unfinished-rows",
+        action="store_true",
+        help="write rows for requests that a batch has not run, as OpenAI does",
+    )
+    parser.add_argument(
         "--outcomes", default="ok", help="how single requests end, such as '20%% 429, ok' (default: %(default)s)"
     )
     parser.add_argument("--api-key", default=DEFAULT_KEY, help="key to accept (default: %(default)s)")
@@ -30,6 +39,9 @@ def main() -> int:
     try:
         sandbox = RespanSandbox(
             pace=options.pace,
+            max_active_batches=options.max_active_batches,
+            one_model_per_batch=options.one_model_per_batch,
+            unfinished_rows=options.unfinished_rows,
             outcomes=options.outcomes,
             api_key=options.api_key,
             host=options.host,

@@ -72,6 +72,12 @@ class SandboxBatch:
     run: InputRun | None = None
     created_at: float = -math.inf
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the batch has a place in the queue: it has not ended, and its input was not refused."""
+        is_refused = bool(self.run and self.run.result.done() and self.run.result.result().errors)
+        return self.data["status"] not in TERMINAL_STATUSES and not is_refused
+
     def advance_to_now(self, pace: float) -> None:
         """Enter each status that is due by now.
 

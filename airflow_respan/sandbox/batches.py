@@ -6,21 +6,27 @@ import itertools
 import threading
 import time
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_respan.sandbox.batch import NO_PROGRESS, STATUSES_AFTER_VALIDATING, InputRun, SandboxBatch
 from airflow_respan.sandbox.files import Files, SandboxFile
 from airflow_respan.sandbox.input_check import InputCheck
-from airflow_respan.sandbox.input_runner import InputJob, InputRunner
-from airflow_respan.sandbox.outcomes import Outcomes, read_outcomes
+from airflow_respan.sandbox.input_runner import InputJob, InputResult, InputRunner, make_error
+from airflow_respan.sandbox.outcomes import OutcomeRule
 from airflow_respan.sandbox.runs import Runs
 
 OUTCOME_KEY = "sandbox_outcome"
 """The metadata key that chooses how a batch ends: ``completed``, ``failed``, ``expired`` or ``cancelled``."""
 
+QUEUE_FULL_CODE = "token_limit_exceeded"
+"""OpenAI's code; its limit is one of tokens."""
+
 DAY_SECONDS = 24 * 3600
 
 
+@dataclass(kw_only=True)
 class Batches:
     """All batches, oldest first. The public attributes may be changed at any time.
 
@@ -31,31 +37,27 @@ class Batches:
     :param list_lacks: the fields that the batches in a list do not have
     :param unfinished_rows: whether requests that a batch has not run, because it expired or was cancelled, have rows in
         its error file, as at OpenAI
-    :param outcomes: how single requests end; see :meth:`set_outcomes`
+    :param max_active_batches: while so many batches are active, each new one fails, because the queue is full; None is
+        no limit
+    :param one_model_per_batch: whether a batch fails if its requests name several models
+    :param outcomes: how the requests of new batches end that do not choose their outcome themselves
     """
 
-    def __init__(
-        self,
-        files: Files,
-        *,
-        pace: float | None,
-        not_found_for: float = 0.0,
-        not_listed_for: float = 0.0,
-        list_lacks: Collection[str] = (),
-        unfinished_rows: bool = False,
-        outcomes: Outcomes = "ok",
-    ) -> None:
-        self.pace = pace
-        self.not_found_for = not_found_for
-        self.not_listed_for = not_listed_for
-        self.list_lacks = list_lacks
-        self.unfinished_rows = unfinished_rows
-        self._files = files
+    files: Files
+    pace: float | None
+    not_found_for: float
+    not_listed_for: float
+    list_lacks: Collection[str]
+    unfinished_rows: bool
+    max_active_batches: int | None
+    one_model_per_batch: bool
+    outcomes: OutcomeRule
+
+    def __post_init__(self) -> None:
+        self.runs = Runs()
         self._batches: dict[str, SandboxBatch] = {}
         self._numbers = itertools.count(1)
-        self.runs = Runs()
         self._input_runner = InputRunner(runs=self.runs)
-        self.set_outcomes(outcomes)
         # The server's thread and the thread of a test may both find that a status is due.
         self._lock = threading.Lock()
 
@@ -63,34 +65,26 @@ class Batches:
         """Stop running input files."""
         self._input_runner.close()
 
-    def set_outcomes(self, outcomes: Outcomes) -> None:
-        """Choose how single requests end, from the next batch on; requests that choose for themselves come first.
-
-        :param outcomes: the short form for all requests, the short form by ``custom_id``, or a function
-        :raises ValueError: if a text is not in the short form
-        """
-        self._rule = read_outcomes(outcomes)
-
     def create(self, file: SandboxFile, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Create a batch of an uploaded file; its statuses change with the pace."""
         data = self._new_data(input_file_id=file.id, **fields)
-        output = self._files.new(filename=f"{data['id']}_output.jsonl", purpose="batch_output")
-        error = self._files.new(filename=f"{data['id']}_error.jsonl", purpose="batch_output")
+        output = self.files.new(filename=f"{data['id']}_output.jsonl", purpose="batch_output")
+        error = self.files.new(filename=f"{data['id']}_error.jsonl", purpose="batch_output")
         job = InputJob(
             batch_id=data["id"],
             source=file.path,
             output=output.path,
             error=error.path,
-            check=InputCheck(endpoint=fields["endpoint"]),
-            rule=self._rule,
+            check=InputCheck(endpoint=fields["endpoint"], one_model=self.one_model_per_batch),
+            rule=self.outcomes,
         )
-        result = self._input_runner.submit(job)
+        result = self._refuse_if_queue_is_full() or self._input_runner.submit(job)
         outcome = (fields.get("metadata") or {}).get(OUTCOME_KEY, "completed")
         run = InputRun(
             result=result,
             output=output,
             error=error,
-            publish=self._files.add,
+            publish=self.files.add,
             runs=self.runs,
             unfinished_rows=self.unfinished_rows,
         )
@@ -165,6 +159,22 @@ class Batches:
         with self._lock:
             batch.advance(time.monotonic())
         return str(batch.data["status"])
+
+    def _refuse_if_queue_is_full(self) -> Future[InputResult] | None:
+        """Return the result of a batch that the queue has no room for, or None if it has room."""
+        if self.max_active_batches is None:
+            return None
+        self.all()  # so that each batch is in the status of this moment
+        active = sum(batch.is_active for batch in self._batches.values())
+        if active < self.max_active_batches:
+            return None
+        message = (
+            f"The queue is full: {active} of at most {self.max_active_batches} batches are active. "
+            "Create the batch again when one of them has ended."
+        )
+        refused: Future[InputResult] = Future()
+        refused.set_result(InputResult(errors=[make_error(QUEUE_FULL_CODE, message)], finished_at=time.monotonic()))
+        return refused
 
     def _is_listed(self, batch_id: str) -> bool:
         return time.monotonic() >= self._batches[batch_id].created_at + self.not_listed_for

@@ -11,6 +11,7 @@ from airflow_respan.sandbox import error_responses
 from airflow_respan.sandbox.batches import Batches
 from airflow_respan.sandbox.downloads import Download
 from airflow_respan.sandbox.faults import Fault
+from airflow_respan.sandbox.outcomes import read_outcomes
 
 CONTROL_PATH = "/_sandbox/"
 """The service has no such path. Requests below it need no key, and are not recorded."""
@@ -90,7 +91,7 @@ class Control:
         if not isinstance(outcomes, str | dict) or not all(isinstance(text, str) for text in texts):
             return error_responses.invalid_field("outcomes", "A text is expected, or an object of texts.")
         try:
-            self.batches.set_outcomes(outcomes)
+            self.batches.outcomes = read_outcomes(outcomes)
         except ValueError as error:
             return error_responses.invalid_field("outcomes", str(error))
         return web.json_response({"outcomes": outcomes})

@@ -16,10 +16,13 @@ class InputCheck:
     """The check of one input file, line by line.
 
     :param endpoint: the endpoint of the batch
+    :param one_model: whether all lines must name the same model
     """
 
-    def __init__(self, *, endpoint: str) -> None:
+    def __init__(self, *, endpoint: str, one_model: bool) -> None:
         self._endpoint = endpoint
+        self._one_model = one_model
+        self._model: object = None
         self._custom_ids: set[str] = set()
 
     def check(self, line: bytes) -> Problem | None:
@@ -43,6 +46,12 @@ class InputCheck:
         for name, code, expected in (("method", "invalid_method", "POST"), ("url", "url_mismatch", self._endpoint)):
             if request[name] != expected:
                 return code, f"The {name} {request[name]!r} is not the batch's {expected!r}.", name
+        chosen = request["body"].get("model")
+        if self._model is None:
+            self._model = chosen
+        if self._one_model and chosen != self._model:
+            message = f"The model {chosen!r} is not {self._model!r}, which the first line has. A batch has one model."
+            return "model_mismatch", message, "body.model"
         try:
             model.own_outcomes(request["body"])
         except ValueError as reason:

@@ -35,6 +35,9 @@ class RespanSandbox:
     :param list_lacks: the fields that the batches in a list do not have, such as ``metadata``
     :param unfinished_rows: whether requests that a batch has not run, because it expired or was cancelled, have rows in
         its error file (``batch_expired``, ``batch_cancelled``), as at OpenAI; other services write no such rows
+    :param max_active_batches: while so many batches have not ended, each new one fails with ``token_limit_exceeded``,
+        because the queue is full; None is no limit
+    :param one_model_per_batch: whether a batch fails if its requests name several models, as at OpenAI
     :param outcomes: how single requests end, such as ``"20% 429, ok"``; see :meth:`set_outcomes`
     :param api_key: the key to accept
     :param host: the address to listen on; with another one than loopback, other machines can reach the sandbox
@@ -49,6 +52,8 @@ class RespanSandbox:
         not_listed_for: float = 0.0,
         list_lacks: Collection[str] = (),
         unfinished_rows: bool = False,
+        max_active_batches: int | None = None,
+        one_model_per_batch: bool = False,
         outcomes: Outcomes = "ok",
         api_key: str = DEFAULT_KEY,
         host: str = "127.0.0.1",
@@ -62,6 +67,8 @@ class RespanSandbox:
             "not_listed_for": not_listed_for,
             "list_lacks": list_lacks,
             "unfinished_rows": unfinished_rows,
+            "max_active_batches": max_active_batches,
+            "one_model_per_batch": one_model_per_batch,
             "outcomes": read_outcomes(outcomes),
         }
         self._keys = {api_key}
@@ -122,7 +129,7 @@ class RespanSandbox:
         """Start the server."""
         self._directory = tempfile.TemporaryDirectory(prefix="respan-sandbox-")
         files = Files(Path(self._directory.name))
-        batches = Batches(files, **self._batch_options)
+        batches = Batches(files=files, **self._batch_options)
         self._service = Service(api_keys=self._keys, files=files, batches=batches)
         self.start()
         return self
@@ -207,7 +214,7 @@ class RespanSandbox:
             request of this ``custom_id``, and one more.
         :raises ValueError: if a text is not in the short form; the message says which word is wrong
         """
-        self.service.batches.set_outcomes(outcomes)
+        self.service.batches.outcomes = read_outcomes(outcomes)
 
     def inject(self, fault: Fault, *, times: int | None = 1, path: str = "", method: str | None = None) -> None:
         """Inject a fault into the next matching requests.

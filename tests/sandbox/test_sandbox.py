@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from airflow_respan.sandbox import Fault, RespanSandbox
-from tests.sandbox.calls import LINE, call, create, upload
+from tests.sandbox.calls import LINE, call, create, lines, run, upload
 
 
 def test_the_statuses_of_a_batch_change_with_the_pace() -> None:
@@ -81,6 +81,56 @@ def test_a_batch_of_a_wrong_input_file_fails_with_code_and_line(
     assert sandbox.advance(batch_id) == "failed"
     [error] = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json()["errors"]["data"]
     assert (error["code"], error["line"]) == (code, number)
+
+
+def test_a_batch_may_have_one_model_only() -> None:
+    one, other, wrong = lines("a"), lines("b", model="gpt-4o"), {**LINE, "body": {"model": ["no", "text"]}}
+    with RespanSandbox(pace=None, one_model_per_batch=True) as sandbox:
+        same, mixed = run(sandbox, *one, *lines("b")), run(sandbox, *one, wrong, *other)
+
+    assert same["status"] == "completed"
+    assert [(error["code"], error["line"], error["param"]) for error in mixed["errors"]["data"]] == [
+        ("model_mismatch", 2, "body.model"),
+        ("model_mismatch", 3, "body.model"),
+    ]
+    assert mixed["errors"]["data"][1]["message"] == (
+        "The model 'gpt-4o' is not 'gpt-4o-mini', which the first line has. A batch has one model."
+    )
+
+
+def test_a_batch_fails_while_the_queue_is_full() -> None:
+    with RespanSandbox(pace=None, max_active_batches=2) as sandbox:
+        by_hand, first = sandbox.add_batch(status="in_progress"), create(sandbox, LINE)["id"]
+        full = run(sandbox, LINE)
+        still_full = create(sandbox, LINE)["id"]  # it does not count itself, although it has not failed yet
+        sandbox.change_batch(by_hand, status="completed")
+        second = run(sandbox, LINE)
+
+    assert (full["status"], second["status"]) == ("failed", "completed")
+    assert (full["request_counts"]["total"], full["output_file_id"], full["error_file_id"]) == (0, None, None)
+    assert full["errors"]["data"] == [
+        {
+            "code": "token_limit_exceeded",
+            "line": None,
+            "message": "The queue is full: 2 of at most 2 batches are active. "
+            "Create the batch again when one of them has ended.",
+            "param": None,
+        }
+    ]
+    assert sandbox.runs_by_batch == {full["id"]: [], first: ["request-1"], second["id"]: ["request-1"]}
+    assert still_full not in sandbox.runs_by_batch
+
+
+def test_a_batch_that_has_ended_makes_room_in_the_queue() -> None:
+    with RespanSandbox(pace=0, max_active_batches=1) as sandbox:
+        ended = []
+        for _ in range(3):
+            batch_id = create(sandbox, LINE)["id"]
+            while (batch := call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json())["status"] == "validating":
+                pass
+            ended.append(batch["status"])
+
+    assert ended == ["completed"] * 3
 
 
 def test_the_errors_name_at_most_twenty_lines(sandbox: RespanSandbox) -> None:
@@ -370,7 +420,7 @@ def test_a_sandbox_that_was_not_started_raises_with_the_remedy() -> None:
 
 def test_the_program_serves_until_sigterm() -> None:
     program = [sys.executable, "-m", "airflow_respan.sandbox", "--port", "0", "--api-key", "my-key"]
-    program += ["--outcomes", "20% 429, ok"]
+    program += ["--max-active-batches", "3", "--one-model-per-batch", "--unfinished-rows", "--outcomes", "20% 429, ok"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         printed = [process.stdout.readline(), process.stdout.readline()]
