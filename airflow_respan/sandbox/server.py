@@ -1,25 +1,20 @@
-"""The sandbox as an object: a server in a thread of its own, and the methods by which a test controls it."""
+"""The sandbox as an object: the methods by which a test controls it."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-from aiohttp import web
 
 from airflow_respan.sandbox.app import Service
 from airflow_respan.sandbox.batches import Batches
 from airflow_respan.sandbox.control import InjectedFault
 from airflow_respan.sandbox.faults import Fault
 from airflow_respan.sandbox.files import Files
+from airflow_respan.sandbox.listener import Listener
 from airflow_respan.sandbox.outcomes import Outcomes, read_outcomes
 from airflow_respan.sandbox.received import ReceivedRequest
 
@@ -59,8 +54,7 @@ class RespanSandbox:
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        self.host = host
-        self.port = port
+        self._listener = Listener(host=host, port=port)
         self._batch_options: dict[str, Any] = {
             "pace": pace,
             "not_found_for": not_found_for,
@@ -73,11 +67,17 @@ class RespanSandbox:
         }
         self._keys = {api_key}
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
         self._service: Service | None = None
-        self._reserved: socket.socket | None = None
-        """Keeps the port while the server is stopped, so that no other server gets it and its requests."""
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return self._listener.host
+
+    @property
+    def port(self) -> int:
+        """The port; 0 before the start if a free one is to be chosen."""
+        return self._listener.port
 
     @property
     def url(self) -> str:
@@ -141,8 +141,7 @@ class RespanSandbox:
         traceback: TracebackType | None,
     ) -> None:
         """Stop the server, and delete all batches and files."""
-        self.stop()
-        self._release_port()
+        self._listener.close()
         if self._service is not None:
             self._service.batches.close()
         if self._directory is not None:
@@ -154,33 +153,11 @@ class RespanSandbox:
         :raises OSError: if the address is in use or does not exist
         :raises OverflowError: if the port is beyond 65535
         """
-        self._release_port()
-        ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        failure: list[BaseException] = []
-        self._thread = threading.Thread(target=self._serve, args=(ready, failure), name="respan-sandbox", daemon=True)
-        self._thread.start()
-        ready.wait()
-        if failure:
-            self._thread.join()
-            self._thread = None
-            raise failure[0]
+        self._listener.start(self.service.app)
 
     def stop(self) -> None:
         """Stop listening, as during an outage: connections are refused."""
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._thread = None
-            self._reserved = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
-            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):  # another server was faster
-                self._reserved.bind((self.host, self.port))
-
-    def _release_port(self) -> None:
-        if self._reserved is not None:
-            self._reserved.close()
-            self._reserved = None
+        self._listener.stop()
 
     def add_batch(self, **fields: Any) -> str:
         """Create a batch without an input file; it stays as it is until you change it.
@@ -228,25 +205,3 @@ class RespanSandbox:
     def heal(self) -> None:
         """Remove all faults."""
         self.service.faults.clear()
-
-    def _serve(self, ready: threading.Event, failure: list[BaseException]) -> None:
-        loop = self._loop
-        assert loop is not None  # noqa: S101 (for the type checker; start has made it)
-        asyncio.set_event_loop(loop)
-        runner = web.AppRunner(self.service.app(), access_log=None, shutdown_timeout=0)
-        try:
-            loop.run_until_complete(runner.setup())
-            site = web.TCPSite(runner, self.host, self.port, reuse_address=True)
-            loop.run_until_complete(site.start())
-            self.port = runner.addresses[0][1]
-            ready.set()
-            loop.run_forever()
-        except (OSError, OverflowError) as error:  # the latter for a port beyond 65535
-            failure.append(error)
-        finally:
-            # Responses under way are cut off, as when a service goes down.
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.run_until_complete(runner.cleanup())
-            loop.close()
-            ready.set()
