@@ -69,25 +69,37 @@ def _row_id(position: int) -> str:
 
 
 def _answer(url: str, body: Mapping[str, Any], position: int) -> dict[str, Any]:
+    """Return the body of a response, in the shape of its endpoint."""
     text = _last_message(body)
-    tokens = len(text.split())
+    answer, tokens = f"echo: {text}", len(text.split())
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens, "total_tokens": 2 * tokens}
-    model_and_usage = {"model": body.get("model"), "usage": usage}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
     if url == "/v1/embeddings":
-        digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
-        vector = [byte / 255 for byte in digest[:8]]
-        return {
-            "object": "list",
-            "data": [{"object": "embedding", "index": 0, "embedding": vector}],
-            **model_and_usage,
-        }
-    message = {"role": "assistant", "content": f"echo: {text}"}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return {"id": f"chatcmpl-{position:06d}", "object": "chat.completion", "choices": [choice], **model_and_usage}
+        data = [{"object": "embedding", "index": index, "embedding": v} for index, v in enumerate(_vectors(body))]
+        return {"object": "list", "data": data, "model": body.get("model"), "usage": usage}
+    if url == "/v1/responses":
+        content = {"type": "output_text", "text": answer, "annotations": []}
+        message = {"type": "message", "role": "assistant", "status": "completed", "content": [content]}
+        usage = {"input_tokens": tokens, "output_tokens": tokens, "total_tokens": 2 * tokens}
+        shape = {"id": f"resp_{position:06d}", "object": "response", "status": "completed", "output": [message]}
+    elif url == "/v1/completions":
+        shape = {"id": f"cmpl-{position:06d}", "object": "text_completion", "choices": [{**choice, "text": answer}]}
+    else:
+        choice["message"] = {"role": "assistant", "content": answer}
+        shape = {"id": f"chatcmpl-{position:06d}", "object": "chat.completion", "choices": [choice]}
+    return {**shape, "model": body.get("model"), "usage": usage}
+
+
+def _vectors(body: Mapping[str, Any]) -> list[list[float]]:
+    """Return a vector of eight numbers for each text of a request for embeddings."""
+    texts = body.get("input", "")
+    found = texts if isinstance(texts, list) else [texts]
+    digests = (hashlib.sha256(str(text).encode(errors="surrogatepass")).digest() for text in found)
+    return [[byte / 255 for byte in digest[:8]] for digest in digests]
 
 
 def _last_message(body: Mapping[str, Any]) -> str:
-    messages = body.get("messages")
-    if isinstance(messages, list) and messages and isinstance(messages[-1], Mapping):
-        return str(messages[-1].get("content", ""))
-    return str(body.get("input", body.get("prompt", "")))
+    prompt = next((body[name] for name in ("messages", "input", "prompt") if body.get(name)), "")
+    if isinstance(prompt, list) and prompt and isinstance(prompt[-1], Mapping):
+        return str(prompt[-1].get("content", ""))
+    return str(prompt)

@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from airflow_respan.sandbox import Fault, RespanSandbox
-from tests.sandbox.calls import LINE, call, create, lines, run, upload
+from tests.sandbox.calls import LINE, call, create, lines, rows, run, upload
 
 
 def test_the_statuses_of_a_batch_change_with_the_pace() -> None:
@@ -267,15 +267,76 @@ def test_an_upload_that_is_cut_off_leaves_no_file(sandbox: RespanSandbox) -> Non
     assert sandbox.service.files.all() == []
 
 
-def test_embeddings_are_supported(sandbox: RespanSandbox) -> None:
-    line = {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m", "input": "Hello"}}
-    batch_id = create(sandbox, line, endpoint="/v1/embeddings")["id"]
-    while sandbox.advance(batch_id) != "completed":
-        pass
+@pytest.mark.parametrize(
+    ("endpoint", "body", "expected"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "system", "content": "Echo."}, {"role": "user", "content": "Hello you"}]},
+            {
+                "id": "chatcmpl-000000",
+                "object": "chat.completion",
+                "choices": [
+                    {
+                        "index": 0,
+                        "finish_reason": "stop",
+                        "message": {"role": "assistant", "content": "echo: Hello you"},
+                    }
+                ],
+                "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
+            },
+        ),
+        (
+            "/v1/completions",
+            {"prompt": "Hello you"},
+            {
+                "id": "cmpl-000000",
+                "object": "text_completion",
+                "choices": [{"index": 0, "finish_reason": "stop", "text": "echo: Hello you"}],
+                "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
+            },
+        ),
+        (
+            "/v1/responses",
+            {"input": [{"role": "user", "content": "Hello you"}]},
+            {
+                "id": "resp_000000",
+                "object": "response",
+                "status": "completed",
+                "output": [
+                    {
+                        "type": "message",
+                        "role": "assistant",
+                        "status": "completed",
+                        "content": [{"type": "output_text", "text": "echo: Hello you", "annotations": []}],
+                    }
+                ],
+                "usage": {"input_tokens": 2, "output_tokens": 2, "total_tokens": 4},
+            },
+        ),
+    ],
+)
+def test_an_answer_has_the_shape_of_its_endpoint(
+    sandbox: RespanSandbox, endpoint: str, body: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": endpoint, "body": {"model": "m", **body}}
 
-    file_id = call(sandbox, "GET", f"/api/v1/batches/{batch_id}/").json()["output_file_id"]
-    row = call(sandbox, "GET", f"/api/files/{file_id}/content/").json()
-    assert len(row["response"]["body"]["data"][0]["embedding"]) == 8
+    [row] = rows(sandbox, run(sandbox, line, endpoint=endpoint), "output")
+
+    assert row["response"]["body"] == {**expected, "model": "m"}
+
+
+def test_embeddings_have_a_vector_for_each_text(sandbox: RespanSandbox) -> None:
+    def line(custom_id: str, texts: object) -> dict[str, Any]:
+        body = {"model": "m", "input": texts}
+        return {"custom_id": custom_id, "method": "POST", "url": "/v1/embeddings", "body": body}
+
+    batch = run(sandbox, line("one", "Hello"), line("two", ["Hello", "you"]), endpoint="/v1/embeddings")
+
+    [one], two = (row["response"]["body"]["data"] for row in rows(sandbox, batch, "output"))
+    assert [item["index"] for item in two] == [0, 1]
+    assert len(one["embedding"]) == 8
+    assert one["embedding"] == two[0]["embedding"] != two[1]["embedding"]
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
