@@ -16,7 +16,7 @@ from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.ids import check_id, is_id
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request_counts import RequestCounts
-from airflow_respan.api.service_errors import read_errors
+from airflow_respan.api.service_errors import ServiceError, read_errors
 from airflow_respan.api.size_limit import LEFT_OUT, MAX_FIELD_SIZE, limit_size
 from airflow_respan.api.statuses import BatchStatus, canonical_status, status_of
 
@@ -134,8 +134,12 @@ class Batch:
 
         If there are very many, only the first are kept: see :attr:`error_count`.
         """
-        for error in read_errors(error for error in self._kept_errors() if not _is_marker(error)):
+        for error in self.service_errors():
             yield one_line(str(error), max_length=MAX_ERROR_LENGTH)
+
+    def service_errors(self) -> list[ServiceError]:
+        """Return the batch's ``errors`` or ``error``, in whichever form Respan sends them."""
+        return read_errors(error for error in self._kept_errors() if not _is_marker(error))
 
     @property
     def error_count(self) -> int:

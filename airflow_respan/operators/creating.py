@@ -122,6 +122,8 @@ class BatchCreatingOperator(RespanOperator):
         """Search the list for a batch whose create has no response yet."""
         if submission is None or not submission.is_create_sent:
             return []
+        if submission.batch_id:
+            return [submission.batch_id]
         self.__dict__.pop("hook", None)  # makes a new hook, because the old one may be in the middle of a request
         try:
             batch = submission.previous_attempts.find_listed()

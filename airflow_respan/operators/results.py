@@ -143,6 +143,7 @@ class RespanBatchResultsOperator(BaseOperator):
             overwrite=self.overwrite,
             delete_files=self.delete_files,
             provider_id=self.provider_id,
+            allow_no_files=False,
             **{
                 name: _required(name, getattr(self, name)) if name in self._given else None
                 for name in ("batch_id", "input_path", "input_file_id")

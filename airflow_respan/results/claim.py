@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.folder import Folder
-from airflow_respan.results.manifest import MANIFEST_NAME, LandingKey, printable_batch_id
+from airflow_respan.results.manifest import MANIFEST_NAME, ResultsKey, printable_batch_id
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Claim:
     :param overwrite: whether to take the folder over from a landing of another batch
     """
 
-    def __init__(self, folder: Folder, key: LandingKey, *, overwrite: bool) -> None:
+    def __init__(self, folder: Folder, key: ResultsKey, *, overwrite: bool) -> None:
         self._folder = folder
         self._key = key
         self._overwrite = overwrite

@@ -21,7 +21,7 @@ from airflow_respan.results.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
     RESULT_FILES,
-    LandingKey,
+    ResultsKey,
     printable_batch_id,
     read_manifest,
     with_paths,
@@ -44,7 +44,7 @@ class Destination:
     :param overwrite: whether to replace the results of another batch
     """
 
-    def __init__(self, folder: Folder, key: LandingKey, *, overwrite: bool) -> None:
+    def __init__(self, folder: Folder, key: ResultsKey, *, overwrite: bool) -> None:
         self.folder = folder
         self._key = key
         self._overwrite = overwrite

@@ -43,6 +43,7 @@ class LandingOptions:
     :param overwrite: whether to replace the results of another batch
     :param delete_files: what to delete at the service afterwards: ``input``, ``output``, ``error``
     :param provider_id: the provider that the batch was sent to, or None for the connection's
+    :param allow_no_files: whether a batch without files gives a manifest that says so, instead of an error
     """
 
     path: str
@@ -56,6 +57,7 @@ class LandingOptions:
     overwrite: bool
     delete_files: Sequence[str]
     provider_id: str | None
+    allow_no_files: bool
 
 
 class Landing:
@@ -98,7 +100,7 @@ class Landing:
                 f"Batch {batch.id} is {batch.status}, so its results are not complete yet. Wait for it with "
                 "RespanBatchSensor before this task."
             )
-        if not (batch.output_file_id or batch.error_file_id):
+        if not (batch.output_file_id or batch.error_file_id or self._options.allow_no_files):
             raise RespanResultsError(f"Batch {batch.id} is {batch.status} and has left no files to land.")
         return batch
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.json_safe import sanitize_json
@@ -25,6 +25,22 @@ RESULT_FILES = {
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 2**20
 """A file that is larger is not read as a manifest."""
+
+
+class ResultsKey(Protocol):
+    """What is written into a folder, and how: two keys that are equal give the same files."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the key as plain JSON for the manifest."""
+
+    def sizes_in(self, manifest: Mapping[str, Any]) -> dict[str, int] | None:
+        """Return the size of each file by its name (bytes); None if the manifest does not have all."""
+
+    def matches(self, manifest: Mapping[str, Any]) -> bool:
+        """Return whether a manifest, perhaps of another release, has this key."""
+
+    def has_same_files(self, manifest: Mapping[str, Any]) -> bool:
+        """Return whether a manifest may be replaced by one with this key, although the key is another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +121,7 @@ def make_manifest(
     manifest: dict[str, Any] = {
         "batch_id": landing.batch_id,
         "status": batch.status if batch else None,
-        **_paths(path, sizes),
+        **result_paths(path, sizes),
         "counts": {
             "rows": summary.rows,
             "succeeded": summary.succeeded,
@@ -145,10 +161,15 @@ def with_paths(manifest: Mapping[str, Any], path: str) -> dict[str, Any]:
     :param manifest: the manifest, perhaps of another release
     :param path: the folder's URI
     """
-    return {**manifest, **_paths(path, manifest["bytes"])}
+    return {**manifest, **result_paths(path, manifest["bytes"])}
 
 
-def _paths(path: str, written: Collection[str]) -> dict[str, str | None]:
+def result_paths(path: str, written: Collection[str]) -> dict[str, str | None]:
+    """Return the paths of the manifest and of all files, None for a file that was not written.
+
+    :param path: the folder's URI
+    :param written: the keys, in :data:`RESULT_FILES`, of the files that were written
+    """
     folder = path.rstrip("/")
     return {
         "path": path,

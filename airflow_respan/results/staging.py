@@ -54,7 +54,7 @@ class Staging:
         :raises RespanResultsError: if the disk has no room for them
         :raises RespanError: if the service refuses, or gives no usable response
         """
-        with _disk_errors():
+        with disk_errors():
             for name, file_id in ids.items():
                 if file_id:
                     self._download(file_id, self._new_file(name))
@@ -76,7 +76,7 @@ class Staging:
         :raises RespanResultsError: if the disk has no room for it, or it is not the input of a batch
         :raises RespanError: if the service refuses, or gives no usable response
         """
-        with _disk_errors(), tempfile.TemporaryFile() as file:
+        with disk_errors(), tempfile.TemporaryFile() as file:
             self._download(file_id, file)
             file.seek(0)
             return read_requested_ids(file.read, repr(file_id))
@@ -88,7 +88,7 @@ class Staging:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
     """Name the folder in every error, because the error of a full disk does not."""
     try:
         yield

@@ -28,6 +28,10 @@ MAX_QUOTE_LENGTH = 100
 """Characters of an id or a URL in the error."""
 
 
+class EmptyInputError(RespanInputError):
+    """The input has no request."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckedInput:
     """An input without problems.
@@ -85,7 +89,8 @@ def check_requests(
     :param endpoint: the endpoint of the batch, which the ``url`` of each request must be
     :param max_requests: how many requests there may be; None if they are for several batches
     :param max_bytes: how many bytes they may have as lines; None if they are for several batches
-    :raises RespanInputError: after the last request, if anything is wrong or there is no request
+    :raises RespanInputError: after the last request, if anything is wrong
+    :raises EmptyInputError: if there is no request
     """
     check = _Check(endpoint, max_requests=max_requests, max_bytes=max_bytes)
     try:
@@ -107,6 +112,7 @@ def check_requests(
         check.add_last_problem(str(reason))
     if not check.count and not check.problems:
         check.problems.append("there is no request in it")
+        raise EmptyInputError(check.message())
     if check.problems:
         raise RespanInputError(check.message())
 

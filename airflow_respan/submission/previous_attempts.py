@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 CLOCK_MARGIN = pendulum.duration(hours=1)
 """The largest expected difference between the clocks of Airflow and of the service."""
 
+MIN_SUSPENDED_SECONDS = 5.0
+"""A process that needs less than this between its note and its create was not suspended."""
 
 _NOT_FOUND_OUT = "No batch was created, because an earlier attempt of this task may have created one"
 
@@ -56,6 +58,8 @@ class PreviousAttempts:
     :param part: which of several batches of the task this is about; empty if the task makes one batch
     :param notes: where the notes about this batch are, instead of Airflow's ``task_state_store``
     :param is_first: whether it is certain that no earlier attempt sent a create; None to decide by the try number
+    :param started_at: when this attempt began (Unix seconds); a batch of the attempt before may not be listed for
+        ``not_found_grace`` after it. Now by default
     :param must_be_replaced: returns whether a batch of an earlier attempt is not usable, given the batch and whether
         the task was cleared; None for the rule of a task that waits for one batch
     """
@@ -69,6 +73,7 @@ class PreviousAttempts:
         part: str = "",
         notes: NoteStore | None = None,
         is_first: bool | None = None,
+        started_at: float | None = None,
         must_be_replaced: Callable[[Batch, bool], bool] | None = None,
     ) -> None:
         ti = context["ti"]
@@ -85,7 +90,8 @@ class PreviousAttempts:
         self._is_after_clear = is_after_clear(
             context, retries=operator.retries, earlier_max_tries=self._noted.max_tries if self._noted else None
         )
-        self._started = time.time()
+        self._started = time.time() if started_at is None else started_at
+        self._noted_at = self._started
         self._search: BatchSearch | None = None
         self._decide_replacement = must_be_replaced or self._ended_badly
 
@@ -164,10 +170,11 @@ class PreviousAttempts:
         :raises Exception: the error of Airflow's store, if ``batch_id`` is None. Later errors are only logged, because
             the batch already exists
         """
+        self._noted_at = time.time()
         note = Note(
             fingerprint=fingerprint,
             input_file_id=input_file_id,
-            sent_at=time.time(),
+            sent_at=self._noted_at,
             batch_id=batch_id,
             provider_id=self._provider_id(),
             max_tries=self._max_tries,
@@ -179,6 +186,20 @@ class PreviousAttempts:
                 raise
             log.warning(
                 "The id of batch %s could not be saved (%s); a retry will search Respan's list.", batch_id, error
+            )
+
+    def refuse_if_suspended(self) -> None:
+        """Refuse to send a create long after the note about it: another attempt may have sent one meanwhile.
+
+        Another attempt waits for ``not_found_grace`` after the note before it creates a batch.
+
+        :raises RespanError: if this process was suspended since :meth:`save_note`
+        """
+        seconds = time.time() - self._noted_at
+        if seconds > max(self._operator.not_found_grace / 2, MIN_SUSPENDED_SECONDS):
+            raise RespanError(
+                f"This attempt was suspended for {seconds:.0f} seconds just before it created a batch, so another "
+                "attempt may have created it. The next attempt of this task, a retry or after a clear, searches for it."
             )
 
     def _newest(self, fingerprint: str | None) -> Batch | None:

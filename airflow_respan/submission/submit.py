@@ -69,6 +69,8 @@ class Submission:
         """The batch, as soon as it is known."""
         self.is_found = False
         """Whether an earlier attempt created the batch."""
+        self.fingerprint: str | None = None
+        """The fingerprint of the input, as soon as it is read."""
         self.is_create_sent = False
         """Whether the service may have created a batch for this attempt, also if its response is not there yet."""
         self._options = options
@@ -119,6 +121,7 @@ class Submission:
         fingerprint = compute_fingerprint(
             content=content, endpoint=self._options.endpoint, provider_id=self._options.provider_id
         )
+        self.fingerprint = fingerprint
         # Before the search, so that metadata without room for the two pairs fails the task before any request.
         metadata = with_identity(self._options.metadata, key=self.previous_attempts.key, fingerprint=fingerprint)
         batch = self.previous_attempts.reusable_batch(fingerprint)
@@ -142,6 +145,7 @@ class Submission:
         self._push(input_file_id=input_file_id)
         self.previous_attempts.save_note(fingerprint=fingerprint, input_file_id=input_file_id)
         self._raise_if_killed()
+        self.previous_attempts.refuse_if_suspended()
         self.is_create_sent = True
         try:
             batch = self._hook.create_batch(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -14,9 +15,11 @@ from airflow_respan.exceptions import RespanError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.killed import is_batch_abandoned_by_deferred
 from airflow_respan.persisted import RENAMED_TRIGGER_ARGUMENTS, with_todays_names
-from airflow_respan.polling.poller import shared_poller
+from airflow_respan.polling.poller import Poller, shared_poller
 from airflow_respan.waiting.event import make_event
 from airflow_respan.waiting.policy import BatchWait, TimedOut
+
+log = logging.getLogger(__name__)
 
 
 class RespanBatchTrigger(BaseTrigger):
@@ -74,20 +77,8 @@ class RespanBatchTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield one event with the end of the wait; see :mod:`airflow_respan.waiting.event`."""
-        end: Batch | TimedOut | RespanError
-        try:
-            end = await self._wait_for_end()
-        except RespanError as error:
-            end = error
-        except Exception as error:
-            # If the trigger raised it, Airflow would raise a TaskDeferralError in the task, which soft_fail skips. When
-            # poking, soft_fail does not skip this error.
-            self.log.exception("The wait for batch %s failed with an unexpected error.", self.wait.batch_id)
-            end = RespanError(
-                f"The wait for batch {self.wait.batch_id} failed in the triggerer with an unexpected error "
-                f"({type(error).__name__}: {error}). The batch may still be running at the service. The triggerer's "
-                "log has the traceback."
-            )
+        async with shared_poller(self.respan_conn_id) as poller:
+            end = await wait_for_end(poller, self.wait, provider_id=self.provider_id, respan_params=self.respan_params)
         yield TriggerEvent(make_event(end))  # type: ignore[no-untyped-call]  # Airflow's triggers are not typed
 
     async def on_kill(self) -> None:
@@ -96,15 +87,46 @@ class RespanBatchTrigger(BaseTrigger):
         Airflow 3.3 and later call this if a person, or the timeout of the DAG run, has ended the task or has cleared
         it. A task that was cleared continues with its batch, and a task that was marked successful may need it.
         """
-        if not self.cancel_on_kill or not await is_batch_abandoned_by_deferred(self.task_instance):
-            return
-        try:
-            async with aclosing(RespanHook(self.respan_conn_id)) as hook:
-                await hook.acancel_batch(self.wait.batch_id, provider_id=self.provider_id)
-            self.log.info("Asked for batch %s to be cancelled.", self.wait.batch_id)
-        except RespanError as error:
-            self.log.warning("Batch %s could not be cancelled: %s", self.wait.batch_id, error)
+        if self.cancel_on_kill and await is_batch_abandoned_by_deferred(self.task_instance):
+            await cancel_abandoned(self.respan_conn_id, [self.wait.batch_id], provider_id=self.provider_id)
 
-    async def _wait_for_end(self) -> Batch | TimedOut:
-        async with shared_poller(self.respan_conn_id) as poller:
-            return await poller.wait_for(self.wait, provider_id=self.provider_id, respan_params=self.respan_params)
+
+async def wait_for_end(
+    poller: Poller, wait: BatchWait, *, provider_id: str | None, respan_params: Mapping[str, Any] | None
+) -> Batch | TimedOut | RespanError:
+    """Wait until a batch has ended, the deadline has passed, or an error ends the wait; never raise an error.
+
+    :param poller: the poller of the connection
+    :param wait: the rules of the wait
+    :param provider_id: the provider that the batch went to, or None for the connection's
+    :param respan_params: tracking parameters of each retrieve
+    """
+    try:
+        return await poller.wait_for(wait, provider_id=provider_id, respan_params=respan_params)
+    except RespanError as error:
+        return error
+    except Exception as error:
+        # If the trigger raised it, Airflow would raise a TaskDeferralError in the task, which soft_fail skips. When
+        # poking, soft_fail does not skip this error.
+        log.exception("The wait for batch %s failed with an unexpected error.", wait.batch_id)
+        return RespanError(
+            f"The wait for batch {wait.batch_id} failed in the triggerer with an unexpected error "
+            f"({type(error).__name__}: {error}). The batch may still be running at the service. The triggerer's "
+            "log has the traceback."
+        )
+
+
+async def cancel_abandoned(respan_conn_id: str, batch_ids: Collection[str], *, provider_id: str | None) -> None:
+    """Cancel batches that no attempt of the task can use; log those that cannot be cancelled.
+
+    :param respan_conn_id: the Airflow connection
+    :param batch_ids: the batches
+    :param provider_id: the provider that they went to, or None for the connection's
+    """
+    async with aclosing(RespanHook(respan_conn_id)) as hook:
+        for batch_id in batch_ids:
+            try:
+                await hook.acancel_batch(batch_id, provider_id=provider_id)
+                log.info("Asked for batch %s to be cancelled.", batch_id)
+            except RespanError as error:
+                log.warning("Batch %s could not be cancelled: %s", batch_id, error)

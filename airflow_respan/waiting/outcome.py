@@ -98,6 +98,11 @@ def parse_failed_ratio(ratio: float) -> float:
     return ratio
 
 
+def is_queue_full(batch: Batch) -> bool:
+    """Return whether a batch failed because the provider's queue was full, so that it may be created again later."""
+    return any(QUEUE_FULL_CODE in line for line in batch.error_lines())
+
+
 def describe_batch(batch: Batch) -> str:
     """Return status, counts, duration, files and the first error of a terminal batch, in one or two sentences."""
     parts = [f"Batch {batch.id} is {batch.status}"]
@@ -150,7 +155,7 @@ def _files(batch: Batch) -> str:
 
 
 def _hint(batch: Batch) -> str:
-    if any(QUEUE_FULL_CODE in line for line in batch.error_lines()):
+    if is_queue_full(batch):
         return " The provider's queue was full: submit the batch again later."
     if batch.output_file_id:
         return f" Results that were ready, and are billed, are in {batch.output_file_id}."

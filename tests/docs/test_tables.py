@@ -28,8 +28,9 @@ def rows(page: str, heading: str) -> set[str]:
 
 
 def arguments(cls: type) -> set[str]:
-    parameters = inspect.signature(inspect.unwrap(cls.__init__)).parameters
-    return {name for name, parameter in parameters.items() if parameter.kind == parameter.KEYWORD_ONLY}
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("airflow_respan.") and "__init__" in vars(base)]
+    signatures = [inspect.signature(inspect.unwrap(base.__init__)).parameters for base in ours]
+    return {name for parameters in signatures for name, each in parameters.items() if each.kind == each.KEYWORD_ONLY}
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from airflow.triggers.base import BaseTrigger
 from airflow_respan.compat import AirflowRescheduleException
 from airflow_respan.sensors.batch import RespanBatchSensor
 from airflow_respan.triggers.batch import RespanBatchTrigger
+from airflow_respan.triggers.batches import RespanBatchesTrigger
 from tests.task_instance import TaskInstance
 
 
@@ -65,11 +66,16 @@ def wait_for(batch_id: Any, mode: str, **options: Any) -> Outcome:
         return outcome
 
 
-def through_the_database(trigger: BaseTrigger) -> RespanBatchTrigger:
+TRIGGERS = {
+    "airflow_respan.triggers.batch.RespanBatchTrigger": RespanBatchTrigger,
+    "airflow_respan.triggers.batches.RespanBatchesTrigger": RespanBatchesTrigger,
+}
+
+
+def through_the_database(trigger: BaseTrigger) -> Any:
     """Write a trigger down and read it again, as on its way to a triggerer."""
     class_path, kwargs = trigger.serialize()
-    assert class_path == "airflow_respan.triggers.batch.RespanBatchTrigger"
-    return RespanBatchTrigger(**json.loads(json.dumps(kwargs)))
+    return TRIGGERS[class_path](**json.loads(json.dumps(kwargs)))
 
 
 async def first_event(trigger: BaseTrigger) -> Any:

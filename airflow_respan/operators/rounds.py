@@ -1,0 +1,341 @@
+"""The operator for the whole job: requests in, answers out.
+
+What it does is in ``airflow_respan.rounds``; here are its arguments, its wait and its outcome.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import pendulum
+
+from airflow_respan.compat import (
+    TRIGGER_FAILED,
+    AirflowException,
+    AirflowSkipException,
+    BaseOperator,
+    attempt_started_at,
+)
+from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanTaskKilledError
+from airflow_respan.operators.creating import BatchCreatingOperator
+from airflow_respan.operators.rendered import read_mapping
+from airflow_respan.operators.waiting import DEFERRAL_MARGIN
+from airflow_respan.waiting.progress import duration_text
+
+if TYPE_CHECKING:
+    from airflow_respan.compat import Context
+    from airflow_respan.rounds.runner import Pending, RoundsOptions, RoundsRunner
+
+OnEmpty = Literal["fail", "skip", "land"]
+
+
+class RespanBatchOperator(BatchCreatingOperator):
+    """Ask a file or a list of requests, until each has an answer, and write the answers into a folder.
+
+    One task does the whole job: it creates a batch, waits for its end, and writes the results. Then it asks again only
+    what may succeed the next time: requests that expired, were cancelled, met a rate limit or an error of the server,
+    or have no row. A request that would fail again is not asked again. An input that is larger than a batch may be is
+    split into several batches.
+
+    The folder gets ``output.jsonl`` with one answer for each request, ``errors.jsonl`` with the last error of each
+    request without an answer, ``results.parquet`` if ``parquet`` is set, and last ``manifest.json``. Each round is in a
+    folder of its own, ``round-1`` and so on, with what was asked and what came back. The task returns the manifest, and
+    pushes each of its keys to XCom.
+
+    Each round is paid once: a retry, or an attempt after a clear, continues with the round where it was.
+
+    Exactly one of ``input_file_id``, ``input_path`` and ``requests`` must be given. The arguments of
+    :class:`RespanCreateBatchOperator` work as well, but ``wait_for_completion``. Here they mean:
+
+    :param path: URI of the folder for ``ObjectStoragePath``: ``s3://my_conn@bucket/answers/{{ run_id }}`` (templated).
+        Each task instance needs a folder of its own
+    :param requests: also prompts: texts, lists of messages, or pairs of a ``custom_id`` and either. The ``custom_id``
+        of a prompt without one is its number, from 1
+    :param body: fields for the body of each request, such as ``{"model": "gpt-4o-mini"}``; a request's own fields
+        replace them (templated)
+    :param max_rounds: how often a request is asked at most
+    :param max_active_batches: how many batches of this task may be in progress at the same time
+    :param split_by_model: make a batch for each model, for providers that allow only one in a batch
+    :param parquet: also write the rows as Parquet; needs the extra ``parquet``
+    :param overwrite: use the folder even if it has the results of another task
+    :param delete_files: what to delete at the service after a batch is landed: any of ``input``, ``output`` and
+        ``error``; the folder has all of it
+    :param on_empty: what an input without requests does: ``fail``; ``skip`` the task; or ``land`` an empty output
+    :param max_failed_ratio: the share of requests without an answer, after the last round, that still counts as success
+        (ratio 0-1). A task without any answer fails in any case
+    :param success_statuses: the terminal statuses of a batch after which the task asks again what is unsettled. After
+        another status the task fails, and asks again after a clear
+    :param timeout: seconds, or a timedelta, from the start of the attempt to the end of the last round
+    :param cancel_on_kill: cancel the batches of the current round when the task is killed, and no attempt of it is left
+
+    :raises RespanInputError: if the service would refuse the input; not retried
+    :raises RespanInputChangedError: if the input is not the one that an earlier attempt has asked, and
+        ``on_changed_input`` is ``fail``; not retried
+    :raises RespanBatchFailed: if more requests are without an answer than ``max_failed_ratio`` allows, or a batch ended
+        in another status than ``success_statuses``; not retried
+    :raises RespanBatchTimeout: if ``timeout`` has passed; not retried. Clear the task to go on
+    :raises RespanResultsError: if the folder is another task's, or cannot be written; retried by Airflow
+    :raises RespanStorageError: if the input cannot be read; retried by Airflow
+    :raises RespanError: if the service refuses, or gives no usable response; retried by Airflow
+    :raises AirflowSkipException: if there is no request and ``on_empty`` is ``skip``
+    :raises ValueError: if an argument is not valid, or its template rendered to an empty value
+    """
+
+    template_fields: Sequence[str] = (*BatchCreatingOperator.template_fields, "path", "body")
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        max_rounds: int = 3,
+        max_active_batches: int = 10,
+        split_by_model: bool = False,
+        parquet: bool = False,
+        overwrite: bool = False,
+        delete_files: Sequence[str] = (),
+        on_empty: OnEmpty = "fail",
+        success_statuses: Sequence[str] = ("completed", "expired", "cancelled"),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(success_statuses=success_statuses, **kwargs)
+        for name, value in (("max_rounds", max_rounds), ("max_active_batches", max_active_batches)):
+            if value < 1:
+                raise ValueError(f"{name} of task {self.task_id!r} is {value!r}; it must be 1 or more")
+        if on_empty not in get_args(OnEmpty):
+            raise ValueError(f"on_empty is {on_empty!r}; choose among {', '.join(get_args(OnEmpty))}")
+        self.path = path
+        self.body = body
+        self.max_rounds = max_rounds
+        self.max_active_batches = max_active_batches
+        self.split_by_model = split_by_model
+        self.parquet = parquet
+        self.overwrite = overwrite
+        self.delete_files = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
+        self.on_empty = on_empty
+        self._runner: RoundsRunner | None = None
+
+    def _begin(self, context: Context) -> None:
+        super()._begin(context)
+        self.body = read_mapping("body", self.body, task_id=self.task_id)
+
+    def execute(self, context: Context) -> Any:
+        """Ask all requests, in as many rounds as are needed, and return the manifest."""
+        self._begin(context)
+        return self._run(context, started_at=attempt_started_at(context), is_first_process=True)
+
+    def execute_complete(
+        self,
+        context: Context,
+        event: Any = None,
+        started_at: str | None = None,
+        failed: Mapping[str, Any] | None = None,
+        **_: Any,
+    ) -> Any:
+        """Continue after a deferral, in another process.
+
+        :param event: what the trigger yielded
+        :param started_at: when the attempt began (ISO 8601 with offset); this attempt's start if it is missing
+        :param failed: events of the waits that an error has ended, by the ids of their batches
+        :param _: arguments of another release that deferred the task
+        :return: the manifest
+        """
+        ends = event.get("batches") if isinstance(event, Mapping) else None
+        if not isinstance(ends, Mapping):
+            self.log.warning("Resumed without a usable event (%.200r); checking all batches.", event)
+            ends = {}
+        return self._run(
+            context, started_at=started_at or attempt_started_at(context), events={**(failed or {}), **ends}
+        )
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume after a deferral; if the trigger failed, check all batches."""
+        self._begin(context)
+        try:
+            return BaseOperator.resume_execution(self, next_method, next_kwargs or {}, context)
+        except AirflowException as error:
+            if next_method != TRIGGER_FAILED:
+                raise
+            self.log.warning("The triggerer gave up the wait (%s); checking all batches.", error)
+        return self._run(context, started_at=attempt_started_at(context))
+
+    def _batches_in_progress(self) -> list[str]:
+        runs = self._runner.current_runs if self._runner else []
+        return [run.wait.batch_id for run in runs if run.is_active and run.wait]
+
+    def _find_batches_in_progress(self) -> list[str]:
+        runs = self._runner.current_runs if self._runner else []
+        sent = [batch_id for run in runs if run.wait is None for batch_id in self._find_sent_batch(run.submission)]
+        return [*self._batches_in_progress(), *sent]
+
+    def _run(
+        self,
+        context: Context,
+        *,
+        started_at: str,
+        events: Mapping[str, Any] | None = None,
+        is_first_process: bool = False,
+    ) -> Any:
+        from airflow_respan.api.batch import Batch
+        from airflow_respan.rounds.runner import Pending, RoundsRunner
+        from airflow_respan.submission.input import EmptyInputError
+        from airflow_respan.waiting.event import read_event
+
+        self._runner = RoundsRunner(
+            self._rounds_options(started_at),
+            task=self,
+            context=context,
+            hook=self.hook,
+            raise_if_killed=self._raise_if_killed,
+        )
+        ends = {batch_id: read_event(event) for batch_id, event in (events or {}).items()}
+        known = {batch_id: end for batch_id, end in ends.items() if isinstance(end, Batch)}
+        failed = {batch_id: end for batch_id, end in ends.items() if isinstance(end, RespanError)}
+        try:
+            found = self._runner.begin(self._source, is_repeatable=is_first_process and self._is_input_repeatable)
+        except EmptyInputError as error:
+            if self.on_empty == "skip":
+                raise AirflowSkipException(f"There is nothing to ask (on_empty='skip'): {error}") from None
+            raise
+        while found is None:
+            try:
+                state = self._runner.advance(known=known, failed=failed)
+            except RespanTaskKilledError:
+                for batch_id in self._batches_in_progress() if self._is_abandoned else ():
+                    self._cancel_abandoned(batch_id)  # its create had no response yet when the task was killed
+                raise
+            if not isinstance(state, Pending):
+                found = state
+                break
+            self._push(context, batch_ids=self._batches_in_progress())
+            self._pause_or_defer(state, started_at=started_at)
+        return self._finish(context, found)
+
+    def _pause_or_defer(self, pending: Pending, *, started_at: str) -> None:
+        from airflow_respan.triggers.batches import RespanBatchesTrigger
+        from airflow_respan.waiting.event import make_event
+
+        self._raise_if_killed()
+        seconds_left = self._seconds_left(started_at)
+        if seconds_left <= 0:
+            batches = ", ".join(self._batches_in_progress()) or "none"
+            raise RespanBatchTimeout(
+                f"The timeout of {duration_text(self.timeout)} has passed before the last round has ended. Batches in "
+                f"progress, which are billed: {batches}. Clear the task to wait again; it asks nothing twice."
+            )
+        pause = min(pending.pause_seconds(), seconds_left)
+        if not self.deferrable:
+            self._pause(pause)
+            return
+        now = pendulum.now("UTC")
+        runs = self._runner.current_runs if self._runner else []
+        failed = {run.wait.batch_id: run.error for run in runs if run.wait and isinstance(run.error, RespanError)}
+        self.defer(
+            trigger=RespanBatchesTrigger(
+                batch_ids=[wait.batch_id for wait in pending.waits],
+                until_any=pending.until_any,
+                resume_at=pending.resume_at,
+                respan_conn_id=self.respan_conn_id,
+                respan_params=self.respan_params,
+                provider_id=self.provider_id,
+                cancel_on_kill=self.cancel_on_kill,
+                checked_at=now.isoformat(),
+                next_check_at=now.add(seconds=pause).isoformat(),
+                **self._wait_options(started_at),
+            ),
+            method_name="execute_complete",
+            kwargs={
+                "started_at": started_at,
+                "failed": {batch_id: make_event(error) for batch_id, error in failed.items()},
+            },
+            timeout=timedelta(seconds=seconds_left) + DEFERRAL_MARGIN,
+        )
+
+    def _finish(self, context: Context, manifest: dict[str, Any]) -> Any:
+        """Push the manifest, and fail if too many requests are without an answer."""
+        self._push(context, **manifest)
+        counts = manifest["counts"]
+        without = counts["requests"] - counts["succeeded"]
+        ratio = without / counts["requests"] if counts["requests"] else 0.0
+        rounds = len(manifest["rounds"])
+        text = (
+            f"{counts['succeeded']} of {counts['requests']} requests have an answer after {rounds} "
+            f"round{'' if rounds == 1 else 's'}"
+            + (f"; {counts['unsettled']} of the others may get one if they are asked again" if without else "")
+            + f". The results are in {manifest['path']}."
+        )
+        if counts["requests"] and (not counts["succeeded"] or ratio > self.max_failed_ratio):
+            self._raise_if_killed()
+            allowed = f", and at most {self.max_failed_ratio:.1%} may" if counts["succeeded"] else ""
+            raise RespanBatchFailed(
+                f"{ratio:.1%} of the requests have no answer{allowed}. {text} To ask again what may succeed, raise "
+                "max_rounds and clear the task."
+            )
+        (self.log.warning if without else self.log.info)(text)
+        return manifest
+
+    _is_input_repeatable = True
+    """Whether the input is the same each time it is read, so that a change is a change by the user."""
+
+    def _source(self) -> Iterable[tuple[int, Any]]:
+        """Return the requests with their numbers."""
+        self._check_one_input()
+        return self._shape(self._numbered_requests() if self.input_file_id is None else self._downloaded_requests())
+
+    def _shape(self, items: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+        """Yield a request for each item, which may be a prompt."""
+        from airflow_respan.submission.prompts import make_request
+
+        for number, item in items:
+            yield number, make_request(number, item, endpoint=self.endpoint, body=self.body)
+
+    def _downloaded_requests(self) -> Iterator[tuple[int, bytes]]:
+        from airflow_respan.jsonl import read_lines
+
+        with tempfile.TemporaryFile() as file:
+            self.hook.download_into(str(self.input_file_id), file, provider_id=self.provider_id)
+            file.seek(0)
+            yield from read_lines(file.read)
+
+    def _wait_options(self, started_at: str) -> dict[str, Any]:
+        return {
+            "started_at": started_at,
+            "timeout": self.timeout,
+            "poke_interval": self.poke_interval,
+            "not_found_grace": self.not_found_grace,
+        }
+
+    def _seconds_left(self, started_at: str) -> float:
+        return _unix_seconds(started_at) + self.timeout - time.time()
+
+    def _rounds_options(self, started_at: str) -> RoundsOptions:
+        from airflow_respan.results.formats import FORMATS
+        from airflow_respan.rounds.outcomes import OutcomeRules
+        from airflow_respan.rounds.part_run import PartOptions
+        from airflow_respan.rounds.runner import RoundsOptions
+
+        return RoundsOptions(
+            path=self.path,
+            max_rounds=self.max_rounds,
+            max_active_batches=self.max_active_batches,
+            split_by_model=self.split_by_model,
+            formats=tuple(name for name in FORMATS if getattr(self, name)),
+            overwrite=self.overwrite,
+            allow_empty=self.on_empty == "land",
+            rules=OutcomeRules(),
+            parts=PartOptions(
+                batch=self._batch_options(),
+                wait=self._wait_options(started_at),
+                success_statuses=self.success_statuses,
+                delete_files=self.delete_files,
+                started_at=_unix_seconds(started_at),
+            ),
+        )
+
+
+def _unix_seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()

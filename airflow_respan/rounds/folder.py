@@ -1,0 +1,141 @@
+"""The folder of a task with rounds: to which task it belongs, the plans, and the inputs and notes of the batches.
+
+::
+
+    task.json                     the task that the folder belongs to
+    round-1/plan.json             what is asked in the round
+    round-1/input.jsonl           the requests; with several batches in round-1/part-1/, round-1/part-2/ ...
+    round-1/batch.json            the note about the batch
+    round-1/output.jsonl          what came back, with errors.jsonl and manifest.json, as for a single batch
+    output.jsonl, errors.jsonl, manifest.json      all answers and the last errors, after the last round
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Iterator
+from typing import IO, Any
+
+from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.results.claim import OWN_FOLDER
+from airflow_respan.results.folder import Folder
+from airflow_respan.results.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, read_manifest
+from airflow_respan.rounds.notes import PartNotes
+from airflow_respan.rounds.plan import Part, Round, round_folder
+
+TASK_NAME = "task.json"
+PLAN_NAME = "plan.json"
+INPUT_NAME = "input.jsonl"
+MAX_PLAN_BYTES = 2**24
+
+
+class RoundsFolder:
+    """The folder of one task.
+
+    :param uri: its URI for ``ObjectStoragePath``
+    :param task: the identity of the task
+    :raises RespanStorageError: if Airflow cannot open the store
+    """
+
+    def __init__(self, uri: str, *, task: str) -> None:
+        self.root = Folder(uri)
+        self._task = task
+
+    def claim(self, *, overwrite: bool) -> None:
+        """Make the folder this task's, before anything is paid for.
+
+        :param overwrite: whether to take it over from another task
+        :raises RespanResultsError: if it is another task's
+        """
+        content = json.dumps({"task": self._task, "id": uuid.uuid4().hex}).encode()
+        if self.root.create(TASK_NAME, content):
+            return
+        owner = _decode(self.root.read(TASK_NAME, max_bytes=MAX_PLAN_BYTES)).get("task")
+        if owner == self._task:
+            return
+        if not overwrite:
+            raise RespanResultsError(
+                f"{self.root.uri} has the rounds of another task ({owner}), so nothing was uploaded or created. "
+                f"{OWN_FOLDER}, or set overwrite=True."
+            )
+        self.root.write(TASK_NAME, _file(content), check=_no_check)
+
+    def load_rounds(self) -> list[Round]:
+        """Return the rounds that were planned, in order."""
+        rounds: list[Round] = []
+        while plan := self._load_plan(len(rounds) + 1):
+            if plan.task != self._task or plan.previous != (rounds[-1].plan_id if rounds else None):
+                break  # left by another task, or of an input that was replaced
+            rounds.append(plan)
+        return rounds
+
+    def save_plan(self, plan: Round) -> Round:
+        """Save the plan of a round, and return it; or the plan that another attempt has saved meanwhile."""
+        folder = self.folder_of(plan)
+        if folder.create(PLAN_NAME, plan.to_json()):
+            return plan
+        found = self._load_plan(plan.number)
+        if found and (found.task, found.previous, found.source) == (plan.task, plan.previous, plan.source):
+            return found
+        folder.write(PLAN_NAME, _file(plan.to_json()), check=_no_check)
+        return plan
+
+    def write_input(self, folder: str, content: IO[bytes]) -> None:
+        """Write the requests of a part.
+
+        :param folder: the folder of the part, relative to that of the task
+        :param content: the requests, one per line
+        """
+        self._subfolder(folder).write(INPUT_NAME, content, check=_no_check)
+
+    def input_uri(self, part: Part) -> str:
+        """Return the URI of the requests of a part."""
+        return self._subfolder(part.folder).uri_of(INPUT_NAME)
+
+    def folder_of(self, item: Round | Part) -> Folder:
+        """Return the folder of a round or of a part."""
+        return self._subfolder(item.folder)
+
+    def notes_of(self, plan: Round, part: Part) -> PartNotes:
+        """Return the notes about the batch of a part."""
+        return PartNotes(self.folder_of(part), task=self._task, plan_id=plan.plan_id)
+
+    def landed_manifest(self, plan: Round, part: Part) -> dict[str, Any] | None:
+        """Return the manifest of a part whose results were landed, or None."""
+        note = self.notes_of(plan, part).load_of_plan()
+        if note is None or note.batch_id is None:
+            return None
+        content = self.folder_of(part).read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
+        manifest = read_manifest(content) if content else None
+        return manifest if manifest and manifest.get("batch_id") == note.batch_id else None
+
+    def _load_plan(self, number: int) -> Round | None:
+        return Round.from_json(self._subfolder(round_folder(number)).read(PLAN_NAME, max_bytes=MAX_PLAN_BYTES))
+
+    def _subfolder(self, name: str) -> Folder:
+        return Folder(self.root.uri_of(name))
+
+
+def landed_files(manifest: dict[str, Any], folder: Folder) -> Iterator[str]:
+    """Yield the URIs of the rows of a landed part."""
+    for name in ("output", "errors"):
+        if name in manifest["bytes"]:
+            yield folder.uri_of(f"{name}.jsonl")
+
+
+def _decode(content: bytes | None) -> dict[str, Any]:
+    try:
+        data = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        data = None
+    return data if isinstance(data, dict) else {}
+
+
+def _file(content: bytes) -> IO[bytes]:
+    return io.BytesIO(content)
+
+
+def _no_check() -> None:
+    """Accept each change: the folder is this task's since :meth:`RoundsFolder.claim`."""

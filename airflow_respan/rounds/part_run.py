@@ -1,0 +1,268 @@
+"""The batch of one part: created once, checked, and landed when it has ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_respan.api.batch import Batch
+from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanTaskKilledError, RespanTransientError
+from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.results.landing import Landing, LandingOptions
+from airflow_respan.results.temporary_errors import is_temporary_code
+from airflow_respan.rounds.folder import RoundsFolder
+from airflow_respan.rounds.plan import Part, Round
+from airflow_respan.submission.input import read_requests
+from airflow_respan.submission.previous_attempts import CreatingTask, PreviousAttempts
+from airflow_respan.submission.submit import BatchOptions, Submission
+from airflow_respan.waiting.outcome import describe_batch, is_queue_full
+from airflow_respan.waiting.pauses import jittered_pause_seconds
+from airflow_respan.waiting.policy import BatchWait
+
+log = logging.getLogger(__name__)
+
+LONGEST_RESUBMIT_SECONDS = 1800.0
+"""The longest pause after which a batch is created again that the provider's full queue refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartOptions:
+    """How the batches of a task are created, awaited and landed.
+
+    :param batch: what each batch is created with
+    :param wait: arguments of :class:`~airflow_respan.waiting.policy.BatchWait` but ``batch_id``
+    :param success_statuses: the terminal statuses after which the task goes on
+    :param delete_files: what to delete at the service after a batch is landed
+    :param started_at: when this attempt of the task began (Unix seconds)
+    """
+
+    batch: BatchOptions
+    wait: dict[str, Any]
+    success_statuses: Collection[str]
+    delete_files: Sequence[str]
+    started_at: float
+
+
+class PartRun:
+    """The batch of one part, in this process.
+
+    :param plan: the round
+    :param part: the part
+    :param folder: the folder of the task
+    :param options: how batches are created, awaited and landed
+    :param task: the operator, with its templates rendered
+    :param context: Airflow's context
+    :param hook: sends the requests
+    :param is_plan_found: whether the plan was saved by an earlier process, which then may have created the batch, but
+        only if it left a note
+    :param raise_if_killed: raises an error if the task was killed
+    """
+
+    def __init__(
+        self,
+        plan: Round,
+        part: Part,
+        folder: RoundsFolder,
+        options: PartOptions,
+        *,
+        task: CreatingTask,
+        context: Any,
+        hook: RespanHook,
+        is_plan_found: bool,
+        raise_if_killed: Callable[[], None],
+    ) -> None:
+        self.part = part
+        self.batch: Batch | None = None
+        """The batch as last seen."""
+        self.wait: BatchWait | None = None
+        """The wait for the batch, once its id is known."""
+        self.error: RespanError | RespanBatchFailed | None = None
+        """Why nothing more is done about the batch for now."""
+        self.resume_at: float | None = None
+        """When to try again to create the batch (Unix seconds), or None."""
+        self.submission: Submission | None = None
+        """The create that is in progress, or the last one."""
+        self._plan = plan
+        self._folder = folder
+        self._notes = folder.notes_of(plan, part)
+        self._options = options
+        self._task = task
+        self._context = context
+        self._hook = hook
+        self._is_plan_found = is_plan_found
+        self._raise_if_killed = raise_if_killed
+        self._manifest: dict[str, Any] | None = None
+        self._sent_at = plan.planned_at
+
+    @property
+    def label(self) -> str:
+        """The part in messages: ``round 1``, or ``round 1, part 2 of 3``."""
+        of_parts = f", part {self.part.number} of {len(self._plan.parts)}" if len(self._plan.parts) > 1 else ""
+        return f"round {self._plan.number}{of_parts}"
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of the part, once it is landed."""
+        if self._manifest is None:
+            self._manifest = self._folder.landed_manifest(self._plan, self.part)
+        return self._manifest
+
+    @property
+    def batch_id(self) -> str | None:
+        """The batch, once it is known to this process or by the note."""
+        if self.wait is None and (note := self._notes.load_of_plan()) and note.batch_id:
+            self._follow(note.batch_id, sent_at=note.sent_at)
+        return self.wait.batch_id if self.wait else None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the batch is in progress, as far as this process knows."""
+        return self.wait is not None and self._manifest is None and not (self.batch and self.batch.is_terminal)
+
+    def rejection(self) -> RespanBatchFailed | None:
+        """Return why the task must not go on after this part, which is landed; None if it may.
+
+        A batch that an earlier attempt has landed is no reason: by the retry or the clear, the task is to go on.
+        """
+        manifest, is_of_earlier_attempt = self.manifest, self.batch_id and self._sent_at < self._options.started_at
+        if manifest is None or is_of_earlier_attempt or manifest["status"] in self._options.success_statuses:
+            return None
+        return RespanBatchFailed(
+            f"Batch {manifest['batch_id']} of {self.label} is {manifest['status']}, and only "
+            f"{' or '.join(map(repr, self._options.success_statuses))} counts as success. Its results are in "
+            f"{manifest['path']}. To ask again for what is missing, clear the task."
+        )
+
+    def advance(self, *, known: Batch | None, may_submit: bool) -> None:
+        """Do what can be done now: create the batch, check it, or land its results.
+
+        :param known: the batch that has ended, if it is known without a retrieve
+        :param may_submit: whether a batch may be created now
+        :raises RespanTaskKilledError: if the task was killed
+        :raises RespanInputChangedError: if the batch of an earlier attempt has another input
+        """
+        self.error = self.resume_at = None
+        try:
+            if self.batch_id is None:
+                if may_submit:
+                    self._submit()
+            elif known is not None:
+                self._see(known)
+            elif not (self.batch and self.batch.is_terminal):
+                self._check()
+            if self.batch and self.batch.is_terminal:
+                self._end(self.batch, may_submit=may_submit)
+        except RespanTaskKilledError:
+            raise
+        except RespanTransientError as error:
+            self.error = error
+            self.resume_at = time.time() + max(self._resubmit_seconds(), error.retry_after or 0.0)
+        except (RespanError, RespanBatchFailed) as error:
+            self.error = error
+        if self.error:
+            log.warning("The batch of %s needs another try: %s", self.label, self.error)
+
+    def _submit(self) -> None:
+        """Create the batch, or continue with that of an earlier attempt."""
+        is_first = self._notes.load() is None and (self._is_plan_found or self._context["ti"].try_number <= 1)
+        attempts = PreviousAttempts(
+            self._task,
+            self._context,
+            part=f"#{self._plan.number}.{self.part.number}",
+            notes=self._notes,
+            is_first=is_first,
+            started_at=self._options.started_at,
+            must_be_replaced=lambda batch, _is_after_clear: self._is_refused(batch),
+        )
+        self.submission = Submission(
+            self._options.batch,
+            hook=self._hook,
+            previous_attempts=attempts,
+            push=lambda **_xcoms: None,
+            raise_if_killed=self._raise_if_killed,
+        )
+        self.wait = self.batch = None
+        batch = self.submission.submit_requests(read_requests(self._folder.input_uri(self.part)))
+        if self.submission.is_found:
+            # The list, or a note about an earlier plan, has led to it. Without a note about this plan, the next process
+            # would create another batch.
+            attempts.save_note(
+                fingerprint=self.submission.fingerprint or "",
+                input_file_id=batch.input_file_id or "",
+                batch_id=batch.id,
+            )
+        self._follow(batch.id, sent_at=time.time())
+        self._see(batch)
+        self._raise_if_killed()
+
+    def _follow(self, batch_id: str, *, sent_at: float) -> None:
+        self.wait = BatchWait(batch_id=batch_id, **self._options.wait)
+        self._sent_at = sent_at
+
+    def _check(self) -> None:
+        assert self.wait is not None  # noqa: S101 (batch_id has set it)
+        try:
+            batch = self._hook.get_batch(self.wait.batch_id, provider_id=self._options.batch.provider_id)
+        except RespanError as error:
+            self.wait.on_error(error)
+        else:
+            self._see(batch)
+
+    def _see(self, batch: Batch) -> None:
+        assert self.wait is not None  # noqa: S101 (batch_id or _submit has set it)
+        self.batch = batch
+        self.wait.on_batch(batch)
+
+    def _end(self, batch: Batch, *, may_submit: bool) -> None:
+        """Land the results of a batch that has ended, or create it again if it was refused."""
+        if not self._is_refused(batch):
+            self._land(batch)
+        elif is_queue_full(batch):
+            self.resume_at = self._sent_at + self._resubmit_seconds()
+            if may_submit and time.time() >= self.resume_at:
+                self.resume_at = None
+                log.info("Creating the batch of %s again, as the provider's queue was full.", self.label)
+                self._submit()
+        elif self._sent_at < self._options.started_at:
+            if may_submit:  # a retry, or a clear, after which the user wants another try
+                self._submit()
+        else:
+            raise RespanBatchFailed(f"{describe_batch(batch)} No request of {self.label} was processed.")
+
+    def _is_refused(self, batch: Batch) -> bool:
+        """Return whether a batch has ended before any of its requests was processed, and not in an accepted way."""
+        if not batch.is_terminal or batch.status in self._options.success_statuses:
+            return False
+        has_temporary_error = any(is_temporary_code(error.code) for error in batch.service_errors())
+        return not (batch.output_file_id or batch.error_file_id or has_temporary_error) or is_queue_full(batch)
+
+    def _land(self, batch: Batch) -> None:
+        self._manifest = Landing(
+            LandingOptions(
+                path=self._folder.folder_of(self.part).uri,
+                batch_id=batch.id,
+                output_file_id=None,
+                error_file_id=None,
+                input_path=self._folder.input_uri(self.part),
+                input_file_id=None,
+                on_missing="warn",
+                formats=(),
+                overwrite=True,  # what is in this folder is of an input that was replaced
+                delete_files=self._options.delete_files,
+                provider_id=self._options.batch.provider_id,
+                allow_no_files=True,
+            ),
+            self._hook,
+        ).run()
+
+    def _resubmit_seconds(self) -> float:
+        """Return how long after a create the next one may follow: at first ``poke_interval``, then twice as long ..."""
+        return jittered_pause_seconds(
+            self._options.wait["poke_interval"],
+            age_seconds=self._sent_at - self._plan.planned_at,
+            max_wait=LONGEST_RESUBMIT_SECONDS,
+            retry_after=0.0,
+        )

@@ -1,0 +1,46 @@
+"""Makes requests of prompts: texts, lists of messages, or pairs of a ``custom_id`` and either. No I/O, no Airflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_respan.jsonl import decode_object
+
+_PROMPT_FIELDS = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
+_OTHER_PROMPT_FIELD = "input"
+"""The field of the prompt in the body, at ``/v1/responses``, ``/v1/embeddings`` and others."""
+
+_REQUEST_FIELDS = frozenset({"custom_id", "method", "url", "body"})
+
+
+def make_request(number: int, item: Any, *, endpoint: str, body: Mapping[str, Any] | None) -> Any:
+    """Return a request for an item, or what cannot be made a request as it is, which the check of the input refuses.
+
+    :param number: the number of the item, from 1; it is the ``custom_id`` if the item has none
+    :param item: a request as a dict or as a line of a file; a prompt; or a pair of a ``custom_id`` and a prompt
+    :param endpoint: the endpoint of the batch
+    :param body: fields for the body of each request, which its own fields replace
+    """
+    if isinstance(item, bytes):
+        return _with_body(decode_object(item), body) if body else item
+    if isinstance(item, Mapping):
+        if not _REQUEST_FIELDS & item.keys():
+            return item
+        return _with_body({"custom_id": str(number), "method": "POST", "url": endpoint, **item}, body)
+    custom_id, prompt = item if isinstance(item, tuple) and len(item) == 2 else (number, item)
+    if not isinstance(prompt, str | list) or not isinstance(custom_id, str | int):
+        return item
+    field = _PROMPT_FIELDS.get(endpoint, _OTHER_PROMPT_FIELD)
+    is_chat_text = field == "messages" and isinstance(prompt, str)
+    content = [{"role": "user", "content": prompt}] if is_chat_text else prompt
+    request = {"custom_id": str(custom_id), "method": "POST", "url": endpoint, "body": {field: content}}
+    return _with_body(request, body)
+
+
+def _with_body(request: Mapping[str, Any], body: Mapping[str, Any] | None) -> dict[str, Any]:
+    own = request.get("body", {})
+    if not body or not isinstance(own, Mapping):
+        return dict(request)
+    return {**request, "body": {**json.loads(json.dumps(body)), **own}}
