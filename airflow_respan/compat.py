@@ -1,9 +1,9 @@
 """Everything that depends on Airflow's version: names whose module differs, and behaviour that differs (2.11-3.3).
 
-The other modules import Airflow's names from here, so only this file changes when Airflow moves or removes a name. Two
-things are elsewhere, because importing them takes time each time a DAG file is parsed: the trigger's base class
-(``triggers/batch.py``; its module is the same in all versions), and the form of older versions
-(``hooks/connection_form.py``). Every behaviour named here was observed on the versions named with it; see
+The other modules import Airflow's names from here, so only this file changes when Airflow moves or removes a name.
+Three things are elsewhere, because importing them takes time each time a DAG file is parsed: the base class of triggers
+(``triggers/``; its module is the same in all versions), that of decorators (``decorators/``), and the form of older
+versions (``hooks/connection_form.py``). Every behaviour named here was observed on the versions named with it; see
 ``docs/airflow-behaviour.md``.
 """
 

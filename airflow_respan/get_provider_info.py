@@ -75,6 +75,9 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [{"integration-name": "Respan", "python-modules": ["airflow_respan.sensors.batch"]}],
         "operators": [{"integration-name": "Respan", "python-modules": ["airflow_respan.operators.batch"]}],
         "triggers": [{"integration-name": "Respan", "python-modules": ["airflow_respan.triggers.batch"]}],
+        "task-decorators": [
+            {"name": "respan_batch", "class-name": "airflow_respan.decorators.respan_batch.respan_batch_task"}
+        ],
         "hook-class-names": [HOOK_CLASS],
         "connection-types": [
             {
