@@ -3,13 +3,14 @@
 A task can be deferred before an upgrade and resume after it, or be retried or cleared after it. So this release must
 read these data as each earlier release wrote them. ``tests/releases`` tests this with recorded data of each release:
 
-* trigger arguments, in Airflow's database while a task is deferred: ``triggers/batch.py`` and ``waiting/policy.py``
-* arguments of the resume, in the same place: ``operators/waiting.py`` and ``operators/create.py``
+* trigger arguments, in Airflow's database while a task is deferred: ``triggers/`` and ``waiting/policy.py``
+* arguments of the resume, in the same place: ``operators/waiting.py``, ``create.py`` and ``rounds.py`` there
 * the trigger's event, in the same place until the task resumes: ``waiting/event.py``
 * the note of an attempt, in ``task_state_store`` (Airflow 3.3): ``submission/note.py``
 * the metadata of a batch and the name of its input file, at Respan: ``submission/identity.py``
-* the manifest, in the folder of the results: ``results/manifest.py``
+* the manifest, in the folder of the results: ``results/manifest.py``; with several rounds: ``rounds/merge.py``
 * the claim, in the same folder while results are written: ``results/claim.py``
+* the owner, the plans and the notes of a task with rounds, in the same folder: ``rounds/``
 
 To change one of them: give a new field a default, add a renamed field to a table below, and never use the name of an
 old field for a new meaning. Then record what the new release writes: ``python -m tests.releases``.

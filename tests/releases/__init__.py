@@ -24,6 +24,7 @@ from airflow_respan.exceptions import (
     RespanNotFoundError,
     RespanWrongIdError,
 )
+from airflow_respan.operators.batch import RespanBatchOperator
 from airflow_respan.results.claim import CLAIM_NAME, Claim
 from airflow_respan.results.folder import Folder
 from airflow_respan.results.manifest import LandingKey
@@ -74,6 +75,7 @@ def present(sandbox: RespanSandbox) -> dict[str, Any]:
         "events": [make_event(end) for end in ENDS],
         "create": creation(sandbox),
         "landing": landing(sandbox),
+        "rounds": rounds(sandbox),
     }
 
 
@@ -109,6 +111,23 @@ def landing(sandbox: RespanSandbox) -> dict[str, Any]:
         with Claim(Folder(folder), key, overwrite=False):
             claim = json.loads((Path(folder) / CLAIM_NAME).read_text())
         return {"manifest": manifest, "output": (Path(folder) / "output.jsonl").read_text(), "claim": claim}
+
+
+def rounds(sandbox: RespanSandbox) -> dict[str, Any]:
+    """Ask until the task defers, and return what it leaves: what Airflow saves, and the content of the folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        deferred = deferral(make_asking(folder), modes.context_of(TaskInstance()))
+        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        files = {path.relative_to(folder).as_posix(): path.read_text() for path in paths}
+    return {**deferred, "files": files}
+
+
+def make_asking(path: Path | str) -> RespanBatchOperator:
+    """Return a task that asks two requests in two batches."""
+    requests = [{**modes.request(number), "body": {"model": f"m-{number}"}} for number in (1, 2)]
+    return RespanBatchOperator(
+        task_id="ask", path=str(path), requests=requests, split_by_model=True, deferrable=True, poke_interval=0.05
+    )
 
 
 def write(sandbox: RespanSandbox) -> Path:

@@ -15,9 +15,10 @@ import airflow_respan
 from airflow_respan.exceptions import RespanBatchFailed, RespanResultsError
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.triggers.batch import RespanBatchTrigger
+from airflow_respan.triggers.batches import RespanBatchesTrigger
 from tests.operators import modes
-from tests.operators.landings import land, upload
-from tests.releases import BATCH_ID, present, recorded
+from tests.operators.landings import good, jsonl, land, upload
+from tests.releases import BATCH_ID, make_asking, present, recorded
 from tests.sensors.modes import first_event, make_sensor
 from tests.task_instance import TaskInstance
 
@@ -26,7 +27,7 @@ each_release = pytest.mark.parametrize(
 )
 TO_DO = "record what it writes: python -m tests.releases"
 TIMES = {"started_at", "next_check_at", "checked_at", "sent_at", "created_at"}
-RANDOM = {"owner"}
+RANDOM = {"owner", "id", "plan_id", "planned_at"}
 
 
 def trigger_of(deferral: dict[str, Any], **more: Any) -> RespanBatchTrigger:
@@ -48,6 +49,8 @@ def shape(value: Any, name: str = "") -> Any:
         return value[:-4]
     if isinstance(value, dict):
         return {key: shape(item, key) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith(('{"', "{\n")) and "\n{" not in value:
+        return shape(json.loads(value))  # a file with one JSON object
     return [shape(item) for item in value] if isinstance(value, list) else value
 
 
@@ -188,3 +191,32 @@ def test_a_landing_that_was_killed_in_a_release_is_repeated_after_an_upgrade(
     land(tmp_path, batch_id=claim["landing"]["batch_id"])
 
     assert {path.name for path in tmp_path.iterdir()} == {"output.jsonl", "manifest.json"}
+
+
+@pytest.mark.parametrize(
+    "record", [pytest.param(record, id=release) for release, record in recorded().items() if "rounds" in record]
+)
+@pytest.mark.parametrize("is_cleared", [False, True])
+def test_rounds_that_a_release_began_continue_after_an_upgrade(
+    connected: RespanSandbox, record: dict[str, Any], tmp_path: Path, is_cleared: bool
+) -> None:
+    rounds = record["rounds"]
+    for name, content in rounds["files"].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    batch_ids = rounds["trigger"]["kwargs"]["batch_ids"]
+    for number, batch_id in enumerate(batch_ids, start=1):
+        output_file_id = upload(jsonl(good(f"r-{number}")))
+        connected.add_batch(id=batch_id, status="completed", output_file_id=output_file_id)
+
+    ti = TaskInstance(try_number=2 if is_cleared else 1, max_tries=int(is_cleared))
+    event = asyncio.run(first_event(RespanBatchesTrigger(**rounds["trigger"]["kwargs"])))
+    kwargs = {**rounds["next_kwargs"], "event": event}
+    task, context = make_asking(tmp_path), modes.context_of(ti)
+    manifest = task.execute(context) if is_cleared else task.resume_execution(rounds["next_method"], kwargs, context)
+
+    assert manifest["counts"]["succeeded"] == 2
+    assert [batch["batch_id"] for batch in manifest["rounds"][0]["batches"]] == batch_ids
+    assert not [
+        request for request in connected.requests if request.path.endswith("/batches/") and request.method == "POST"
+    ]
