@@ -118,6 +118,7 @@ class RespanBatchOperator(BatchCreatingOperator):
         self.delete_files = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
         self.on_empty = on_empty
         self._runner: RoundsRunner | None = None
+        self._pushed_batch_ids: list[str] = []
 
     def _begin(self, context: Context) -> None:
         super()._begin(context)
@@ -211,7 +212,9 @@ class RespanBatchOperator(BatchCreatingOperator):
             if not isinstance(state, Pending):
                 found = state
                 break
-            self._push(context, batch_ids=self._batches_in_progress())
+            if (batch_ids := self._batches_in_progress()) != self._pushed_batch_ids:
+                self._push(context, batch_ids=batch_ids)
+                self._pushed_batch_ids = batch_ids
             self._pause_or_defer(state, started_at=started_at)
         return self._finish(context, found)
 

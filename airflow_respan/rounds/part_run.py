@@ -221,11 +221,12 @@ class PartRun:
         if not self._is_refused(batch):
             self._land(batch)
         elif is_queue_full(batch):
-            self.resume_at = self._sent_at + self._resubmit_seconds()
-            if may_submit and time.time() >= self.resume_at:
-                self.resume_at = None
+            due = self._sent_at + self._resubmit_seconds()
+            if may_submit and time.time() >= due:
                 log.info("Creating the batch of %s again, as the provider's queue was full.", self.label)
                 self._submit()
+            else:
+                self.resume_at = max(due, time.time() + self._options.wait["poke_interval"])
         elif self._sent_at < self._options.started_at:
             if may_submit:  # a retry, or a clear, after which the user wants another try
                 self._submit()
