@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.results.formats import FORMATS
+from airflow_respan.results.plain_url import plain_url
 from airflow_respan.results.summary import RowSummary
 
 RESULT_FILES = {
@@ -171,8 +172,10 @@ def result_paths(path: str, written: Collection[str]) -> dict[str, str | None]:
     :param written: the keys, in :data:`RESULT_FILES`, of the files that were written
     """
     folder = path.rstrip("/")
+    paths = {name: f"{folder}/{file}" if name in written else None for name, file in RESULT_FILES.items()}
     return {
         "path": path,
         "manifest_path": f"{folder}/{MANIFEST_NAME}",
-        **{f"{name}_path": f"{folder}/{file}" if name in written else None for name, file in RESULT_FILES.items()},
+        **{f"{name}_path": file_path for name, file_path in paths.items()},
+        **{f"{name}_url": file_path and plain_url(file_path) for name, file_path in paths.items()},
     }

@@ -54,6 +54,9 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
         "output_path": f"{folder}/output.jsonl",
         "errors_path": f"{folder}/errors.jsonl",
         "parquet_path": None,
+        "output_url": f"{folder}/output.jsonl",
+        "errors_url": f"{folder}/errors.jsonl",
+        "parquet_url": None,
         "counts": {"rows": 3, "succeeded": 2, "failed": 1, "missing": 0},
         "request_counts": COUNTS,
         "usage": {
@@ -532,6 +535,8 @@ def test_the_paths_of_an_earlier_landing_are_those_of_the_folder_that_is_asked_f
         "manifest_path": f"{path}/manifest.json",
         "output_path": f"{path}/output.jsonl",
         "errors_path": f"{path}/errors.jsonl",
+        "output_url": f"{path.removeprefix('file://')}/output.jsonl",
+        "errors_url": f"{path.removeprefix('file://')}/errors.jsonl",
     }
     with open_for_reading(second["output_path"]) as output:
         assert output.read() == GOOD
