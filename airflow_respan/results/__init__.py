@@ -1,4 +1,10 @@
-"""How the output and error file of a batch are downloaded, checked, and written into a folder with a manifest.
+"""How the output and error file of a batch are downloaded, checked, written into a folder with a manifest, and read.
 
-May import ``hooks``, ``waiting`` and ``api``; only ``operators`` import it.
+Users import from here what reads a folder back. May import ``hooks``, ``waiting`` and ``api``; only ``rounds`` and
+``operators`` import it.
 """
+
+from airflow_respan.results.answer import Answer, answers
+from airflow_respan.results.row_error import RowError
+
+__all__ = ["Answer", "RowError", "answers"]
