@@ -71,6 +71,26 @@ print('clean')
     assert run_python(code) == "clean"
 
 
+def test_importing_what_reads_answers_imports_no_library_that_only_some_types_need() -> None:
+    """Airflow imports two of them itself, so it counts which module asks for them."""
+    code = """
+import builtins
+
+real = builtins.__import__
+
+def refuse(name, globals=None, *args, **kwargs):
+    caller = (globals or {}).get('__name__', '')
+    if name.split('.')[0] in ('pyarrow', 'pydantic', 'jsonschema') and caller.startswith('airflow_respan'):
+        raise AssertionError(f'{name} imported by {caller}')
+    return real(name, globals, *args, **kwargs)
+
+builtins.__import__ = refuse
+import airflow_respan.results, airflow_respan.results.response_format
+print('clean')
+"""
+    assert run_python(code) == "clean"
+
+
 @pytest.mark.parametrize("module", ["airflow_respan.sensors.batch", "airflow_respan.operators.batch"])
 def test_importing_tasks_costs_less_than_a_quarter_of_importing_requests(module: str, tmp_path: Path) -> None:
     timed = "; t = time.process_time(); import {}; print(time.process_time() - t)"

@@ -5,6 +5,7 @@ Users import from here what reads a folder back. May import ``hooks``, ``waiting
 """
 
 from airflow_respan.results.answer import Answer, answers
+from airflow_respan.results.arrow import to_arrow
 from airflow_respan.results.row_error import RowError
 
-__all__ = ["Answer", "RowError", "answers"]
+__all__ = ["Answer", "RowError", "answers", "to_arrow"]

@@ -73,31 +73,54 @@ class ParquetRowWriter:
     def __init__(self, file: IO[bytes], redact: Callable[[str], str]) -> None:
         import pyarrow.parquet as pq
 
-        self._schema = schema()
-        self._writer = pq.ParquetWriter(file, self._schema, compression="zstd")
-        self._redact = redact
-        self._group: list[dict[str, Any]] = []
-        self._group_characters = 0
+        self._group = RowGroup(redact)
+        self._writer = pq.ParquetWriter(file, schema(), compression="zstd")
 
     def add(self, row: Row) -> None:
         """Add a row, and write the row group if it is full."""
-        record = self._record(row)
-        self._group.append(record)
-        self._group_characters += sum(len(value) for value in record.values() if isinstance(value, str))
-        if len(self._group) >= MAX_GROUP_ROWS or self._group_characters >= MAX_GROUP_CHARACTERS:
-            self._write_group()
+        self._group.add(row)
+        if self._group.is_full:
+            self._writer.write_table(self._group.take())
 
     def close(self) -> None:
         """Write the last row group and the footer of the file."""
-        if self._group:
-            self._write_group()
+        if len(self._group):
+            self._writer.write_table(self._group.take())
         self._writer.close()
 
-    def _write_group(self) -> None:
+
+class RowGroup:
+    """Some rows in memory, as many as are written or read together.
+
+    :param redact: removes secrets from the errors
+    """
+
+    def __init__(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+        self._schema = schema()
+        self._records: list[dict[str, Any]] = []
+        self._characters = 0
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, row: Row) -> None:
+        """Add a row."""
+        record = self._record(row)
+        self._records.append(record)
+        self._characters += sum(len(value) for value in record.values() if isinstance(value, str))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to take the rows before more are added."""
+        return len(self._records) >= MAX_GROUP_ROWS or self._characters >= MAX_GROUP_CHARACTERS
+
+    def take(self) -> pa.Table:
+        """Remove all rows, and return them as a table."""
         import pyarrow as pa
 
-        self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-        self._group, self._group_characters = [], 0
+        records, self._records, self._characters = self._records, [], 0
+        return pa.Table.from_pylist(records, schema=self._schema)
 
     def _record(self, row: Row) -> dict[str, Any]:
         usage = {name: getattr(row.usage, name, None) for name in _NO_USAGE.__slots__}
