@@ -1,4 +1,7 @@
-"""The language model of the sandbox: it answers each request with an echo of its last message, at once and for free."""
+"""The language model of the sandbox: it answers each request with an echo of its last message, at once and for free.
+
+A request that states the type of its answer gets an answer of this type.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_respan.sandbox.instance import structured_answer
 from airflow_respan.sandbox.outcomes import Outcome, OutcomeRule, parse_outcomes
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
@@ -71,7 +75,7 @@ def _row_id(position: int) -> str:
 def _answer(url: str, body: Mapping[str, Any], position: int) -> dict[str, Any]:
     """Return the body of a response, in the shape of its endpoint."""
     text = _last_message(body)
-    answer, tokens = f"echo: {text}", len(text.split())
+    answer, tokens = structured_answer(body) or f"echo: {text}", len(text.split())
     usage = {"prompt_tokens": tokens, "completion_tokens": tokens, "total_tokens": 2 * tokens}
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
     if url == "/v1/embeddings":
