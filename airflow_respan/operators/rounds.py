@@ -24,6 +24,7 @@ from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, Res
 from airflow_respan.operators.creating import BatchCreatingOperator
 from airflow_respan.operators.rendered import read_mapping
 from airflow_respan.operators.waiting import DEFERRAL_MARGIN
+from airflow_respan.submission.prompts import merge_body
 from airflow_respan.waiting.progress import duration_text
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class RespanBatchOperator(BatchCreatingOperator):
         of a prompt without one is its number, from 1
     :param body: fields for the body of each request, such as ``{"model": "gpt-4o-mini"}``; a request's own fields
         replace them (templated)
+    :param output_type: the type of the answers: a pydantic model, another type that pydantic knows, a JSON schema, or
+        the name of one as ``"my_module:MyModel"``. It is stated in each request, and an answer that does not fit counts
+        as failed, with the code ``invalid_output``. None accepts every answer
+    :param retry_invalid: ask again if an answer is not of ``output_type``
     :param max_rounds: how often a request is asked at most
     :param max_active_batches: how many batches of this task may be in progress at the same time
     :param split_by_model: make a batch for each model, for providers that allow only one in a batch
@@ -92,6 +97,8 @@ class RespanBatchOperator(BatchCreatingOperator):
         *,
         path: str,
         body: Mapping[str, Any] | None = None,
+        output_type: Any = None,
+        retry_invalid: bool = False,
         max_rounds: int = 3,
         max_active_batches: int = 10,
         split_by_model: bool = False,
@@ -110,6 +117,8 @@ class RespanBatchOperator(BatchCreatingOperator):
             raise ValueError(f"on_empty is {on_empty!r}; choose among {', '.join(get_args(OnEmpty))}")
         self.path = path
         self.body = body
+        self.output_type = output_type
+        self.retry_invalid = retry_invalid
         self.max_rounds = max_rounds
         self.max_active_batches = max_active_batches
         self.split_by_model = split_by_model
@@ -123,6 +132,10 @@ class RespanBatchOperator(BatchCreatingOperator):
     def _begin(self, context: Context) -> None:
         super()._begin(context)
         self.body = read_mapping("body", self.body, task_id=self.task_id)
+        if self.output_type is not None:
+            from airflow_respan.results.response_format import response_format
+
+            self.body = merge_body(response_format(self.output_type, self.endpoint), self.body or {})
 
     def execute(self, context: Context) -> Any:
         """Ask all requests, in as many rounds as are needed, and return the manifest."""
@@ -317,6 +330,7 @@ class RespanBatchOperator(BatchCreatingOperator):
 
     def _rounds_options(self, started_at: str) -> RoundsOptions:
         from airflow_respan.results.formats import FORMATS
+        from airflow_respan.results.output_reader import OutputReader
         from airflow_respan.rounds.outcomes import OutcomeRules
         from airflow_respan.rounds.part_run import PartOptions
         from airflow_respan.rounds.runner import RoundsOptions
@@ -329,7 +343,10 @@ class RespanBatchOperator(BatchCreatingOperator):
             formats=tuple(name for name in FORMATS if getattr(self, name)),
             overwrite=self.overwrite,
             allow_empty=self.on_empty == "land",
-            rules=OutcomeRules(),
+            rules=OutcomeRules(
+                check_answer=None if self.output_type is None else OutputReader(self.output_type).check,
+                retry_invalid=self.retry_invalid,
+            ),
             parts=PartOptions(
                 batch=self._batch_options(),
                 wait=self._wait_options(started_at),

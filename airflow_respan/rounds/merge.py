@@ -228,12 +228,10 @@ def total_usage(manifests: list[dict[str, Any]]) -> dict[str, int]:
 
 def _line(found: RowOutcome) -> bytes:
     """Return the row as it came; if the answer does not fit, with the error that says so."""
-    if found.outcome is Outcome.ANSWERED or found.row.error is None:
+    if not found.is_misfit or found.row.error is None:
         return found.line
-    data = decode_object(found.line)
-    if data.get("error") or found.row.error.code != "invalid_output":
-        return found.line
-    return json.dumps({**data, "error": {"code": found.row.error.code, "message": found.row.error.message}}).encode()
+    error = {"code": found.row.error.code, "message": found.row.error.message}
+    return json.dumps({**decode_object(found.line), "error": error}).encode()
 
 
 def _missing_line(custom_id: str) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow_respan.jsonl import decode_object, read_lines
 from airflow_respan.results.folder import Folder
+from airflow_respan.results.output_reader import INVALID_OUTPUT
 from airflow_respan.results.requested_ids import IdKey, make_id_key
 from airflow_respan.results.row import Row, RowError, parse_row
 from airflow_respan.results.temporary_errors import is_temporary
@@ -35,11 +36,13 @@ class RowOutcome:
     :param line: the row as it came
     :param row: the row as it was read, with the error of an answer that does not fit
     :param outcome: what became of its request
+    :param is_misfit: whether the request succeeded, and its answer does not fit
     """
 
     line: bytes
     row: Row
     outcome: Outcome
+    is_misfit: bool
 
     @property
     def key(self) -> IdKey:
@@ -52,7 +55,7 @@ class OutcomeRules:
     """How the outcome of a request is decided.
 
     :param check_answer: returns why an answer does not fit, or None if it fits
-    :param retry_invalid: whether to ask again if the answer does not fit
+    :param retry_invalid: whether to ask again if an answer is not of the type; after a refusal of the model, never
     """
 
     check_answer: CheckAnswer | None = None
@@ -64,7 +67,8 @@ class OutcomeRules:
             return row, Outcome.UNSETTLED if is_temporary(row) else Outcome.FAILED
         if self.check_answer is None or (misfit := self.check_answer(row)) is None:
             return row, Outcome.ANSWERED
-        return replace(row, error=misfit), Outcome.UNSETTLED if self.retry_invalid else Outcome.FAILED
+        may_fit = self.retry_invalid and misfit.code == INVALID_OUTPUT
+        return replace(row, error=misfit), Outcome.UNSETTLED if may_fit else Outcome.FAILED
 
     def read(self, manifest: dict[str, Any], folder: Folder) -> Iterator[RowOutcome]:
         """Yield the rows of a landed part, in constant memory; a request has one row.
@@ -78,10 +82,12 @@ class OutcomeRules:
             with open_for_reading(uri) as file:
                 for _number, line in read_lines(file.read):
                     try:
-                        row, outcome = self.decide(parse_row(decode_object(line)))
+                        parsed = parse_row(decode_object(line))
                     except ValueError:
                         continue  # the landing has counted it, and its request has no row
-                    found = RowOutcome(line=line, row=row, outcome=outcome)
+                    row, outcome = self.decide(parsed)
+                    is_misfit = parsed.error is None and row.error is not None
+                    found = RowOutcome(line=line, row=row, outcome=outcome, is_misfit=is_misfit)
                     if found.key not in seen:
                         seen.add(found.key)
                         yield found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,4 +42,19 @@ def _with_body(request: Mapping[str, Any], body: Mapping[str, Any] | None) -> di
     own = request.get("body", {})
     if not body or not isinstance(own, Mapping):
         return dict(request)
-    return {**request, "body": {**json.loads(json.dumps(body)), **own}}
+    return {**request, "body": merge_body(body, own)}
+
+
+def merge_body(fields: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a request with further fields, which its own fields replace.
+
+    Only ``text``, in which a request to ``/v1/responses`` has both a format and other options, is itself merged.
+
+    :param fields: the fields for each request
+    :param own: the body of the request
+    """
+    merged = {**fields, **own}
+    texts = fields.get("text"), own.get("text")
+    if all(isinstance(text, Mapping) for text in texts):
+        merged["text"] = {**fields["text"], **own["text"]}
+    return merged

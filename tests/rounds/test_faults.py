@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +45,21 @@ def test_a_batch_that_cannot_be_created_now_is_created_later(mode: str, moving: 
 def test_a_full_queue_means_to_wait_and_to_create_the_batch_again(
     mode: str, connect: Callable[..., None], tmp_path: Path
 ) -> None:
-    with RespanSandbox(pace=0.05, max_active_batches=1) as box:
+    with RespanSandbox(pace=0.0, max_active_batches=0) as box, ThreadPoolExecutor() as pool:
         connect(host=box.url, password=box.api_key)
 
+        def open_the_queue_after_a_refusal() -> None:
+            while not any(batch["status"] == "failed" for batch in box.batches):
+                time.sleep(0.01)
+            box.service.batches.max_active_batches = None
+
+        opening = pool.submit(open_the_queue_after_a_refusal)
         outcome = ask_in_three(mode, tmp_path)
 
+        opening.result()
         assert outcome.error is None
         assert rows(tmp_path / "output.jsonl").keys() == {"r-1", "r-2", "r-3"}
         assert box.runs == {"r-1": 1, "r-2": 1, "r-3": 1}
-        assert any(batch["status"] == "failed" for batch in box.batches)
 
 
 @pytest.mark.parametrize("mode", MODES)
