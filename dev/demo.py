@@ -1,6 +1,7 @@
-"""Run the example ``batch_lifecycle`` in a temporary Airflow, and print its results: ``make demo``.
+"""Run the example ``ask_rows`` in a temporary Airflow, and print its rounds: ``make demo``.
 
-It uses a local Respan. With ``RESPAN_API_KEY`` in the environment it uses the service, where it costs money.
+It uses a local Respan, at which some requests fail at first. With ``RESPAN_API_KEY`` in the environment it uses the
+service, where it costs money.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from dev.settings import CHECKOUT, connection_to
 
 EXAMPLES = CHECKOUT / "example_dags"
 RESULTS = HOME / "results"
+OUTCOMES = {"r-2": "429, ok", "r-4": "expired, missing, ok", "r-6": "503, ok"}
+"""How requests end at the local Respan in the first round, the second and so on."""
 
 # Only warnings of Airflow itself, and the log of the tasks.
 LOG_LEVELS = {
@@ -36,12 +39,12 @@ def respan_connection() -> Iterator[dict[str, object]]:
         extra = {"provider_id": os.environ.get("RESPAN_PROVIDER_ID")}
         host = os.environ.get("RESPAN_BASE_URL")
         print(
-            "Using the Respan service: it creates and bills a batch of five requests, which may take a day.", flush=True
+            "Using the Respan service: it creates and bills a batch of six requests, which may take a day.", flush=True
         )
         yield {"conn_type": "respan", "host": host, "password": key, "extra": extra}
     else:
-        with RespanSandbox(pace=2) as sandbox:
-            print(f"Using a local Respan on {sandbox.url}.", flush=True)
+        with RespanSandbox(pace=1, outcomes=OUTCOMES) as sandbox:
+            print(f"Using a local Respan on {sandbox.url}, at which three of six requests fail at first.", flush=True)
             yield connection_to(sandbox)
 
 
@@ -50,18 +53,20 @@ def show(path: Path) -> None:
     folder = path.parent
     manifest: dict[str, Any] = json.loads(path.read_text())
     counts, usage = manifest["counts"], manifest["usage"]
-    print(f"""
-batch     {manifest["batch_id"]}, {manifest["status"]}
-requests  {counts["succeeded"]} of {counts["rows"]} succeeded, {counts["failed"]} failed, {counts["missing"]} missing
+    print()
+    for each in manifest["rounds"]:
+        for batch in each["batches"]:
+            print(
+                f"round {each['round']}   {batch['requests']} requests in {batch['batch_id']} ({batch['status']}): "
+                f"{batch['counts']['succeeded']} answered"
+            )
+            for error in json.loads((folder / f"round-{each['round']}/manifest.json").read_text())["errors"]:
+                print(f"            {error['count']} failed: {error['code']}")
+    print(f"""requests  {counts["succeeded"]} of {counts["requests"]} have an answer
 tokens    {usage["prompt_tokens"]} for the questions, {usage["completion_tokens"]} for the answers
 landed    in {folder.relative_to(CHECKOUT)}/""")
     for file in sorted(folder.iterdir()):
-        print(f"            {file.name}, {file.stat().st_size} bytes")
-    for error in manifest["errors"]:
-        print(f"error     {error['count']} times: {error['code']}: {error['message']}")
-    if manifest["output_path"]:
-        row = (folder / "output.jsonl").read_text().splitlines()[0]
-        print(f"a row     {row[:300]}{'...' * (len(row) > 300)}")
+        print(f"            {file.name}" + (f", {file.stat().st_size} bytes" if file.is_file() else "/"))
 
 
 def main() -> int:
@@ -74,9 +79,9 @@ def main() -> int:
         print("Setting up an Airflow in .airflow ...", flush=True)
         fresh_home(HOME)
         airflow("db", "migrate", env=env)
-        print("Running example_dags/batch_lifecycle.py ...", flush=True)
-        paths = (f"file://{EXAMPLES}/questions.jsonl", f"file://{RESULTS}")
-        done = subprocess.run([sys.executable, EXAMPLES / "batch_lifecycle.py", *paths], env=env, check=False)
+        print("Running example_dags/ask_rows.py ...", flush=True)
+        command = [sys.executable, str(EXAMPLES / "ask_rows.py"), f"file://{RESULTS}"]
+        done = subprocess.run(command, env=env, check=False)
     for manifest in RESULTS.glob("*/manifest.json"):
         show(manifest)
     print(f"\nThe run {'failed' if done.returncode else 'succeeded'}.")

@@ -152,6 +152,18 @@ def _check_examples(plain: PlainEnvironment) -> None:
         manifests = [json.loads(path.read_text()) for path in results.rglob("manifest.json")]
         compare(f"batches of {name}", (len(sandbox.batches), len(manifests)), (batches, batches))
         compare(f"answers of {name}", sum(manifest["counts"]["succeeded"] for manifest in manifests), 5)
+    results = plain.folder / "ask_rows"
+    with RespanSandbox(pace=0.3, outcomes={"r-2": "429, ok"}) as sandbox:
+        plain.run_python(
+            "ask_rows",
+            str(examples / "ask_rows.py"),
+            f"file://{results}",
+            AIRFLOW__CORE__DAGS_FOLDER=str(examples),
+            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection_to(sandbox)),
+        )
+    [manifest] = [json.loads(path.read_text()) for path in results.glob("*/manifest.json")]
+    compare("rounds of ask_rows", [each["requests"] for each in manifest["rounds"]], [6, 1])
+    compare("answers of ask_rows", manifest["counts"]["succeeded"], 6)
 
 
 def main(names: list[str]) -> int:

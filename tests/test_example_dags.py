@@ -60,6 +60,16 @@ def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[s
     assert f"5 of 5 answers for {manifest['usage']['total_tokens']} tokens in file://{folder}" in done.stdout
 
 
+def test_rows_are_asked_and_answered(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+    with RespanSandbox(pace=0.3, outcomes={"r-2": "429, ok"}) as sandbox:
+        done = run_example("ask_rows.py", f"file://{tmp_path}", sandbox=sandbox)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sandbox.runs == {"r-1": 1, "r-2": 2, "r-3": 1, "r-4": 1, "r-5": 1, "r-6": 1}
+    for line in ("r-1    Guten Morgen", "r-2    Bonne nuit", "r-3    Buon giorno"):
+        assert line in done.stdout
+
+
 def test_a_large_input_is_split_into_batches(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text("".join(questions("m", "m", "m", FAILING_MODEL, "m")))
     with RespanSandbox(pace=0.01) as sandbox:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from airflow_respan.operators.batch import (
+    RespanBatchOperator,
     RespanBatchResultsOperator,
     RespanCancelBatchOperator,
     RespanCreateBatchOperator,
@@ -37,6 +38,7 @@ def arguments(cls: type) -> set[str]:
     ("page", "heading", "cls"),
     [
         ("sensor-and-outcomes.md", "## Arguments", RespanBatchSensor),
+        ("whole-job.md", "## Arguments", RespanBatchOperator),
         ("operators.md", "## RespanCreateBatchOperator", RespanCreateBatchOperator),
         ("operators.md", "## RespanBatchResultsOperator", RespanBatchResultsOperator),
         ("operators.md", "## RespanCancelBatchOperator", RespanCancelBatchOperator),
