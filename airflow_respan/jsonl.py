@@ -14,6 +14,14 @@ MAX_LINE_BYTES = 200 * 2**20
 
 _READ_BYTES = 2**18
 _BOM = b"\xef\xbb\xbf"
+_KINDS: tuple[tuple[Any, str], ...] = (
+    (bool, "true or false"),
+    (int | float, "a number"),
+    (str, "a text"),
+    (Mapping, "an object"),
+    (list, "a list"),
+    (tuple, "a tuple"),
+)
 
 
 def read_lines(read: Callable[[int], bytes]) -> Iterator[tuple[int, bytes]]:
@@ -73,8 +81,19 @@ def decode_object(line: bytes, *, unique_keys: bool = False) -> dict[str, Any]:
     except ValueError:  # Python refuses integers of more than 4,300 digits, and its message is about Python settings
         raise ValueError("not JSON that can be read (a number with too many digits)") from None
     if not isinstance(data, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError(f"{describe_kind(data)}, not a JSON object")
     return data
+
+
+def describe_kind(value: object) -> str:
+    """Return what a value is in JSON's terms, or its type if JSON does not have it; never the value."""
+    if value is None:
+        return "null"
+    for types, kind in _KINDS:
+        if isinstance(value, types):
+            return kind
+    module, name = type(value).__module__, type(value).__qualname__
+    return f"of the type {name if module == 'builtins' else f'{module}.{name}'}"
 
 
 def get_custom_id(data: Mapping[str, Any]) -> str:

@@ -153,4 +153,7 @@ class BatchCreatingOperator(RespanOperator):
             from airflow_respan.submission.input import read_requests
 
             return read_requests(self.input_path)
-        return enumerate(read_list("requests", self.requests, task_id=self.task_id), start=1)
+        requests = read_list("requests", self.requests, task_id=self.task_id)
+        # Bytes are a line of a file, and each other value is an item of a list.
+        items = (item.decode(errors="replace") if isinstance(item, bytes) else item for item in requests)
+        return enumerate(items, start=1)

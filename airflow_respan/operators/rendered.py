@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_respan.api.ids import is_id
+from airflow_respan.jsonl import describe_kind
 
 _NOTHING = ("", "None", "null")
+_BOM = "\ufeff"
 _MAX_SHOWN_LENGTH = 200
 
 
@@ -75,11 +77,13 @@ def read_list(name: str, value: object, *, task_id: str) -> Any:
     :param task_id: the task, for the error
     :raises ValueError: if it is a text, but not of a list, or a dict, or no iterable
     """
-    decoded = _decode(value) if isinstance(value, str) else value
+    decoded = _decode(value.removeprefix(_BOM)) if isinstance(value, str) else value
     if isinstance(decoded, str | bytes | Mapping) or not hasattr(decoded, "__iter__"):
+        # Without the value, because requests may be confidential.
+        kind = "None" if decoded is None else describe_kind(decoded)
         raise ValueError(
-            f"{name} of task {task_id!r} is {_shown(value)}, not a list. Pass the output of the task that makes the "
-            "list, or set render_template_as_native_obj=True on the DAG."
+            f"{name} of task {task_id!r} is {kind}, not a list. Pass the output of the task that "
+            "makes the list, or set render_template_as_native_obj=True on the DAG."
         )
     return decoded
 

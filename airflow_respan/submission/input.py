@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanInputError
 from airflow_respan.jsonl import MAX_LINE_BYTES, decode_object, read_lines
 from airflow_respan.storage import open_for_reading
+from airflow_respan.submission.request_check import MAX_QUOTE_LENGTH, encode_request, example_request, find_problems
 
 MAX_REQUESTS = 50_000
 """OpenAI's limit (``docs/respan-api.md``)."""
@@ -22,10 +23,22 @@ MAX_BYTES = MAX_LINE_BYTES
 """OpenAI's limit of 200 MB, in the unit that OpenAI uses elsewhere: 25 MB of audio are 26214400 bytes."""
 
 MAX_PROBLEMS = 10
-"""The error names so many problems; the others are only counted."""
+"""The error names so many different problems; the others are only counted."""
 
-MAX_QUOTE_LENGTH = 100
-"""Characters of an id or a URL in the error."""
+MAX_PLACES = 3
+"""The error names so many requests with the same problem; the others are only counted."""
+
+MAX_MODELS = 100
+"""So many models are counted; no input that is meant to be sent has more."""
+
+_LINE, _REQUEST = "line", "request"
+"""What an error counts: the lines of a file, or the requests of a list."""
+
+_ADVICE = {
+    _LINE: "Each line must be the JSON of a request like",
+    _REQUEST: "Each request must be a dict like",
+    None: "A request looks like",
+}
 
 
 class EmptyInputError(RespanInputError):
@@ -40,11 +53,13 @@ class CheckedInput:
     :param size: bytes of the copy
     :param digest: SHA-256 of the requests as canonical JSON, one per line; it changes with the order of the requests,
         but not with spaces and the order of keys
+    :param models: how many requests name each model; at most :data:`MAX_MODELS` models
     """
 
     count: int
     size: int
     digest: str
+    models: Mapping[str, int]
 
 
 def read_requests(uri: str) -> Iterator[tuple[int, bytes]]:
@@ -61,13 +76,15 @@ def read_requests(uri: str) -> Iterator[tuple[int, bytes]]:
 def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes], *, endpoint: str) -> CheckedInput:
     """Check the requests of one batch, and write them to a file, one per line.
 
-    A line is copied byte for byte; a request that is an object is written as compact JSON.
+    A line is copied byte for byte; a request that is a dict is written as compact JSON.
 
-    :param requests: the line number for error messages, and the line as bytes or the request as an object
+    :param requests: each with its number for error messages, which counts from 1: a line of a file as bytes, or an item
+        of a list
     :param target: the file to copy to, open for writing
     :param endpoint: the endpoint of the batch, which the ``url`` of each request must be
-    :return: count, size and digest
-    :raises RespanInputError: if anything is wrong; it names the first ten problems by line, and never quotes a body
+    :return: count, size, digest and models
+    :raises RespanInputError: if anything is wrong; it names the problems and their requests, shows how a request must
+        look, and never quotes a body
     """
     digest = InputDigest()
     for line, content in check_requests(requests, endpoint=endpoint):
@@ -85,7 +102,7 @@ def check_requests(
 ) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
     """Yield each request as a line and as an object, until one is wrong; then only search for further problems.
 
-    :param requests: the line number for error messages, and the line as bytes or the request as an object
+    :param requests: as for :func:`check_and_copy`
     :param endpoint: the endpoint of the batch, which the ``url`` of each request must be
     :param max_requests: how many requests there may be; None if they are for several batches
     :param max_bytes: how many bytes they may have as lines; None if they are for several batches
@@ -95,10 +112,11 @@ def check_requests(
     check = _Check(endpoint, max_requests=max_requests, max_bytes=max_bytes)
     try:
         for number, request in requests:
+            check.unit = _LINE if isinstance(request, bytes) else _REQUEST
             if check.is_full(number):
                 break
             try:
-                line = request if isinstance(request, bytes) else _encode(request)
+                line = request if isinstance(request, bytes) else encode_request(request)
                 if check.is_too_large(number, line):
                     break
                 content = decode_object(line)
@@ -106,24 +124,24 @@ def check_requests(
                 check.add_problem(number, str(reason))
                 continue
             check.check_request(number, content)
-            if not check.problems:
+            if not check.has_problems:
                 yield line, content
     except ValueError as reason:  # a line is too long, so the next line cannot be read
         check.add_last_problem(str(reason))
-    if not check.count and not check.problems:
-        check.problems.append("there is no request in it")
-        raise EmptyInputError(check.message())
-    if check.problems:
-        raise RespanInputError(check.message())
+    if not check.count and not check.has_problems:
+        raise EmptyInputError(check.message("there is no request in it"))
+    if check.has_problems:
+        raise RespanInputError(check.message(check.problems_text()))
 
 
 class InputDigest:
-    """Count, size and digest of requests, while they are read."""
+    """Count, size, digest and models of requests, while they are read."""
 
     def __init__(self) -> None:
         self.count = 0
         self.size = 0
         self._digest = hashlib.sha256()
+        self._models: dict[str, int] = {}
 
     def add(self, line: bytes, content: Mapping[str, Any]) -> None:
         """Add a request.
@@ -134,34 +152,63 @@ class InputDigest:
         self.count += 1
         self.size += len(line) + 1
         self._digest.update(_canonical_line(content))
+        model = content["body"].get("model")
+        if isinstance(model, str) and (model in self._models or len(self._models) < MAX_MODELS):
+            self._models[model] = self._models.get(model, 0) + 1
 
     def result(self) -> CheckedInput:
-        """Return count, size and digest of the requests so far."""
-        return CheckedInput(count=self.count, size=self.size, digest=self._digest.hexdigest())
+        """Return count, size, digest and models of the requests so far."""
+        return CheckedInput(count=self.count, size=self.size, digest=self._digest.hexdigest(), models=self._models)
+
+
+@dataclass
+class _Places:
+    """The requests that have the same problem."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, number: int) -> None:
+        self.count += 1
+        if len(self.first) < MAX_PLACES:
+            self.first.append(number)
+
+    def text(self, unit: str | None) -> str:
+        """Return ``line 3``, ``lines 3 and 4``, or ``lines 3, 4, 5 and 17 more``."""
+        more = [f"{self.count - MAX_PLACES} more"] if self.count > MAX_PLACES else []
+        *others, last = [*map(str, self.first), *more]
+        return f"{unit}s {', '.join(others)} and {last}" if others else f"{unit} {last}"
 
 
 class _Check:
     """Counts, ids and problems of the requests so far."""
 
     def __init__(self, endpoint: str, *, max_requests: int | None, max_bytes: int | None) -> None:
-        self.endpoint = endpoint
-        self._max_requests = max_requests
-        self._max_bytes = max_bytes
-        self.problems: list[str] = []
-        self.problem_count = 0
+        self.unit: str | None = None
+        """What the numbers count; None before the first request."""
         self.count = 0
         self.size = 0
-        self._line_of: dict[str, int] = {}
+        self._endpoint = endpoint
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._problems: dict[str, _Places] = {}
+        self._last_problem: str | None = None
+        self._unnamed = 0
+        self._number_of: dict[str, int] = {}
+
+    @property
+    def has_problems(self) -> bool:
+        return bool(self._problems or self._last_problem)
 
     def add_problem(self, number: int, reason: str) -> None:
-        self.problem_count += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(f"line {number}: {reason}")
+        if reason in self._problems or len(self._problems) < MAX_PROBLEMS:
+            self._problems.setdefault(reason, _Places()).add(number)
+        else:
+            self._unnamed += 1
 
     def add_last_problem(self, problem: str) -> None:
         """Add a problem that ends the check; the error names it even after ten other problems."""
-        self.problem_count += 1
-        self.problems.append(f"{problem}; the rest was not checked")
+        self._last_problem = f"{problem}; the rest was not checked"
 
     def is_full(self, number: int) -> bool:
         """Count a request, and return whether it is one too many."""
@@ -169,7 +216,7 @@ class _Check:
         if self._max_requests is None or self.count <= self._max_requests:
             return False
         self.add_last_problem(
-            f"line {number}: a batch has at most {self._max_requests:,} requests, and this is one more"
+            f"{self.unit} {number}: a batch has at most {self._max_requests:,} requests, and this is one more"
         )
         return True
 
@@ -179,42 +226,31 @@ class _Check:
         if self._max_bytes is None or self.size <= self._max_bytes:
             return False
         self.add_last_problem(
-            f"line {number}: here the input exceeds {self._max_bytes // 2**20} MB ({self._max_bytes:,} bytes)"
+            f"{self.unit} {number}: here the input exceeds {self._max_bytes // 2**20} MB ({self._max_bytes:,} bytes)"
         )
         return True
 
     def check_request(self, number: int, request: Mapping[str, Any]) -> None:
         """Add the problems for which the service would refuse a request."""
+        for problem in find_problems(request, endpoint=self._endpoint):
+            self.add_problem(number, problem)
         custom_id = request.get("custom_id")
-        if not isinstance(custom_id, str) or not custom_id.strip():
-            self.add_problem(number, "'custom_id' is missing, or not a text")
-        elif (first := self._line_of.setdefault(custom_id, number)) != number:
-            self.add_problem(number, f"custom_id {custom_id[:MAX_QUOTE_LENGTH]!r} is also that of line {first}")
-        if request.get("method") != "POST":
-            self.add_problem(number, "'method' is not 'POST'")
-        if request.get("url") != self.endpoint:
-            url = request.get("url")
-            quoted = repr(url[:MAX_QUOTE_LENGTH]) if isinstance(url, str) else "not a text"
-            self.add_problem(number, f"'url' is {quoted}, the batch's endpoint {self.endpoint!r}")
-        if not isinstance(request.get("body"), Mapping):
-            self.add_problem(number, "'body' is missing, or not a JSON object")
+        if isinstance(custom_id, str) and (first := self._number_of.setdefault(custom_id, number)) != number:
+            self.add_problem(number, f"custom_id {custom_id[:MAX_QUOTE_LENGTH]!r} is also that of {self.unit} {first}")
 
-    def message(self) -> str:
-        more = self.problem_count - len(self.problems)
-        problems = "; ".join(self.problems) + (f"; and {more} more problems" if more > 0 else "")
+    def problems_text(self) -> str:
+        problems = [f"{places.text(self.unit)}: {reason}" for reason, places in self._problems.items()]
+        if self._last_problem:
+            problems.append(self._last_problem)
+        if self._unnamed:
+            problems.append(f"and {self._unnamed} more problems")
+        return "; ".join(problems)
+
+    def message(self, problems: str) -> str:
         return (
-            f"The input is not what a batch for {self.endpoint} can be made of, so nothing was uploaded or "
-            f"created: {problems}."
+            f"Invalid input: {problems}. Nothing was uploaded or created. {_ADVICE[self.unit]} "
+            f"{example_request(self._endpoint)}"
         )
-
-
-def _encode(request: Any) -> bytes:
-    try:
-        return json.dumps(request, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeError:
-        raise ValueError("half a character (a lone surrogate), which UTF-8 cannot encode") from None
-    except (TypeError, ValueError, RecursionError) as error:  # its message may quote the request, so only its type
-        raise ValueError(f"a value that JSON cannot encode ({type(error).__name__})") from None
 
 
 def _canonical_line(request: Any) -> bytes:

@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_respan.api.batch import Batch
+from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.tracking import TrackingParameters
 from airflow_respan.exceptions import RespanStorageError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
-from airflow_respan.submission.input import check_and_copy
+from airflow_respan.submission.input import CheckedInput, check_and_copy
 from airflow_respan.submission.previous_attempts import PreviousAttempts
 
 log = logging.getLogger(__name__)
+
+MAX_MODELS_SHOWN = 5
+"""The warning about several models names so many of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ class Submission:
                     "for all of it there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
                 ) from error
             log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
+            _warn_of_several_models(checked)
             return self._find_or_create(
                 checked.digest, lambda fingerprint: self._upload_once(file, size=checked.size, fingerprint=fingerprint)
             )
@@ -174,6 +179,19 @@ class Submission:
                 batch.id,
             )
         return batch
+
+
+def _warn_of_several_models(checked: CheckedInput) -> None:
+    """Log a warning if the requests name several models, which some providers accept."""
+    if len(checked.models) < 2:
+        return
+    shown = sorted(checked.models.items(), key=lambda item: -item[1])[:MAX_MODELS_SHOWN]
+    log.warning(
+        "The input names several models (%s%s). OpenAI refuses such a batch, perhaps after hours. If your provider "
+        "does, create a batch for each model.",
+        ", ".join(f"{one_line(model, max_length=100)!r}: {count}" for model, count in shown),
+        " ..." if len(checked.models) > MAX_MODELS_SHOWN else "",
+    )
 
 
 @contextmanager

@@ -127,7 +127,7 @@ def test_a_full_worker_disk_is_named_and_nothing_is_sent(
     disk = small_disk(4)
     monkeypatch.setattr("tempfile.tempdir", str(disk))
 
-    outcome = attempt(lambda: create("plain", requests=[request(1, body={"input": "x" * 5 * PAGE})]))
+    outcome = attempt(lambda: create("plain", requests=[request(1, body={"model": "m", "input": "x" * 5 * PAGE})]))
 
     assert str(outcome.error) == (
         f"The input could not be kept in {disk} until it is uploaded: [Errno 28] No space left on device. Make room "
@@ -192,10 +192,32 @@ def test_an_invalid_input_fails_before_anything_is_sent(connected: RespanSandbox
 
     assert isinstance(outcome.error, RespanInputError)
     assert str(outcome.error) == (
-        "The input is not what a batch for /v1/chat/completions can be made of, so nothing was uploaded or created: "
-        "line 2: custom_id 'r-1' is also that of line 1; line 2: 'method' is not 'POST'."
+        "Invalid input: request 2: 'method' is 'GET': it must be 'POST'; request 2: custom_id 'r-1' is also that of "
+        "request 1. Nothing was uploaded or created. Each request must be a dict like "
+        '{"custom_id": "request-1", "method": "POST", "url": "/v1/chat/completions", '
+        '"body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "..."}]}}'
     )
     assert connected.requests == []
+
+
+def test_bytes_in_a_list_are_not_taken_for_the_line_of_a_file(connected: RespanSandbox) -> None:
+    outcome = attempt(lambda: create("plain", requests=[json.dumps(request(1), indent=1).encode()]))
+
+    assert str(outcome.error).startswith(
+        "Invalid input: request 1: a text of JSON (decode it with json.loads), not a dict. Nothing was uploaded"
+    )
+
+
+def test_an_input_with_several_models_is_sent_with_a_warning(connected: RespanSandbox, said: Callable[[], str]) -> None:
+    bodies = [{"model": model} for model in ["a", "b", "b", "c"]]
+
+    outcome = attempt(lambda: create("plain", requests=[request(n, body=body) for n, body in enumerate(bodies)]))
+
+    assert outcome.error is None
+    assert (
+        "The input names several models ('b': 2, 'a': 1, 'c': 1). OpenAI refuses such a batch, perhaps after hours. If "
+        "your provider does, create a batch for each model."
+    ) in said()
 
 
 @every_mode
@@ -665,7 +687,7 @@ def test_a_waiting_argument_that_a_template_has_changed_fails_before_the_upload(
         ),
         (
             {"requests": "[{'custom_id': "},
-            "requests of task 'create' is \"[{'custom_id': \", not a list. Pass the output of the task that makes the "
+            "requests of task 'create' is a text, not a list. Pass the output of the task that makes the "
             "list, or set render_template_as_native_obj=True on the DAG.",
         ),
     ],

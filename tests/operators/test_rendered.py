@@ -35,7 +35,7 @@ def test_numbers_in_a_dict_of_texts_become_texts(value: object) -> None:
     assert read_texts("metadata", value, task_id="create") == {"a": "1", "b": "true", "c": "x"}
 
 
-@pytest.mark.parametrize("value", [[{"a": 1}], '[{"a": 1}]', "[{'a': 1}]", ({"a": 1},)])
+@pytest.mark.parametrize("value", [[{"a": 1}], '[{"a": 1}]', "[{'a': 1}]", "\ufeff[{'a': 1}]", ({"a": 1},)])
 def test_a_list_may_be_rendered_as_text(value: object) -> None:
     assert list(read_list("requests", value, task_id="create")) == [{"a": 1}]
 
@@ -67,10 +67,18 @@ def test_a_batch_id_may_be_a_whole_batch(value: object) -> None:
             (
                 read_list,
                 value,
-                f"name of task 't' is {value!r}, not a list. Pass the output of the task that makes the list, or set "
+                f"name of task 't' is {kind}, not a list. Pass the output of the task that makes the list, or set "
                 "render_template_as_native_obj=True on the DAG.",
             )
-            for value in ("batch", {"a": 1}, '{"a": 1}', 7, None, "None")
+            for value, kind in [
+                ("a prompt", "a text"),
+                (b"[]", "of the type bytes"),
+                ({"a": 1}, "an object"),
+                ('{"a": 1}', "an object"),
+                (7, "a number"),
+                (None, "None"),
+                ("None", "None"),
+            ]
         ),
     ],
 )

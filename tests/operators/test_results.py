@@ -217,7 +217,7 @@ FAULTS = {
     "NaN": (b'{"custom_id": "x", "n": NaN}\n', r"not JSON \(NaN is not JSON\)"),
     "two keys": (b'{"custom_id": "x", "custom_id": "y"}\n', r"not JSON \(a key occurs twice\)"),
     "deep": (b"[" * 100_000 + b"\n", "line 3 of file 'file-00000001': nested too deeply"),
-    "no object": (b'["custom_id"]\n', "line 3 of file 'file-00000001': not a JSON object"),
+    "no object": (b'["custom_id"]\n', "line 3 of file 'file-00000001': a list, not a JSON object"),
     "no id": (b'{"response": {}}\n', "line 3 of file 'file-00000001': no custom_id, or one that is not a text"),
     "id that is no text": (
         b'{"custom_id": 7}\n',

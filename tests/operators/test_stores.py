@@ -271,8 +271,11 @@ def upload_input_of(path: str, sandbox: RespanSandbox) -> bytes:
     return file.path.read_bytes()
 
 
-def test_an_input_can_be_in_any_store(connected: RespanSandbox, memory: Memory) -> None:
-    memory.pipe_file("/bucket/questions.jsonl", jsonl(request(1), request(2)))
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_an_input_can_be_in_any_store_with_and_without_a_byte_order_mark(
+    connected: RespanSandbox, memory: Memory, mark: bytes
+) -> None:
+    memory.pipe_file("/bucket/questions.jsonl", mark + jsonl(request(1), request(2)))
 
     assert upload_input_of(f"{memory.uri.removesuffix('results')}questions.jsonl", connected) == jsonl(
         request(1), request(2)

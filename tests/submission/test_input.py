@@ -6,8 +6,13 @@ import io
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -19,28 +24,44 @@ from tests.conftest import environment_without_coverage
 from tests.operators.modes import request
 
 ENDPOINT = "/v1/chat/completions"
-REFUSED = "The input is not what a batch for /v1/chat/completions can be made of, so nothing was uploaded or created: "
+EXAMPLE = (
+    '{"custom_id": "request-1", "method": "POST", "url": "/v1/chat/completions", '
+    '"body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "..."}]}}'
+)
+LINE_ADVICE = f". Nothing was uploaded or created. Each line must be the JSON of a request like {EXAMPLE}"
+REQUEST_ADVICE = f". Nothing was uploaded or created. Each request must be a dict like {EXAMPLE}"
 
 
 def line(number: int, **fields: Any) -> bytes:
     return json.dumps(request(number, **fields)).encode() + b"\n"
 
 
-def check(requests: Iterable[Any]) -> tuple[CheckedInput, bytes]:
+def check(requests: Iterable[Any], *, endpoint: str = ENDPOINT) -> tuple[CheckedInput, bytes]:
     target = io.BytesIO()
     numbered = ((number, r.rstrip(b"\n") if isinstance(r, bytes) else r) for number, r in enumerate(requests, start=1))
-    return check_and_copy(numbered, target, endpoint=ENDPOINT), target.getvalue()
+    return check_and_copy(numbered, target, endpoint=endpoint), target.getvalue()
 
 
 def check_file(content: bytes) -> tuple[CheckedInput, bytes]:
     target = io.BytesIO()
-    return check_and_copy(read_lines(io.BytesIO(content).read), target, endpoint=ENDPOINT), target.getvalue()
+    lines = read_lines(io.BytesIO(content).read)
+    return check_and_copy(lines, target, endpoint=ENDPOINT), target.getvalue()
 
 
 def error_of(requests: Iterable[Any]) -> str:
+    """Return the problems in the error for lines or for requests."""
+    requests = iter(requests)
+    first = next(requests)
     with pytest.raises(RespanInputError) as refused:
-        check(requests)
-    return str(refused.value).removeprefix(REFUSED).removesuffix(".")
+        check(chain([first], requests))
+    return problems_in(refused.value, LINE_ADVICE if isinstance(first, bytes) else REQUEST_ADVICE)
+
+
+def problems_in(error: BaseException, advice: str) -> str:
+    message = str(error)
+    assert message.startswith("Invalid input: ")
+    assert message.endswith(advice)
+    return message.removeprefix("Invalid input: ").removesuffix(advice)
 
 
 def test_lines_are_copied_byte_for_byte_without_blank_lines_and_byte_order_mark() -> None:
@@ -73,37 +94,188 @@ def test_another_order_is_another_input() -> None:
         (b'{"price": NaN}', "not JSON (NaN is not JSON)"),
         (b"\xef\xbb\xbf{}", "not JSON (Unexpected UTF-8 BOM (decode using utf-8-sig), column 1)"),
         (b'{"a": "\xff"}', "not UTF-8"),
-        (request(1, body={"a": "\ud800"}), "half a character (a lone surrogate), which UTF-8 cannot encode"),
         (b"[" * 200_000, "nested too deeply"),
         (b"1" * 5000, "not JSON that can be read (a number with too many digits)"),
-        (request(1, body={"a": float("nan")}), "a value that JSON cannot encode (ValueError)"),
-        (request(1, body={"a": {1, 2}}), "a value that JSON cannot encode (TypeError)"),
-        (b"[]", "not a JSON object"),
-        (line(1, custom_id=None), "'custom_id' is missing, or not a text"),
-        (line(1, custom_id=7), "'custom_id' is missing, or not a text"),
-        (line(1, custom_id=" "), "'custom_id' is missing, or not a text"),
-        (line(1, method="get"), "'method' is not 'POST'"),
-        (line(1, url=None), "'url' is not a text, the batch's endpoint '/v1/chat/completions'"),
-        (line(1, url="/v1/x" * 99), f"'url' is '{('/v1/x' * 20)}', the batch's endpoint '/v1/chat/completions'"),
-        (line(1, body="text"), "'body' is missing, or not a JSON object"),
-        (line(1, body=[]), "'body' is missing, or not a JSON object"),
+        (b"[]", "a list, not a JSON object"),
+        (b'"What is 1?"', "a text, not a JSON object"),
+        (b"null", "null, not a JSON object"),
+        (line(1, method="get"), "'method' is 'get': it must be 'POST'"),
+        (line(1, method=7), "'method' is a number: it must be 'POST'"),
+        (line(1, method=None), "'method' is null: it must be 'POST'"),
+        (line(1, url=None), "'url' is null: it must be '/v1/chat/completions', the endpoint of the batch"),
+        (line(1, url=""), "'url' is an empty text: it must be '/v1/chat/completions', the endpoint of the batch"),
+        (
+            line(1, url="/v1/x" * 99),
+            f"'url' is '{('/v1/x' * 20)[:96]} ...': it must be '/v1/chat/completions', the endpoint of the batch",
+        ),
+        (line(1, body="text"), "'body' is a text: it must be an object"),
+        (line(1, body=[]), "'body' is a list: it must be an object"),
     ],
 )
-def test_an_invalid_line_is_named_with_its_reason(wrong: bytes | dict[str, Any], reason: str) -> None:
+def test_an_invalid_line_is_named_with_its_reason(wrong: bytes, reason: str) -> None:
     assert error_of([line(0), line(2), wrong, line(3)]) == f"line 3: {reason}"
 
 
-def test_the_first_ten_problems_are_named_and_the_others_are_counted() -> None:
-    message = error_of(line(number, method="GET") for number in range(25))
+class Mine:
+    """A type that JSON does not have."""
 
-    expected = "; ".join(f"line {number}: 'method' is not 'POST'" for number in range(1, 11))
+
+CIRCLE: dict[str, Any] = {}
+CIRCLE["body"] = CIRCLE
+CONVERT = "which JSON does not have: convert it to a text, number, list or dict"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("What is 1?", "a text, not a dict"),
+        (line(1).decode(), "a text of JSON (decode it with json.loads), not a dict"),
+        ([{"role": "user", "content": "What is 1?"}], "a list of messages, not a dict"),
+        (["What is 1?"], "a list, not a dict"),
+        (("r-1", "What is 1?"), "a tuple, not a dict"),
+        (7, "a number, not a dict"),
+        (None, "null, not a dict"),
+        (
+            {"role": "user", "content": "What is 1?"},
+            "a message with 'role' and 'content', not a request: it belongs into the 'messages' of a 'body'",
+        ),
+        (
+            {"model": "m", "messages": []},
+            "the body of a request without the request: it belongs under the key 'body'",
+        ),
+        (request(1, custom_id=7), "'custom_id' is a number: it must be a text that no other request has"),
+        (request(1, custom_id=None), "'custom_id' is null: it must be a text that no other request has"),
+        (request(1, custom_id=" "), "'custom_id' is an empty text: it must be a text that no other request has"),
+        (
+            {"\ufeffcustom_id": "r", **{key: value for key, value in request(1).items() if key != "custom_id"}},
+            "'custom_id' has a byte order mark before it: read its file with the encoding 'utf-8-sig'",
+        ),
+        (request(1, custom_id=uuid.UUID(int=1)), f"'custom_id' is of the type uuid.UUID, {CONVERT}"),
+        (
+            request(1, body={"model": "m", "since": datetime(2026, 1, 1, tzinfo=UTC)}),
+            f"'body.since' is of the type datetime.datetime, {CONVERT}",
+        ),
+        (
+            request(1, body={"model": "m", "messages": [{"content": "secret"}, {"content": {1, 2}}]}),
+            f"'body.messages[1].content' is of the type set, {CONVERT}",
+        ),
+        (
+            request(1, body={"the price": Decimal(1)}),
+            f"'body[\"the price\"]' is of the type decimal.Decimal, {CONVERT}",
+        ),
+        (request(1, body={"k" * 50: Mine()}), f"'body.{'k' * 40}...' is of the type {__name__}.Mine, {CONVERT}"),
+        (
+            request(1, body={"a": {(1, 2): "secret"}}),
+            "'body.a' has a key that is a tuple: JSON has only texts as keys",
+        ),
+        (request(1, body={"a": [0.5, float("nan")]}), "'body.a[1]' is NaN or infinite, which JSON does not have"),
+        (
+            request(1, body={"a": "\ud800"}),
+            "'body.a' has half a character (a lone surrogate), which UTF-8 does not have",
+        ),
+        (
+            request(1, body={"\ud800": 1}),
+            "'body' has a key with half a character (a lone surrogate), which UTF-8 does not have",
+        ),
+        (request(1, body={"a": 10**5000}), "a value that JSON cannot encode"),
+        (CIRCLE, f"'{('body.' * 20)[:96]} ...' is nested too deeply, or contains itself"),
+    ],
+)
+def test_an_invalid_request_is_named_with_the_place_and_type_of_the_fault(wrong: Any, reason: str) -> None:
+    assert error_of([request(0), request(2), wrong, request(3)]) == f"request 3: {reason}"
+
+
+def test_a_request_may_be_any_mapping() -> None:
+    nested = MappingProxyType({"model": "m", "metadata": MappingProxyType({"a": 1})})
+
+    checked, copied = check([MappingProxyType(request(1, body=nested))])
+
+    assert checked.count == 1
+    assert json.loads(copied)["body"] == {"model": "m", "metadata": {"a": 1}}
+
+
+def test_a_request_without_anything_has_a_problem_for_each_key() -> None:
+    assert error_of([{}]).split("; ") == [
+        "request 1: 'custom_id' is missing: it must be a text that no other request has",
+        "request 1: 'method' is missing: it must be 'POST'",
+        "request 1: 'url' is missing: it must be '/v1/chat/completions', the endpoint of the batch",
+        "request 1: 'body' is missing: it must be an object",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"model": "m", "stream": True}, "'body.stream' is set: a batch has no streams, so leave it out"),
+        ({"model": "m", "stream": "true"}, "'body.stream' is set: a batch has no streams, so leave it out"),
+        ({"messages": []}, "'body.model' is missing: it must be the name of a model"),
+        ({"model": None}, "'body.model' is null: it must be the name of a model"),
+        ({"model": ""}, "'body.model' is an empty text: it must be the name of a model"),
+        ({"model": ["m"]}, "'body.model' is a list: it must be the name of a model"),
+        ({"prompt": "What is 1?"}, "'body.model' is missing: it must be the name of a model"),
+    ],
+)
+def test_what_every_provider_refuses_is_refused_before_the_upload(body: dict[str, Any], reason: str) -> None:
+    assert error_of([line(1), line(2, body=body)]) == f"line 2: {reason}"
+    assert error_of([request(1), request(2, body=body)]) == f"request 2: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/chat/completions", {"model": "m", "stream": False}),
+        ("/v1/chat/completions", {"prompt": {"prompt_id": "p-1"}}),
+        ("/v1/responses", {"prompt": {"id": "pmpt_1"}}),
+        ("/v1/moderations", {"input": "What is 1?"}),
+        ("/openai/deployments/d/chat/completions", {"messages": []}),
+    ],
+)
+def test_a_body_without_a_model_is_accepted_where_none_is_needed(endpoint: str, body: dict[str, Any]) -> None:
+    checked, _copied = check([request(1, url=endpoint, body=body)], endpoint=endpoint)
+
+    assert checked.count == 1
+
+
+def test_the_models_are_counted() -> None:
+    checked, _copied = check(line(n, body={"model": "b" if n % 3 else "a"}) for n in range(6))
+
+    assert checked.models == {"a": 2, "b": 4}
+
+
+def test_a_refused_input_of_another_endpoint_shows_a_request_for_it() -> None:
+    with pytest.raises(RespanInputError) as refused:
+        check([{}], endpoint="/v1/embeddings")
+
+    assert str(refused.value).endswith(
+        'Each request must be a dict like {"custom_id": "request-1", "method": "POST", "url": "/v1/embeddings", '
+        '"body": {"model": "text-embedding-3-small", "input": "..."}}'
+    )
+
+
+def test_requests_with_the_same_problem_are_named_together() -> None:
+    prompts: list[Any] = [f"What is {number}?" for number in range(25)]
+
+    assert error_of(prompts) == "requests 1, 2, 3 and 22 more: a text, not a dict"
+    assert error_of([request(0), *prompts[:2]]) == "requests 2 and 3: a text, not a dict"
+    assert error_of([*prompts[:3], request(4, method="GET")]) == (
+        "requests 1, 2 and 3: a text, not a dict; request 4: 'method' is 'GET': it must be 'POST'"
+    )
+
+
+def test_ten_different_problems_are_named_and_the_others_are_counted() -> None:
+    message = error_of(line(number, method=f"M{number}") for number in range(25))
+
+    expected = "; ".join(f"line {number + 1}: 'method' is 'M{number}': it must be 'POST'" for number in range(10))
     assert message == f"{expected}; and 15 more problems"
 
 
 @pytest.mark.parametrize("nothing", [b"", b"\n  \n"])
 def test_an_input_without_a_request_is_refused(nothing: bytes) -> None:
-    with pytest.raises(RespanInputError, match="there is no request in it"):
+    with pytest.raises(RespanInputError) as refused:
         check_file(nothing)
+
+    advice = f". Nothing was uploaded or created. A request looks like {EXAMPLE}"
+    assert problems_in(refused.value, advice) == "there is no request in it"
 
 
 def test_fifty_thousand_requests_are_accepted_and_one_more_is_refused() -> None:
@@ -155,8 +327,9 @@ def test_an_endless_line_is_not_read_to_its_end() -> None:
             buffer[:] = b"x" * len(buffer)
             return len(buffer)
 
-    with pytest.raises(RespanInputError, match=r"line 1 is longer than 209715200 bytes; the rest was not checked\.$"):
-        check_and_copy(read_lines(Endless().read), io.BytesIO(), endpoint=ENDPOINT)  # type: ignore[arg-type]
+    lines = read_lines(Endless().read)  # type: ignore[arg-type]
+    with pytest.raises(RespanInputError, match=r"line 1 is longer than 209715200 bytes; the rest was not checked\. "):
+        check_and_copy(lines, io.BytesIO(), endpoint=ENDPOINT)
 
 
 MEASURED = """
