@@ -29,6 +29,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_respan.api.foreign_text import as_sentence
+
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
 except ImportError:  # its module before Airflow 3.2; common-compat does not have it
@@ -87,12 +89,16 @@ def apply_soft_fail(*, soft_fail: bool, never_fail: bool, unless: type[Exception
     except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
         if soft_fail or never_fail:
             option = "soft_fail" if soft_fail else "never_fail"
-            raise AirflowSkipException(f"Skipped instead of failed ({option}=True): {error}") from error
+            raise AirflowSkipException(_skip_message(error, option)) from error
         raise
     except Exception as error:
         if never_fail:
-            raise AirflowSkipException(f"Skipped instead of failed (never_fail=True): {error}") from error
+            raise AirflowSkipException(_skip_message(error, "never_fail")) from error
         raise
+
+
+def _skip_message(error: BaseException, option: str) -> str:
+    return f"{as_sentence(str(error))} The task is skipped instead of failed ({option}=True)."
 
 
 def attempt_started_at(context: Context) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from airflow_respan.api.foreign_text import describe_cause
 from airflow_respan.compat import find_store
 from airflow_respan.exceptions import RespanError, RespanStorageError
 
@@ -20,8 +21,8 @@ def open_store(uri: str) -> tuple[Any, str]:
         return find_store(uri)
     except (ValueError, ImportError) as error:
         raise RespanStorageError(
-            f"Airflow cannot open {uri!r}: {error}. Install the provider of that store with its file system, such as "
-            "apache-airflow-providers-amazon[s3fs], or name another store."
+            f"{describe_cause(error)} (Airflow cannot open {uri!r}). Install the provider of that store with its file "
+            "system, such as apache-airflow-providers-amazon[s3fs], or name another store."
         ) from error
 
 
@@ -39,4 +40,6 @@ def open_for_reading(uri: str) -> Iterator[IO[bytes]]:
     except RespanError:
         raise
     except Exception as error:  # each store has its own errors
-        raise RespanStorageError(f"Could not read {uri}: {type(error).__name__}: {error}.") from error
+        raise RespanStorageError(
+            f"{describe_cause(error)} (could not read {uri}). Check the path, and the Airflow connection in it."
+        ) from error

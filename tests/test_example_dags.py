@@ -124,7 +124,7 @@ def test_an_example_whose_run_fails_has_another_exit_status(run_example: Callabl
         done = run_example("wait_for_batch.py", sandbox.add_batch(status="failed"), sandbox=sandbox)
 
     assert done.returncode == 1
-    assert "The wait fails because only 'completed' counts as success." in done.stdout + done.stderr
+    assert "is failed: only 'completed' counts as success." in done.stdout + done.stderr
 
 
 def test_a_refused_example_does_not_wait_for_a_retry(

@@ -66,7 +66,9 @@ class ResumableDownload:
         :raises RespanError: if the response cannot be used
         """
         if head.headers.get("content-encoding", "identity") != "identity":
-            raise failures.transient_error(self.request, "sent the content in an encoding that was not requested")
+            raise failures.transient_error(
+                self.request, "Respan sent the content in an encoding that was not requested"
+            )
         if head.status == 200:
             self.received = 0
             self.total = _number(head.headers.get("content-length"))
@@ -77,7 +79,7 @@ class ResumableDownload:
             raise make_error(self.request, head)
         elif not self._continues_here(head):
             self._restart()
-            raise failures.transient_error(self.request, "did not send the missing part of the content")
+            raise failures.transient_error(self.request, "Respan did not send the missing part of the content")
         self._has_explicit_end = self.total is not None or _is_chunked(head)
         if not self._has_explicit_end:
             self._size = size()
@@ -109,18 +111,18 @@ class ResumableDownload:
         received, total = self.received, self.total
         if received > total:
             self._restart()
-        raise failures.transient_error(self.request, f"sent {received} bytes of content instead of {total}")
+        raise failures.transient_error(self.request, f"Respan sent {received} bytes of content instead of {total}")
 
     def _check_last_line(self) -> str | None:
         if not self.received:
             if self._size == 0:
                 return None
-            raise failures.transient_error(self.request, "sent no content, and did not say that there is none")
+            raise failures.transient_error(self.request, "Respan sent no content, and did not say that there is none")
         if self._first_byte == b"{" and self._last_line.strip(_BLANKS) and not _is_object(self._last_line):
-            raise failures.transient_error(self.request, "sent content that ends within a line")
+            raise failures.transient_error(self.request, "Respan sent content that ends within a line")
         return (
-            f"Asked to {self.request.action}, Respan did not say how long the content is. Whether the {self.received} "
-            "bytes that arrived are all of it is not known."
+            f"Respan did not say how long the content is {failures.call_text(self.request)}. So the {self.received} "
+            "bytes that arrived may not be all of it."
         )
 
     def record_failure(self) -> None:

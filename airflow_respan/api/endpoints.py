@@ -7,6 +7,7 @@ and read the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -45,7 +46,7 @@ def get_batch(
     """``GET /api/v1/batches/{batch_id}/``."""
     return make_request(
         connection,
-        f"retrieve batch {batch_id!r}",
+        f"retrieve {_named('batch', batch_id)}",
         "GET",
         f"{BATCHES_PATH}{quote_path_segment('batch_id', batch_id)}/",
         _require_id(batch_id, Batch.from_sanitized),
@@ -94,7 +95,7 @@ def create_batch(
     }
     return make_request(
         connection,
-        f"create a batch of file {input_file_id!r}",
+        f"create a batch of {_named('file', input_file_id)}",
         "POST",
         BATCHES_PATH,
         Batch.from_sanitized,
@@ -110,7 +111,7 @@ def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: st
     """``POST /api/v1/batches/{batch_id}/cancel/``."""
     return make_request(
         connection,
-        f"cancel batch {batch_id!r}",
+        f"cancel {_named('batch', batch_id)}",
         "POST",
         f"{BATCHES_PATH}{quote_path_segment('batch_id', batch_id)}/cancel/",
         _require_id(batch_id, Batch.from_sanitized),
@@ -195,8 +196,14 @@ def _file_request(
     query = {"provider_id": provider_id or connection.provider_id}
     # A deletion is not retried: if the first one worked, the response to the second is a 404.
     return make_request(
-        connection, f"{verb} file {file_id!r}", method, path, parse, query=query, idempotent=method != "DELETE"
+        connection, f"{verb} {_named('file', file_id)}", method, path, parse, query=query, idempotent=method != "DELETE"
     )
+
+
+def _named(kind: str, value: object) -> str:
+    """Return an id for a message: ``batch_abc123`` alone, because it says what it is, but ``batch 'abc123'``."""
+    is_clear = isinstance(value, str) and value.startswith(kind) and re.fullmatch(r"[\w.-]+", value)
+    return str(value) if is_clear else f"{kind} {value!r}"
 
 
 def _require_id(requested_id: str, parse: Callable[[Any], Identified]) -> Callable[[Any], Identified]:

@@ -1,6 +1,6 @@
 """An error for each way in which a call can fail. No I/O.
 
-Each message names the call, the connection, the cause, and what to do next, and contains no secret.
+Each message names the cause, the call and the connection, and what to do next, in this order. It contains no secret.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.connection import DEFAULT_BASE_URL, RespanConnection
 from airflow_respan.api.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
@@ -19,7 +19,7 @@ from airflow_respan.api.exceptions import (
     RespanTransientError,
     RespanWrongIdError,
 )
-from airflow_respan.api.foreign_text import one_line
+from airflow_respan.api.foreign_text import as_clause, one_line
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.api.request import Request
 from airflow_respan.api.service_errors import read_body, read_error
@@ -44,74 +44,88 @@ _MAX_SHOWN_ID_LENGTH = 300
 
 def permanent_error(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
     """Return the error for a response that a retry would get again."""
-    text = f"answered {status_text(status)}: {service_message(body)}"
+    cause = f"{status_text(status)}: {service_message(body)}"
     advice = _ADVICE.get(status, "Check what was sent")
-    return _ERRORS.get(status, RespanAPIError)(_message(request, text, advice), status_code=status)
+    return _ERRORS.get(status, RespanAPIError)(_message(request, cause, advice), status_code=status)
 
 
 def redirect_refused(request: Request[Any], status: int, target: str) -> RespanAPIError:
     """Return the error for a redirect that is not followed, because the API key must not go to another address."""
-    text = (
-        f"answered the {request.method} by {status_text(status)}, a redirect to {target}, which is not followed, "
-        "to protect the API key"
-    )
-    return RespanAPIError(_message(request, text, _HOST_ADVICE), status_code=status)
+    cause = f"{status_text(status)}: a redirect to {target}, which is not followed, to protect the API key"
+    return RespanAPIError(_message(request, cause, _HOST_ADVICE), status_code=status)
 
 
 def too_many_redirects(request: Request[Any]) -> RespanAPIError:
     """Return the error for a chain of redirects that is too long."""
-    return RespanAPIError(_message(request, "redirected too often", _HOST_ADVICE))
+    return RespanAPIError(_message(request, "Too many redirects", _HOST_ADVICE))
 
 
 def transient_error(
     request: Request[Any],
-    reason: str,
+    cause: str,
     *,
     status_code: int | None = None,
     retry_after: float | None = None,
+    hint: str = "",
 ) -> RespanTransientError:
     """Return the error for a call without a usable response, which may succeed later.
 
-    :param reason: what happened; completes a sentence with Respan as its subject
+    :param cause: what happened, as the beginning of the message
     :param status_code: the HTTP status, or None if there was no response
     :param retry_after: seconds to wait before the next request, or None if the response does not say
+    :param hint: another sentence of advice, without its full stop, or an empty text
     """
-    advice = "This may be temporary"
-    if not request.idempotent:
+    pause = "" if retry_after is None else f"Retry after {retry_after:.0f} seconds"
+    if request.idempotent:
+        advice = pause or "This may be temporary"
+    elif status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        advice = f"The request was not carried out. {pause or 'This is temporary'}"
+    else:
         # A second batch costs money, and Respan may have created the first one before the connection broke.
-        advice = "Respan may have carried out the request: check before you send it again"
-    elif retry_after is not None:
-        advice = f"Retry after {retry_after:.0f} seconds"
-    return RespanTransientError(_message(request, reason, advice), status_code=status_code, retry_after=retry_after)
+        advice = ". ".join(
+            filter(None, ["Respan may have carried out the request: check before you send it again", pause])
+        )
+    advice = f"{hint}. {advice}" if hint else advice
+    return RespanTransientError(_message(request, cause, advice), status_code=status_code, retry_after=retry_after)
+
+
+def unexpected_body(request: Request[Any], status: int, reason: str) -> RespanTransientError:
+    """Return the error for a success whose body is not what was requested."""
+    return transient_error(request, _unexpected(status, reason))
 
 
 def wrong_id(request: Request[Any], status: int, received_id: str) -> RespanWrongIdError:
     """Return the error for a response about another batch or file than the requested one."""
     shown = one_line(repr(received_id), max_length=_MAX_SHOWN_ID_LENGTH)
-    text = f"answered {status} with an unexpected body ('id' is {shown}, which is not the requested id)"
+    cause = _unexpected(status, f"'id' is {shown}, which is not the requested id")
     advice = "This may be temporary. If it is not, check the id, and the connection's host and proxies"
-    return RespanWrongIdError(_message(request, text, advice))
+    return RespanWrongIdError(_message(request, cause, advice))
 
 
 def no_response(request: Request[Any], error: Exception) -> RespanTransientError:
     """Return the error for a connection that was refused or cut off, or that took too long."""
-    hint = ""
     is_untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
-    if is_untrusted:
-        hint = "; if its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
-    cause = f"{type(error).__name__}: {_root_cause(error)}".removesuffix(": ")
-    failure = transient_error(request, f"sent no complete response ({cause}{hint})")
+    hint = "If its certificate comes from a CA of yours, put the CA's path into the extra field 'verify'"
+    cause = f"No complete response: {type(error).__name__}: {_root_cause(error)}".removesuffix(": ")
+    failure = transient_error(request, cause, hint=hint if is_untrusted else "")
     failure.is_untrusted = is_untrusted
     return failure
 
 
 def cannot_send(request: Request[Any], error: Exception) -> RespanConfigurationError:
     """Return the error for a request that cannot be sent with the settings of the connection."""
+    cause = f"The request cannot be sent: {error}"
+    return RespanConfigurationError(_message(request, cause, "Check the connection's host and proxies"))
+
+
+def call_text(request: Request[Any]) -> str:
+    """Return which call a message is about: ``(retrieve batch_abc123, connection respan_default)``.
+
+    The address is named if it is not Respan's own, because then it may be the cause.
+    """
     connection = request.connection
-    return RespanConfigurationError(
-        f"Airflow connection {connection.conn_id!r} cannot be used to {request.action}: "
-        f"{redact_for_display(connection, str(error))}. Check its host and proxies."
-    )
+    address = "" if connection.base_url == DEFAULT_BASE_URL else f" at {connection.base_url}"
+    return f"({request.action}, connection {connection.conn_id}{address})"
 
 
 def service_message(body: bytes) -> str:
@@ -123,7 +137,7 @@ def service_message(body: bytes) -> str:
     others = {name: value for name, value in decoded.items() if name != "errors"}
     errors = filter(None, (read_body(others), read_error(decoded.get("errors"))))
     parts = [error.message for error in errors if error.message] or [json.dumps(decoded)]
-    return " ".join("; ".join(parts).split()).rstrip(".")
+    return as_clause(" ".join("; ".join(parts).split()))
 
 
 def decode_json(body: bytes) -> Any:
@@ -156,11 +170,16 @@ def _root_cause(error: BaseException) -> str:
     return (_root_cause(cause) if cause else "") or text
 
 
-def _message(request: Request[Any], what_happened: str, advice: str) -> str:
-    """Return a message without the secrets that the service or a library may have repeated."""
-    connection = request.connection
-    subject = f"Asked to {request.action}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
-    return f"{subject} {redact_for_display(connection, what_happened)}. {advice}."
+def _unexpected(status: int, reason: str) -> str:
+    return f"{status_text(status)} with an unexpected body: {reason}"
+
+
+def _message(request: Request[Any], cause: str, advice: str) -> str:
+    """Return a message without the secrets that the service or a library may have repeated.
+
+    The cause comes first, because Airflow shows only the beginning of a message in its lists.
+    """
+    return f"{as_clause(redact_for_display(request.connection, cause))} {call_text(request)}. {advice}."
 
 
 def redact_for_display(connection: RespanConnection, text: str) -> str:

@@ -47,7 +47,7 @@ class Request(Generic[T]):
     """One HTTP request, ready to be sent by a client.
 
     :param connection: the settings of the Airflow connection
-    :param action: the call in words, for error messages: ``retrieve batch 'batch_abc123'``
+    :param action: the call in words, for error messages: ``retrieve batch_abc123``
     :param method: the HTTP method
     :param url: absolute, with query
     :param parse: returns the result from the decoded JSON of the response; raises ValueError if it is not what was

@@ -44,10 +44,10 @@ class RequestCounts:
         """Requests that are known to have succeeded or failed."""
         return (self.completed or 0) + (self.failed or 0)
 
-    def failed_ratio(self, *, is_complete: bool) -> float | None:
+    def failed_ratio(self, *, is_ended: bool) -> float | None:
         """Return the failed share of all requests.
 
-        :param is_complete: whether every request was processed; then each that did not succeed has failed
+        :param is_ended: whether the batch has ended; then each request that did not succeed has failed
         :return: the share (ratio 0-1), or None if the counts do not say it, or contradict each other
         """
         total, completed, failed = self.total, self.completed, self.failed
@@ -55,11 +55,13 @@ class RequestCounts:
             total = completed + failed
         if not total or self.done > total:
             return None
-        if is_complete:
+        if is_ended:
             failed = None if completed is None else total - completed
         return None if failed is None else failed / total
 
     def __str__(self) -> str:
+        if not self.total and not self.done:
+            return "no requests"
         if self.completed is None and self.failed is None:
             return f"{self.total} requests in all"
         of_total = "" if self.total is None else f" of {self.total}"

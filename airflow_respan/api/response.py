@@ -71,9 +71,7 @@ def parse_response(request: Request[T], response: Response) -> T:
         reason: object = error if isinstance(error, ValueError) else repr(error)
         if data is None:
             reason = failures.not_json(response.body)
-        raise failures.transient_error(
-            request, f"answered {response.status} with an unexpected body ({reason})"
-        ) from None
+        raise failures.unexpected_body(request, response.status, str(reason)) from None
 
 
 def make_error(request: Request[Any], response: Response) -> RespanError:
@@ -82,7 +80,7 @@ def make_error(request: Request[Any], response: Response) -> RespanError:
         return failures.permanent_error(request, response.status, response.body)
     return failures.transient_error(
         request,
-        f"answered {failures.status_text(response.status)}: {failures.service_message(response.body)}",
+        f"{failures.status_text(response.status)}: {failures.service_message(response.body)}",
         status_code=response.status,
         retry_after=parse_retry_after(response, now=_sent_at(response)),
     )

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from airflow_respan.api import failures
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.exceptions import RespanConfigurationError, RespanTransientError
+from airflow_respan.api.foreign_text import describe_cause
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import MAX_RESPONSE_BYTES, Response
 
@@ -58,7 +59,7 @@ def append_limited(body: bytearray, chunk: bytes, request: Request[Any]) -> None
     """
     body += chunk
     if len(body) > MAX_RESPONSE_BYTES:
-        raise failures.transient_error(request, f"sent more than the maximum of {MAX_RESPONSE_BYTES} bytes")
+        raise failures.transient_error(request, f"Respan sent more than the maximum of {MAX_RESPONSE_BYTES} bytes")
 
 
 def ca_bundle(connection: RespanConnection) -> bool | str:
@@ -89,8 +90,8 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         raise RespanConfigurationError(
             f"Airflow connection {connection.conn_id!r} cannot check certificates with {path!r}, which its extra field "
-            f"'verify' or one of the variables {', '.join(_CA_BUNDLE_VARIABLES)} names: {type(error).__name__}: "
-            f"{error}. Name a CA bundle or a directory of certificates that is on this machine."
+            f"'verify' or one of the variables {', '.join(_CA_BUNDLE_VARIABLES)} names: {describe_cause(error)}. Name "
+            "a CA bundle or a directory of certificates that is on this machine."
         ) from None
 
 

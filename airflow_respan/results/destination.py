@@ -107,8 +107,8 @@ class Destination:
         elif not self._overwrite and not (manifest and self._key.has_same_files(manifest)):
             batch_id = printable_batch_id(manifest or {})
             raise RespanResultsError(
-                f"{self.folder.uri_of(MANIFEST_NAME)} is the manifest of "
-                f"{f'batch {batch_id}' if batch_id else 'something else'}, which would be overwritten. "
+                f"The folder has the results of {f'batch {batch_id}' if batch_id else 'something else'}: "
+                f"{self.folder.uri_of(MANIFEST_NAME)} would be overwritten. "
                 f"{OWN_FOLDER}, or set overwrite=True."
             )
         return None

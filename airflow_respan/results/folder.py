@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from airflow_respan.api.foreign_text import describe_cause
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.local_files import Check, LocalFiles
 from airflow_respan.results.remote_files import RemoteFiles
@@ -147,6 +148,6 @@ class Folder:
             if check:
                 check()  # the process that has the folder now may have removed our file: no error of the store
             raise RespanResultsError(
-                f"Could not {verb} {self.uri_of(name)}: {type(error).__name__}: {error}. {advice_for(error)} "
-                "Results without a manifest.json beside them are not complete."
+                f"{describe_cause(error)} (could not {verb} {self.uri_of(name)}). {advice_for(error)} Results without "
+                "a manifest.json beside them are not complete."
             ) from error

@@ -24,6 +24,7 @@ from airflow_respan.results.requested_ids import IdKey, read_requested_ids
 from airflow_respan.results.staging import Staging
 from airflow_respan.results.summary import RowSummary, batch_label, check_complete
 from airflow_respan.storage import open_for_reading
+from airflow_respan.waiting.outcome import describe_batch
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,9 @@ class Landing:
                 "RespanBatchSensor before this task."
             )
         if not (batch.output_file_id or batch.error_file_id or self._options.allow_no_files):
-            raise RespanResultsError(f"Batch {batch.id} is {batch.status} and has left no files to land.")
+            raise RespanResultsError(
+                f"{describe_batch(batch)} Without an output file and an error file there are no results to write."
+            )
         return batch
 
     def _make_key(self, batch: Batch | None) -> LandingKey:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
+from airflow_respan.api.foreign_text import as_clause
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.formats import RowWriter
 from airflow_respan.results.requested_ids import IdKey, read_requested_ids
@@ -98,7 +99,8 @@ def disk_errors() -> Iterator[None]:
             if is_disk_full(error)
             else "Check this folder on the worker, or set the worker's variable TMPDIR to another one"
         )
+        folder = tempfile.tempdir or "a temporary folder"
         raise RespanResultsError(
-            f"The results could not be kept in {tempfile.tempdir or 'a temporary folder'} until they are checked: "
-            f"{error}. {advice}, and clear the task."
+            f"{as_clause(str(error))}: the results could not be kept in {folder} until they are checked. {advice}, and "
+            "clear the task."
         ) from error

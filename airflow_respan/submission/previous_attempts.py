@@ -30,7 +30,7 @@ CLOCK_MARGIN = pendulum.duration(hours=1)
 MIN_SUSPENDED_SECONDS = 5.0
 """A process that needs less than this between its note and its create was not suspended."""
 
-_NOT_FOUND_OUT = "No batch was created, because an earlier attempt of this task may have created one"
+_NOT_CREATED = "No batch was created, because an earlier attempt of this task may have created one."
 
 
 class CreatingTask(Protocol):
@@ -125,9 +125,9 @@ class PreviousAttempts:
             return batch
         if self._operator.on_changed_input == "fail":
             raise RespanInputChangedError(
-                f"An earlier attempt of this task made batch {batch.id}, which is {batch.status}, of another input. "
-                "Restore the input to continue with that batch, or set on_changed_input='resubmit' to pay for another, "
-                "or trigger a new run."
+                f"The input has changed: an earlier attempt of this task made batch {batch.id}, which is "
+                f"{batch.status}, of another input. Restore the input to continue with that batch, or set "
+                "on_changed_input='resubmit' to pay for another, or trigger a new run."
             )
         if not batch.is_terminal:
             self._cancel_replaced(batch)
@@ -207,7 +207,7 @@ class PreviousAttempts:
         try:
             return self._noted_batch() or next(iter(self._listed(fingerprint)), None)
         except RespanError as error:
-            raise RespanError(f"{_NOT_FOUND_OUT}: {error}") from error
+            raise RespanError(f"{error} {_NOT_CREATED}") from error
 
     def _noted_batch(self) -> Batch | None:
         noted = self._noted
@@ -278,11 +278,11 @@ class PreviousAttempts:
         if self._search is None:
             return
         if self._search.incomplete:
-            raise RespanError(f"{_NOT_FOUND_OUT}: {self._search.incomplete}")
+            raise RespanError(f"{self._search.incomplete} {_NOT_CREATED}")
         for reason in self._search.unclear.values():
             if not self._is_after_clear:
                 raise RespanError(
-                    f"{_NOT_FOUND_OUT}: {reason} If that batch is not this task's, clear the task: an attempt after a "
+                    f"{reason} {_NOT_CREATED} If that batch is not this task's, clear the task: an attempt after a "
                     "clear ignores such a batch."
                 )
             log.warning("Ignoring a batch that may be this task's, as the task was cleared: %s", reason)
@@ -318,8 +318,7 @@ class PreviousAttempts:
             now = hook.get_batch(batch.id, provider_id=provider_id)
             if not (now.is_terminal or now.meaning.is_being_cancelled):
                 raise RespanError(
-                    f"Batch {batch.id} of another input could not be cancelled and is running, so no other is created: "
-                    f"{error}"
+                    f"{error} So batch {batch.id} of another input is still running, and no other batch was created."
                 ) from error
 
     def _noted_provider(self, batch: Batch) -> str | None:

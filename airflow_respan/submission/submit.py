@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.foreign_text import one_line
+from airflow_respan.api.foreign_text import as_clause, one_line
 from airflow_respan.api.tracking import TrackingParameters
 from airflow_respan.exceptions import RespanStorageError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
@@ -108,8 +108,9 @@ class Submission:
                 file.seek(0)
             except OSError as error:
                 raise RespanStorageError(
-                    f"The input could not be kept in {tempfile.gettempdir()} until it is uploaded: {error}. Make room "
-                    "for all of it there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
+                    f"{as_clause(str(error))}: the input could not be kept in {tempfile.gettempdir()} until it is "
+                    "uploaded. Make room for all of it there, or set the worker's variable TMPDIR to a larger folder, "
+                    "and clear the task."
                 ) from error
             log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
             _warn_of_several_models(checked)

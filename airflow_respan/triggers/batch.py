@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 import airflow_respan
 from airflow_respan.api.batch import Batch
+from airflow_respan.api.foreign_text import describe_cause
 from airflow_respan.exceptions import RespanError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.killed import is_batch_abandoned_by_deferred
@@ -110,9 +111,8 @@ async def wait_for_end(
         # poking, soft_fail does not skip this error.
         log.exception("The wait for batch %s failed with an unexpected error.", wait.batch_id)
         return RespanError(
-            f"The wait for batch {wait.batch_id} failed in the triggerer with an unexpected error "
-            f"({type(error).__name__}: {error}). The batch may still be running at the service. The triggerer's "
-            "log has the traceback."
+            f"{describe_cause(error)} (unexpected error in the triggerer, wait for batch {wait.batch_id}). The batch may "
+            "still be running at the service. The triggerer's log has the traceback."
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_respan.api.foreign_text import as_clause, as_sentence
 from airflow_respan.api.statuses import TERMINAL_STATUSES, canonical_status
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def evaluate_batch(
     :param batch: a batch that has ended
     :param success_statuses: the terminal statuses that are accepted; add ``expired`` to accept a partial output
     :param max_failed_ratio: the largest part of failed requests that is accepted (ratio 0-1); 0 allows none. Below 1,
-        a batch is not accepted if this part is not known. A batch without a completed request is never accepted.
+        a batch is not accepted if this part is not known. A request that did not complete before the end of the batch
+        counts as failed. A batch without a completed request is never accepted.
     :return: whether the batch is accepted, and why
     """
     ratio = _failed_ratio(batch)
@@ -55,12 +57,12 @@ def evaluate_batch(
     elif nothing_completed := _nothing_completed(batch):
         reason = nothing_completed
     elif ratio is not None and ratio > max_failed_ratio:
-        verb = "failed" if ratio == _counted_ratio(batch, is_complete=False) else "failed or did not complete"
-        reason = f"{ratio:.1%} of the requests {verb} and at most {max_failed_ratio:.1%} may"
+        verb = "failed" if ratio == _counted_ratio(batch, is_ended=False) else "failed or did not complete"
+        reason = f"{ratio:.1%} of the requests {verb}, and at most {max_failed_ratio:.1%} may"
     elif ratio is None and max_failed_ratio < 1:
         is_unknown = True
         reason = (
-            f"at most {max_failed_ratio:.1%} of the requests may fail, and it is not known how many failed: "
+            f"it is not known how many requests failed, and at most {max_failed_ratio:.1%} may: "
             f"{_why_unknown(batch)}. To accept this batch, set max_failed_ratio to 1.0, and count its failed requests "
             "with RespanBatchResultsOperator"
         )
@@ -71,7 +73,11 @@ def evaluate_batch(
             message=describe_batch(batch),
             needs_warning=bool(has_failed or not batch.output_file_id),
         )
-    message = f"{describe_batch(batch)} The wait fails because {reason}.{_hint(batch)}"
+    # The cause comes first, because Airflow shows only the beginning of a message in its lists.
+    error = _first_error(batch)
+    cause = f"{error} {reason[0].upper()}{reason[1:]}" if error else reason
+    details = "; ".join(filter(None, [_duration(batch), _counts(batch), _files(batch)]))
+    message = f"Batch {batch.id} is {batch.status}: {cause}. Details: {details}.{_hint(batch)}"
     return Outcome(accepted=False, message=message, is_unknown=is_unknown)
 
 
@@ -105,25 +111,41 @@ def is_queue_full(batch: Batch) -> bool:
 
 def describe_batch(batch: Batch) -> str:
     """Return status, counts, duration, files and the first error of a terminal batch, in one or two sentences."""
-    parts = [f"Batch {batch.id} is {batch.status}"]
-    if batch.created_at and batch.ended_at:
-        parts.append(f"after {(batch.ended_at - batch.created_at).in_words()}")
-    parts.append(f"({batch.request_counts or 'no request counts'}; {_files(batch)}).")
-    if first_error := next(batch.error_lines(), None):
-        more = f" (and {batch.error_count - 1} more)" if batch.error_count > 1 else ""
-        parts.append(f"First error: {first_error}{more}.")
-    return " ".join(parts)
+    parts = [f"Batch {batch.id} is {batch.status}", _duration(batch), f"({_counts(batch)}; {_files(batch)})."]
+    if error := _first_error(batch):
+        parts.append(f"First error: {error}")
+    return " ".join(filter(None, parts))
+
+
+def _first_error(batch: Batch) -> str | None:
+    """Return the first error of a batch as a sentence, with the number of the others."""
+    error = next(batch.error_lines(), None)
+    if error is None:
+        return None
+    return f"{as_clause(error)} (and {batch.error_count - 1} more)." if batch.error_count > 1 else as_sentence(error)
+
+
+def _duration(batch: Batch) -> str:
+    if not batch.created_at or not batch.ended_at:
+        return ""
+    return f"after {(batch.ended_at - batch.created_at).in_words()}"
+
+
+def _counts(batch: Batch) -> str:
+    """Return the counts as text; all zero, as services send them before they read the input, are no counts."""
+    counts = batch.request_counts
+    return str(counts) if counts and (counts.total or counts.done) else "no request counts"
 
 
 def _failed_ratio(batch: Batch) -> float | None:
     """Return the failed share of all requests (ratio 0-1), or None if counts and files do not say it."""
-    ratio = _counted_ratio(batch, is_complete=batch.meaning.is_complete)
+    ratio = _counted_ratio(batch, is_ended=True)
     # Some providers count failed requests as completed. Then the error file is the only sign of them.
     return None if batch.error_file_id and not ratio else ratio
 
 
-def _counted_ratio(batch: Batch, *, is_complete: bool) -> float | None:
-    return batch.request_counts.failed_ratio(is_complete=is_complete) if batch.request_counts else None
+def _counted_ratio(batch: Batch, *, is_ended: bool) -> float | None:
+    return batch.request_counts.failed_ratio(is_ended=is_ended) if batch.request_counts else None
 
 
 def _why_unknown(batch: Batch) -> str:

@@ -164,12 +164,13 @@ class Cut:
 
 
 CUTS = {
-    "length": Cut(cut=whole(LINES, cut=1000), error="sent no complete response"),
+    "length": Cut(cut=whole(LINES, cut=1000), error="No complete response"),
     "chunks without the last one": Cut(
-        cut=head("200 OK", Transfer_Encoding="chunked") + b"3e8\r\n" + LINES[:1000] + b"\r\n", error="sent no complete"
+        cut=head("200 OK", Transfer_Encoding="chunked") + b"3e8\r\n" + LINES[:1000] + b"\r\n",
+        error="No complete response",
     ),
     "a chunk without its end": Cut(
-        cut=head("200 OK", Transfer_Encoding="chunked") + b"3e8\r\n" + LINES[:999], error="sent no complete response"
+        cut=head("200 OK", Transfer_Encoding="chunked") + b"3e8\r\n" + LINES[:999], error="No complete response"
     ),
     "nothing": Cut(cut=close_framed(LINES[:1000]), error=f"sent 1000 bytes of content instead of {len(LINES)}"),
     "nothing, HTTP 1.0": Cut(cut=close_framed(LINES[:1000], version="1.0"), error="sent 1000 bytes of content instead"),
@@ -247,8 +248,8 @@ def test_a_whole_content_that_ends_with_its_connection_is_taken_and_doubt_is_log
 
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [
-        "Asked to download file 'file-1', Respan did not say how long the content is. Whether the "
-        f"{len(content)} bytes that arrived are all of it is not known."
+        f"Respan did not say how long the content is (download file-1, connection respan_default at {url}). So the "
+        f"{len(content)} bytes that arrived may not be all of it."
     ] * (not is_certain)
 
 
@@ -286,9 +287,7 @@ def test_a_download_without_progress_fails_after_several_attempts(connect: Conne
     with raw_server(script) as url:
         connect(host=url, password="a-key")
 
-        with pytest.raises(
-            RespanTransientError, match=r"Asked to download file 'file-1', Respan .* sent no complete response"
-        ):
+        with pytest.raises(RespanTransientError, match=r"^No complete response: .* \(download file-1, "):
             RespanHook().download_file("file-1", tmp_path / "out")
 
     assert len(script.requests) == MAX_ATTEMPTS_WITHOUT_PROGRESS

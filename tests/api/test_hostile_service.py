@@ -68,7 +68,9 @@ def test_a_response_with_an_endless_part_is_an_error(get_batch_once: GetBatchOnc
     with (
         raw_server(*ENDLESS[part]) as url,
         little_time_and_memory(),
-        pytest.raises(RespanTransientError, match=f"Respan \\({url}, connection 'respan_default'\\) "),
+        pytest.raises(
+            RespanTransientError, match=rf" \(retrieve batch_abc123, connection respan_default at {url}\)\. "
+        ),
     ):
         get_batch_once(settings(url))
 
@@ -80,7 +82,7 @@ def test_a_download_with_an_endless_part_other_than_the_content_is_an_error(tmp_
     with (
         raw_server(*ENDLESS[part]) as url,
         little_time_and_memory(),
-        pytest.raises(RespanTransientError, match="Asked to download file 'file-1'"),
+        pytest.raises(RespanTransientError, match=r" \(download file-1, "),
     ):
         download_once(settings(url), tmp_path / "target")
 
@@ -98,7 +100,7 @@ def test_a_download_with_an_endless_part_other_than_the_content_is_an_error(tmp_
     ],
 )
 def test_a_content_with_broken_framing_is_an_error(tmp_path: Path, response: bytes) -> None:
-    with raw_server(response) as url, pytest.raises(RespanTransientError, match="Asked to download file 'file-1'"):
+    with raw_server(response) as url, pytest.raises(RespanTransientError, match=r" \(download file-1, "):
         download_once(settings(url), tmp_path / "target")
 
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +200,7 @@ def test_a_server_that_does_not_speak_tls_is_an_error(
     with (
         raw_server(start, repeated, pause_seconds=0.1) as url,
         little_time_and_memory(),
-        pytest.raises(RespanTransientError, match="sent no complete response"),
+        pytest.raises(RespanTransientError, match=r"^No complete response: "),
     ):
         get_batch_once(settings(url.replace("http:", "https:")))
 
@@ -219,5 +221,5 @@ def test_an_invalid_proxy_of_the_environment_is_an_error(
     monkeypatch.setenv("http_proxy", proxy)
     connect(host="http://respan.invalid", password="a-key", extra={"allow_http": True})
 
-    with pytest.raises(RespanConfigurationError, match=r"Airflow connection 'respan_default' .*prox"):
+    with pytest.raises(RespanConfigurationError, match=r"connection '?respan_default.*prox"):
         get_batch("batch_abc123")

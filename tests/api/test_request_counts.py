@@ -50,8 +50,8 @@ def test_counts_are_read_in_every_spelling_and_what_is_not_known_is_none(
 def test_the_failed_ratio_is_none_unless_the_counts_say_it(
     counts: RequestCounts, processed: float | None, complete: float | None
 ) -> None:
-    assert counts.failed_ratio(is_complete=False) == processed
-    assert counts.failed_ratio(is_complete=True) == complete
+    assert counts.failed_ratio(is_ended=False) == processed
+    assert counts.failed_ratio(is_ended=True) == complete
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,8 @@ def test_the_failed_ratio_is_none_unless_the_counts_say_it(
         (RequestCounts(total=100, failed=5), "an unknown number of 100 requests completed, 5 failed"),
         (RequestCounts(failed=5), "an unknown number of requests completed, 5 failed"),
         (RequestCounts(total=100), "100 requests in all"),
+        (RequestCounts(total=0, completed=0, failed=0), "no requests"),
+        (RequestCounts(total=0), "no requests"),
     ],
 )
 def test_an_unknown_count_is_not_shown_as_zero(counts: RequestCounts, text: str) -> None:

@@ -102,7 +102,7 @@ def test_a_batch_with_many_errors_still_says_how_many(errors: Any) -> None:
     assert batch.error_count == 50_000
     assert read_event(json.loads(event)) == batch
     assert describe_batch(batch) == (
-        "Batch batch_1 is failed (no request counts; no files). First error: model_not_found (line 1): Row 1 is wrong. "
+        "Batch batch_1 is failed (no request counts; no files). First error: model_not_found (line 1): Row 1 is wrong "
         "(and 49999 more)."
     )
 

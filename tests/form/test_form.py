@@ -265,9 +265,9 @@ def test_the_test_button_succeeds_with_the_port_in_the_url(
     assert connections.success_icon("no_port").count() == 1
 
 
-ASKED = "Asked to list batches, Respan ({url}, connection '{conn_id}')"
+CALL = "(list batches, connection {conn_id} at {url})"
 REFUSED = (
-    f"{ASKED} answered 401 Unauthorized: Invalid API key. Check the API key in the connection's password. The "
+    f"401 Unauthorized: Invalid API key {CALL}. Check the API key in the connection's password. The "
     "cause may be the provider's own key: see Settings -> Providers in the Respan dashboard (Respan credits do not pay "
     "for batches)."
 )
@@ -303,7 +303,7 @@ def test_the_test_button_shows_the_error_for_a_wrong_key(connections: Connection
             "wrong_host",
             {"host": "http://127.0.0.1:1"},
             1,
-            f"Connection failed! {ASKED} sent no complete response (ConnectionError: [Errno 111] Connection refused). "
+            f"Connection failed! No complete response: ConnectionError: [Errno 111] Connection refused {CALL}. "
             "This may be temporary.",
         ),
     ],

@@ -75,14 +75,35 @@ def test_create_sends_only_documented_fields(sandbox: RespanSandbox, connect: Ca
     }
 
 
-@pytest.mark.parametrize("fault", [Fault.error(500), Fault.cut(), Fault.html(200), Fault.rate_limit(retry_after=0.1)])
-def test_create_is_never_retried(connected: RespanSandbox, fault: Fault) -> None:
+RETRY = "Retry after 7 seconds."
+MAYBE = "Respan may have carried out the request: check before you send it again."
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause", "advice"),
+    [
+        (Fault.error(500), "500 Internal Server Error: The sandbox was told to fail", MAYBE),
+        (Fault(status=503, headers={"Retry-After": "7"}), "503 Service Unavailable: an empty body", f"{MAYBE} {RETRY}"),
+        (
+            Fault.rate_limit(retry_after=7),
+            "429 Too Many Requests: Rate limit exceeded",
+            f"The request was not carried out. {RETRY}",
+        ),
+        (
+            Fault.error(429, "Slow down."),
+            "429 Too Many Requests: Slow down",
+            "The request was not carried out. This is temporary.",
+        ),
+    ],
+)
+def test_create_is_never_retried(connected: RespanSandbox, fault: Fault, cause: str, advice: str) -> None:
     connected.inject(fault)
 
     with pytest.raises(RespanTransientError) as failed:
         RespanHook().create_batch("file-1")
 
-    assert str(failed.value).endswith("Respan may have carried out the request: check before you send it again.")
+    call = f"(create a batch of file-1, connection respan_default at {connected.url})"
+    assert str(failed.value) == f"{cause} {call}. {advice}"
     assert len(connected.requests) == 1
 
 
@@ -347,8 +368,8 @@ def test_the_connection_test_returns_the_error_without_the_key(
 
     assert not works
     assert message.startswith(
-        f"Asked to list batches, Respan ({connected.url}, connection 'respan_default') answered 401 Unauthorized: "
-        "Invalid API key. Check the API key in the connection's password."
+        f"401 Unauthorized: Invalid API key (list batches, connection respan_default at {connected.url}). "
+        "Check the API key in the connection's password."
     )
     assert "a-wrong-key" not in message
 

@@ -91,7 +91,10 @@ def test_a_running_batch_that_cannot_be_cancelled_fails_the_task(connected: Resp
     outcome = cancel(batch_id, mode)
 
     assert isinstance(outcome.error, RespanTransientError)
-    assert f"Asked to cancel batch '{batch_id}'" in str(outcome.error)
+    assert str(outcome.error) == (
+        f"503 Service Unavailable: The sandbox was told to fail (cancel {batch_id}, connection respan_default at "
+        f"{connected.url}). This may be temporary."
+    )
 
 
 @every_mode

@@ -88,9 +88,7 @@ def test_any_response_gives_a_batch_or_a_respan_error_in_time(
             assert get_batch_once(connection).id == BATCH_ID
         except RespanError as error:
             message = str(error)
-            assert message.startswith(
-                f"Asked to retrieve batch 'batch_abc123', Respan ({url}, connection 'respan_default') "
-            )
+            assert f" (retrieve batch_abc123, connection respan_default at {url}). " in message
             assert len(message) < 1500
             assert message.isprintable()
             assert KEY not in message

@@ -63,7 +63,7 @@ def test_a_full_worker_disk_is_named(
         land(tmp_path / "results", batch_id=batch_id)
 
     assert str(failed.value) == (
-        f"The results could not be kept in {disk} until they are checked: [Errno 28] No space left on device. Make "
+        f"[Errno 28] No space left on device: the results could not be kept in {disk} until they are checked. Make "
         "room for all of them there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
     )
     assert (names(tmp_path / "results"), names(disk)) == (set(), set())
@@ -79,8 +79,8 @@ def test_a_temporary_folder_that_does_not_exist_is_named(
 
     message = re.sub(r"none/tmp\w+", "none/tmp", str(failed.value))
     assert message == (
-        f"The results could not be kept in {tmp_path}/none until they are checked: [Errno 2] No such file or "
-        f"directory: '{tmp_path}/none/tmp'. Check this folder on the worker, or set the worker's variable TMPDIR to "
+        f"[Errno 2] No such file or directory: '{tmp_path}/none/tmp': the results could not be kept in {tmp_path}/none "
+        "until they are checked. Check this folder on the worker, or set the worker's variable TMPDIR to "
         "another one, and clear the task."
     )
 
@@ -92,7 +92,7 @@ def test_a_worker_disk_without_room_for_parquet_is_named(
     disk = small_disk(7)
     monkeypatch.setattr("tempfile.tempdir", str(disk))
 
-    with pytest.raises(RespanResultsError, match=r"could not be kept in .* No space left on device"):
+    with pytest.raises(RespanResultsError, match=r"No space left on device: the results could not be kept in"):
         land(tmp_path / "results", batch_id=batch_id, parquet=True)
 
     assert (names(tmp_path / "results"), names(disk)) == (set(), set())
@@ -120,7 +120,7 @@ def test_a_full_folder_has_no_incomplete_file_and_no_manifest(
         land(disk, batch_id=batch_id)
 
     assert str(failed.value) == (
-        f"Could not write {disk}/{fails}: OSError: [Errno 28] No space left on device. Check free space and "
+        f"OSError: [Errno 28] No space left on device (could not write {disk}/{fails}). Check free space and "
         "permissions, and clear the task. Results without a manifest.json beside them are not complete."
     )
     assert names(disk) == left

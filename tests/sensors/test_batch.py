@@ -210,9 +210,9 @@ def test_a_timeout_in_an_outage_names_the_last_error(connected: RespanSandbox, m
 
     assert str(outcome.error) == (
         "The timeout of 0.5 seconds has passed, and no check has shown the end of batch batch_1. The last check "
-        f"failed: Asked to retrieve batch 'batch_1', Respan ({connected.url}, connection 'respan_default') answered "
-        "503 Service Unavailable: The sandbox was told to fail. This may be temporary. The batch may still be running "
-        "at the service, and be billed: clear the task to wait again."
+        f"failed: 503 Service Unavailable: The sandbox was told to fail (retrieve batch_1, connection respan_default "
+        f"at {connected.url}). This may be temporary. The batch may still be running at the service, and be billed: "
+        "clear the task to wait again."
     )
 
 
@@ -310,7 +310,7 @@ def test_a_batch_with_very_many_errors_is_kept_in_part(connected: RespanSandbox,
     outcome = wait_for(batch_id, mode, soft_fail=True)
 
     assert outcome.state == "skipped"
-    assert f"First error: invalid: Row 0 is wrong: {'x' * 100} (and 49999 more)." in str(outcome.error)
+    assert f" is failed: invalid: Row 0 is wrong: {'x' * 100} (and 49999 more). Only " in str(outcome.error)
     assert len(str(outcome.error)) < 1000
 
 
@@ -359,9 +359,9 @@ def test_a_wait_takes_no_other_batch_for_its_own_and_cancels_nothing(connected: 
 
     assert isinstance(outcome.error, RespanWrongIdError)
     assert str(outcome.error) == (
-        f"Asked to retrieve batch 'batch_1', Respan ({connected.url}, connection 'respan_default') answered 200 with "
-        "an unexpected body ('id' is 'batch_other', which is not the requested id). This may be temporary. If it is "
-        "not, check the id, and the connection's host and proxies."
+        "200 OK with an unexpected body: 'id' is 'batch_other', which is not the requested id (retrieve batch_1, "
+        f"connection respan_default at {connected.url}). This may be temporary. If it is not, check the id, and the "
+        "connection's host and proxies."
     )
     assert outcome.ti.xcoms == {}
     assert {request.method for request in connected.requests} == {"GET"}
@@ -393,8 +393,8 @@ def test_soft_fail_skips_and_gives_the_reason(connected: RespanSandbox, mode: st
 
     assert outcome.state == "skipped"
     assert str(outcome.error) == (
-        f"Skipped instead of failed (soft_fail=True): Batch {batch_id} is cancelled (no request counts; no files). "
-        "The wait fails because only 'completed' counts as success."
+        f"Batch {batch_id} is cancelled: only 'completed' counts as success. Details: no request counts; no files. The "
+        "task is skipped instead of failed (soft_fail=True)."
     )
 
 
@@ -555,7 +555,7 @@ def test_after_an_unusable_event_the_batch_is_checked(connected: RespanSandbox, 
     connected.add_batch(id="batch_1", status="failed", errors="boom", request_counts=None)
     sensor = make_sensor("deferrable", batch_id="batch_1")
 
-    with pytest.raises(RespanBatchFailed, match="First error: boom"):
+    with pytest.raises(RespanBatchFailed, match="is failed: boom"):
         sensor.resume_execution("execute_complete", {"event": event}, {"ti": TaskInstance()})
 
     assert len(connected.requests) == 1

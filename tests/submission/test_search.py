@@ -120,9 +120,9 @@ def test_a_batch_of_a_file_that_others_may_use_is_unclear_without_metadata(servi
     outcome = run(ti=RETRY, input_file_id="file-shared")
 
     assert str(outcome.error) == (
-        "No batch was created, because an earlier attempt of this task may have created one: "
-        f"Batch {first} has the input file of this task, and the service shows no metadata of it. If that batch is "
-        "not this task's, clear the task: an attempt after a clear ignores such a batch."
+        f"Batch {first} has the input file of this task, and the service shows no metadata of it. No batch was "
+        "created, because an earlier attempt of this task may have created one. If that batch is not this task's, "
+        "clear the task: an attempt after a clear ignores such a batch."
     )
     assert service.posted() == 1
     assert run(ti=CLEAR, input_file_id="file-shared").error is None
@@ -210,8 +210,10 @@ def test_nothing_is_created_beside_a_batch_that_could_not_be_cancelled(service: 
 
     outcome = run(ti=RETRY, requests=[request(7)], on_changed_input="resubmit")
 
-    assert str(outcome.error).startswith(
-        f"Batch {first} of another input could not be cancelled and is running, so no other is created: "
+    assert str(outcome.error).startswith("503 Service Unavailable: ")
+    assert str(outcome.error).endswith(
+        f" (cancel {first}, connection respan_default at {service.url}). This may be temporary. So batch {first} of "
+        "another input is still running, and no other batch was created."
     )
     assert service.posted() == 1
 
@@ -284,8 +286,8 @@ def test_a_connection_that_moves_during_the_search_creates_nothing(
 
         assert isinstance(outcome.error, RespanError)
         assert str(outcome.error) == (
-            "No batch was created, because an earlier attempt of this task may have created one: Airflow connection "
-            "'respan_default' has changed during the search. A retry searches again."
+            "Airflow connection 'respan_default' has changed during the search. A retry searches again. No batch was "
+            "created, because an earlier attempt of this task may have created one."
         )
         assert (other.posted(), service.posted()) == (0, 1)
         service.answer = answer  # type: ignore[method-assign]  # as above

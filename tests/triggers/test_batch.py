@@ -72,9 +72,9 @@ def test_an_unexpected_error_is_an_event_not_an_exception(connected: RespanSandb
 
     assert event["error"] == "RespanError"
     assert event["message"] == (
-        "The wait for batch batch_1 failed in the triggerer with an unexpected error (ValueError: respan_params cannot "
-        "be sent as JSON: Object of type set is not JSON serializable). The batch may still be running at the service. "
-        "The triggerer's log has the traceback."
+        "ValueError: respan_params cannot be sent as JSON: Object of type set is not JSON serializable (unexpected "
+        "error in the triggerer, wait for batch batch_1). The batch may still be running at the service. The "
+        "triggerer's log has the traceback."
     )
 
 

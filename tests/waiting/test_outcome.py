@@ -13,6 +13,11 @@ def counts(total: Any = None, completed: Any = None, failed: Any = None) -> dict
     return {name: count for name, count in given.items() if count is not None}
 
 
+def details_of(ended: Batch) -> str:
+    """Return what stands in parentheses in the description of a batch."""
+    return describe_batch(ended).partition("(")[2].removesuffix(").")
+
+
 HALF = {"total": 100, "completed": 50, "failed": 50}
 PARTIAL = {"success_statuses": ("completed", "expired")}
 
@@ -47,7 +52,9 @@ def batch(status: str = "completed", **fields: Any) -> Batch:
             False,
         ),
         (batch(), {"success_statuses": ("expired",)}, False, False),
-        (batch("expired", request_counts=counts(100, 30, 0)), PARTIAL | {"max_failed_ratio": 0.1}, True, False),
+        (batch("expired", request_counts=counts(100, 30, 0)), PARTIAL | {"max_failed_ratio": 0.1}, False, False),
+        (batch("expired", request_counts=counts(100, 30, 0)), PARTIAL | {"max_failed_ratio": 0.7}, True, True),
+        (batch("expired", request_counts=counts(100, 100, 0)), PARTIAL | {"max_failed_ratio": 0}, True, False),
         (batch("expired", output_file_id=None, request_counts=counts(100, 0, 0)), PARTIAL, True, True),
         # Requests that are neither completed nor failed
         (batch(request_counts=counts(10, 4, 0)), {}, True, True),
@@ -98,7 +105,7 @@ def test_the_outcome_depends_on_status_counts_and_files(
         (batch(request_counts=counts(100, None, 0)), "request_counts does not say it"),
         (batch(request_counts=counts(100, "many", 0)), "request_counts does not say it"),
         (batch(request_counts=counts(100, 150, 0)), "request_counts does not say it"),
-        (batch("expired", request_counts=counts(100, 50)), "request_counts does not say it"),
+        (batch("expired", request_counts=counts(100)), "request_counts does not say it"),
     ],
 )
 def test_a_limit_that_cannot_be_checked_fails_and_says_so_unless_it_is_1(
@@ -108,9 +115,10 @@ def test_a_limit_that_cannot_be_checked_fails_and_says_so_unless_it_is_1(
 
     assert (outcome.accepted, outcome.is_unknown) == (False, True)
     assert outcome.message == (
-        f"{describe_batch(ended)} The wait fails because at most {max_failed_ratio:.1%} of the requests may fail, and "
-        f"it is not known how many failed: {why}. To accept this batch, set max_failed_ratio to 1.0, and count its "
-        "failed requests with RespanBatchResultsOperator. Results that were ready, and are billed, are in file-out."
+        f"Batch batch_1 is {ended.status}: it is not known how many requests failed, and at most "
+        f"{max_failed_ratio:.1%} may: {why}. To accept this batch, set max_failed_ratio to 1.0, and count its failed "
+        f"requests with RespanBatchResultsOperator. Details: {details_of(ended)}. Results that were ready, and are "
+        "billed, are in file-out."
     )
     assert evaluate_batch(ended, **PARTIAL).accepted
 
@@ -139,48 +147,66 @@ def test_an_accepted_batch_is_described() -> None:
                 errors={"data": [{"code": "token_limit_exceeded", "line": None, "message": "Enqueued too much"}]},
             ),
             {},
-            "Batch batch_1 is failed (no request counts; no files). First error: token_limit_exceeded: Enqueued too "
-            "much. The wait fails because only 'completed' counts as success. The provider's queue was full: submit "
-            "the batch again later.",
+            "Batch batch_1 is failed: token_limit_exceeded: Enqueued too much. Only 'completed' counts "
+            "as success. Details: no request counts; no files. The provider's queue was full: submit the batch again "
+            "later.",
         ),
         (
-            batch("failed", output_file_id=None, errors=[{"code": "bad", "line": 3, "message": "x"}, "y", "z"]),
+            batch("failed", output_file_id=None, errors=[{"code": "bad", "line": 3, "message": "x."}, "y", "z"]),
             {},
-            "Batch batch_1 is failed (no request counts; no files). First error: bad (line 3): x (and 2 more). "
-            "The wait fails because only 'completed' counts as success.",
+            "Batch batch_1 is failed: bad (line 3): x (and 2 more). Only 'completed' counts as "
+            "success. Details: no request counts; no files.",
         ),
         (
-            batch("expired", request_counts={"total": 4, "completed": 1, "failed": 0}),
+            batch("failed", output_file_id=None, request_counts=counts(0, 0, 0), error="The file is empty..."),
+            {},
+            "Batch batch_1 is failed: The file is empty. Only 'completed' counts as success. "
+            "Details: no request counts; no files.",
+        ),
+        (
+            batch(
+                "expired",
+                created_at=1711471533,
+                expired_at=1711471533 + 24 * 3600,
+                request_counts={"total": 4, "completed": 1, "failed": 0},
+            ),
             {"success_statuses": ("completed", "cancelled")},
-            "Batch batch_1 is expired (1 of 4 requests completed, 0 failed; output file file-out). The wait fails "
-            "because only 'completed' or 'cancelled' counts as success. Results that were ready, and are billed, "
-            "are in file-out.",
+            "Batch batch_1 is expired: only 'completed' or 'cancelled' counts as success. Details: after 1 day; 1 of "
+            "4 requests completed, 0 failed; output file file-out. Results that were ready, and are billed, are in "
+            "file-out.",
+        ),
+        (
+            batch("expired", request_counts=counts(4, 1, 0)),
+            {**PARTIAL, "max_failed_ratio": 0.5},
+            "Batch batch_1 is expired: 75.0% of the requests failed or did not complete, and at most 50.0% may. "
+            "Details: 1 of 4 requests completed, 0 failed; output file file-out. Results that were ready, and are "
+            "billed, are in file-out.",
         ),
         (
             batch(request_counts=HALF),
             {"max_failed_ratio": 0.1},
-            "Batch batch_1 is completed (50 of 100 requests completed, 50 failed; output file file-out). The wait "
-            "fails because 50.0% of the requests failed and at most 10.0% may. Results that were ready, and are "
-            "billed, are in file-out.",
+            "Batch batch_1 is completed: 50.0% of the requests failed, and at most 10.0% may. Details: 50 of 100 "
+            "requests completed, 50 failed; output file file-out. Results that were ready, and are billed, are in "
+            "file-out.",
         ),
         (
             batch(request_counts=counts(10, 4, 1)),
             {"max_failed_ratio": 0.1},
-            "Batch batch_1 is completed (4 of 10 requests completed, 1 failed; output file file-out). The wait fails "
-            "because 60.0% of the requests failed or did not complete and at most 10.0% may. Results that were ready, "
-            "and are billed, are in file-out.",
+            "Batch batch_1 is completed: 60.0% of the requests failed or did not complete, and at most 10.0% may. "
+            "Details: 4 of 10 requests completed, 1 failed; output file file-out. Results that were ready, and are "
+            "billed, are in file-out.",
         ),
         (
             batch(output_file_id="", request_counts=counts(100, 0, 0)),
             {},
-            "Batch batch_1 is completed (0 of 100 requests completed, 0 failed; no files). The wait fails because no "
-            "request is known to have completed.",
+            "Batch batch_1 is completed: no request is known to have completed. Details: 0 of 100 requests "
+            "completed, 0 failed; no files.",
         ),
         (
             batch(output_file_id="", error_file_id="file-err"),
             {},
-            "Batch batch_1 is completed (no request counts; error file file-err). The wait fails because every "
-            "request failed. The reasons are in file-err.",
+            "Batch batch_1 is completed: every request failed. Details: no request counts; error file file-err. The "
+            "reasons are in file-err.",
         ),
     ],
 )
