@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import ObjectStoragePath, Param, dag, task, task_group
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath, Param, dag, task, task_group
 
 from airflow_respan.operators.batch import RespanBatchResultsOperator, RespanCreateBatchOperator
 from airflow_respan.sensors.batch import RespanBatchSensor
 
 INPUT_PATH = f"file://{Path(__file__).with_name('questions.jsonl')}"
 RESULTS_PATH = f"file://{tempfile.gettempdir()}/large_input"
+BLANKS = b" \t\r\n\xef\xbb\xbf"
+"""What a line without a request may have, such as the byte order mark of the first line."""
 FOLDER = "{{ params.results_path }}/{{ run_id }}"
 
 
@@ -45,21 +47,34 @@ def large_input() -> None:
         ObjectStoragePath(folder).mkdir(parents=True, exist_ok=True)
         parts: list[str] = []
         with ObjectStoragePath(input_path).open("rb") as file:
-            requests = iter(file.readline, b"")  # iter(file) does not work in Airflow 3.0
+            lines = iter(file.readline, b"")  # iter(file) does not work in Airflow 3.0
+            requests = (line for line in lines if line.strip(BLANKS))
             for first in requests:
                 parts.append(f"{folder}/part-{len(parts)}.jsonl")
                 with ObjectStoragePath(parts[-1]).open("wb") as part:
                     part.write(first)
                     part.writelines(islice(requests, int(requests_each) - 1))
+        if not parts:
+            raise AirflowFailException(f"There is no request in {input_path}.")
         return parts
 
     # In a mapped group no part waits for another, or fails because of it. Mapped operators would wait for each other.
     @task_group
     def batch(input_path: str) -> Any:
-        create = RespanCreateBatchOperator(task_id="create", input_path=input_path, retries=3)
+        create = RespanCreateBatchOperator(
+            task_id="create",
+            input_path=input_path,
+            retries=3,
+            map_index_template="{{ task.input_path.split('/')[-1] }}",
+        )
 
         wait = RespanBatchSensor(
-            task_id="wait", batch_id=create.output, deferrable=True, poke_interval=10, timeout=timedelta(hours=26)
+            task_id="wait",
+            batch_id=create.output,
+            deferrable=True,
+            poke_interval=10,
+            timeout=timedelta(hours=26),
+            map_index_template="{{ task.batch_id }}",
         )
 
         land = RespanBatchResultsOperator(
@@ -68,6 +83,7 @@ def large_input() -> None:
             path=FOLDER + "/part-{{ ti.map_index }}",
             input_path=input_path,
             retries=3,
+            map_index_template="{{ task.input_path.split('/')[-1] }}",
         )
         return land.output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -76,13 +77,25 @@ def test_the_wheel_has_the_metadata_of_the_project(wheel: Path) -> None:
     assert (metadata["Name"], metadata["Version"]) == ("airflow-respan", VERSION)
     assert (metadata["License-Expression"], metadata["License-File"]) == ("Apache-2.0", "LICENSE")
     assert metadata["Requires-Python"] == ">=3.11"
-    assert metadata.get_payload() == (CHECKOUT / "README.md").read_text()
+    assert {url.partition(", ")[0] for url in metadata.get_all("Project-URL")} == {"Respan", "Respan's documentation"}
     assert entry_points == [
         "[apache_airflow_provider]",
         "provider_info",
         "=",
         "airflow_respan.get_provider_info:get_provider_info",
     ]
+
+
+def test_the_description_for_pypi_is_the_readme_without_links_that_lead_nowhere(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        metadata = Parser().parsestr(opened.read(f"{DIST_INFO}/METADATA").decode())
+    description = metadata.get_payload()
+
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert re.findall(r"\]\((?!https?://)[^)]*\)", description) == []
+    assert "](https://airflow.apache.org/)" in description
+    assert "All fields: base URL, provider" in description
+    assert description.endswith("\nThe pages and files that are named here are in the source distribution.\n")
 
 
 def test_the_sdist_has_all_files_to_build_and_test_the_package(sdist: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -13,6 +14,7 @@ import pytest
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sandbox.model import FAILING_MODEL
 from tests.conftest import CHECKOUT
+from tests.operators.landings import good, jsonl
 
 EXAMPLES = CHECKOUT / "example_dags"
 RunDagFile = Callable[..., CompletedProcess[str]]
@@ -71,7 +73,11 @@ def test_rows_are_asked_and_answered(run_example: Callable[..., CompletedProcess
 
 
 def test_a_large_input_is_split_into_batches(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text("".join(questions("m", "m", "m", FAILING_MODEL, "m")))
+    """Blank lines are no requests: neither those of a whole part, nor a byte order mark alone."""
+    lines = questions("m", "m", "m", FAILING_MODEL, "m")
+    (tmp_path / "in.jsonl").write_text(
+        "".join(["\ufeff\n", *lines[:2], "\n", " \r\n", "\n", *lines[2:], "\n", "\n", "\t"])
+    )
     with RespanSandbox(pace=0.01) as sandbox:
         done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
 
@@ -125,6 +131,69 @@ def test_an_example_whose_run_fails_has_another_exit_status(run_example: Callabl
 
     assert done.returncode == 1
     assert "is failed: only 'completed' counts as success." in done.stdout + done.stderr
+
+
+def test_an_input_without_requests_is_not_split_into_nothing(
+    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text("\n\n \n")
+    with RespanSandbox(pace=None) as sandbox:
+        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
+
+    assert done.returncode == 1
+    assert f"There is no request in file://{tmp_path}/in.jsonl." in done.stdout + done.stderr
+    assert sandbox.requests == []
+
+
+def end_next_batch_early(sandbox: RespanSandbox, *custom_ids: str) -> None:
+    """Let the next batch expire when only these of its requests have an answer."""
+
+    def watch() -> None:
+        while not sandbox.batches:
+            threading.Event().wait(0.005)
+        total = len(ids_in(EXAMPLES / "questions.jsonl"))
+        counts = {"total": total, "completed": len(custom_ids), "failed": 0}
+        output = sandbox.service.files.new(filename="output.jsonl", purpose="batch_output")
+        output.path.write_bytes(jsonl(*(good(custom_id) for custom_id in custom_ids)))
+        sandbox.service.files.add(output)
+        sandbox.change_batch(
+            sandbox.batches[0]["id"], status="expired", output_file_id=output.id, request_counts=counts
+        )
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@pytest.mark.parametrize("answers", [4, 5])
+def test_a_partial_output_is_accepted_up_to_the_limit_and_else_the_run_fails(
+    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path, answers: int
+) -> None:
+    with RespanSandbox(pace=None) as sandbox:
+        end_next_batch_early(sandbox, *ids_in(EXAMPLES / "questions.jsonl")[:answers])
+        done = run_example("failure_handling.py", sandbox=sandbox, TMPDIR=str(tmp_path))
+
+    log = done.stdout + done.stderr
+    assert done.returncode == (answers < 5), log
+    assert "The status of the batch: expired" in log
+    reason = "20.0% of the requests failed or did not complete, and at most 10.0% may."
+    assert (reason in log, "A task of this run has failed." in log) == (answers < 5, answers < 5)
+    assert len(list(tmp_path.rglob("manifest.json"))) == (answers == 5)
+    assert [request.path.rsplit("/", 2)[1] for request in sandbox.requests if request.method == "POST"] == [
+        "files",
+        "batches",
+        "cancel",
+    ]
+
+
+def test_the_clean_up_is_skipped_if_no_batch_was_created(
+    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text("no JSON\n")
+    with RespanSandbox(pace=None) as sandbox:
+        done = run_example("failure_handling.py", f"file://{tmp_path}/in.jsonl", sandbox=sandbox)
+
+    assert done.returncode == 1
+    assert "There is no batch to cancel (skip_if_no_batch=True)." in done.stdout + done.stderr
+    assert sandbox.requests == []
 
 
 def test_a_refused_example_does_not_wait_for_a_retry(

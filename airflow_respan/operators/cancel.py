@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_respan.compat import conf
+from airflow_respan.compat import AirflowSkipException, conf
 from airflow_respan.exceptions import RespanError
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
+from airflow_respan.operators.rendered import is_nothing
 from airflow_respan.operators.waiting import BatchWaitingOperator
 from airflow_respan.waiting.outcome import describe_batch
 from airflow_respan.waiting.seconds import parse_seconds
@@ -27,7 +28,12 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
     ``output_file_id``, ``error_file_id`` and ``request_counts`` as the sensor does. A cancelled batch may have a
     partial output, which is billed.
 
+    To clean up after a create that may have failed, set ``skip_if_no_batch``. Read the id from the XCom ``batch_id`` of
+    the create task, because a failed task has no return value: ``{{ ti.xcom_pull('create', key='batch_id') }}``.
+
     :param batch_id: the batch to cancel (templated)
+    :param skip_if_no_batch: skip the task if ``batch_id`` is None or empty, because there is no batch to cancel; by
+        default this is an error. Any other value that is not an id remains an error
     :param respan_conn_id: the Airflow connection (templated)
     :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
     :param wait_for_completion: wait until the batch has ended; ``cancelling`` takes up to ten minutes
@@ -39,7 +45,8 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
 
     :raises RespanBatchTimeout: if ``timeout`` has passed; not retried
     :raises RespanError: if the batch cannot be cancelled and has not ended; retried by Airflow
-    :raises ValueError: if ``batch_id`` is empty
+    :raises AirflowSkipException: if there is no batch, and ``skip_if_no_batch`` is set
+    :raises ValueError: if ``batch_id`` is not the id of a batch
     """
 
     template_fields: Sequence[str] = ("batch_id", "respan_conn_id", "provider_id")
@@ -48,7 +55,8 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
     def __init__(
         self,
         *,
-        batch_id: str,
+        batch_id: str | None,
+        skip_if_no_batch: bool = False,
         respan_conn_id: str = DEFAULT_CONN_ID,
         provider_id: str | None = None,
         wait_for_completion: bool = False,
@@ -60,6 +68,7 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.batch_id = batch_id
+        self.skip_if_no_batch = skip_if_no_batch
         self.respan_conn_id = respan_conn_id
         self.respan_params = None
         self.provider_id = provider_id
@@ -74,6 +83,8 @@ class RespanCancelBatchOperator(BatchWaitingOperator):
     def execute(self, context: Context) -> Any:
         """Cancel the batch, perhaps wait for its end, and return its status."""
         self._begin(context)
+        if self.skip_if_no_batch and is_nothing(self.batch_id):
+            raise AirflowSkipException("There is no batch to cancel (skip_if_no_batch=True).")
         wait = self._make_wait(self._started_at(context))
         batch = self._cancel(wait.batch_id)
         if batch.is_terminal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from airflow_respan.api.tracking import TRACKING_PARAMETERS, TrackingParameters
 from airflow_respan.compat import conf
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from airflow_respan.compat import Context
     from airflow_respan.submission.submit import BatchOptions, Submission
 
-ON_CHANGED_INPUT = ("fail", "resubmit")
+OnChangedInput = Literal["fail", "resubmit"]
+ON_CHANGED_INPUT: tuple[str, ...] = get_args(OnChangedInput)
 
 
 class BatchCreatingOperator(RespanOperator):
@@ -56,7 +57,7 @@ class BatchCreatingOperator(RespanOperator):
         respan_conn_id: str = DEFAULT_CONN_ID,
         respan_params: Mapping[str, Any] | None = None,
         provider_id: str | None = None,
-        on_changed_input: str = "fail",
+        on_changed_input: OnChangedInput = "fail",
         search_pages: int = 20,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poke_interval: timedelta | float = 60,
@@ -83,7 +84,7 @@ class BatchCreatingOperator(RespanOperator):
         self.provider_id = provider_id
         if on_changed_input not in ON_CHANGED_INPUT:
             raise ValueError(f"on_changed_input is {on_changed_input!r}; choose among {', '.join(ON_CHANGED_INPUT)}")
-        self.on_changed_input = on_changed_input
+        self.on_changed_input: str = on_changed_input
         if search_pages < 1:
             raise ValueError(f"search_pages is {search_pages!r}; it is a number of pages, 1 or more")
         self.search_pages = search_pages

@@ -28,7 +28,7 @@ def read_text(name: str, value: object, *, task_id: str) -> str | None:
     :return: the text, or None if the template gave nothing
     :raises ValueError: if it is neither a text nor a number
     """
-    if value is None or (isinstance(value, str) and value.strip() in _NOTHING):
+    if is_nothing(value):
         return None
     if isinstance(value, str):
         return value
@@ -88,6 +88,11 @@ def read_list(name: str, value: object, *, task_id: str) -> Any:
     return decoded
 
 
+def is_nothing(value: object) -> bool:
+    """Return whether an argument is missing, or a template gave nothing for it."""
+    return value is None or (isinstance(value, str) and value.strip() in _NOTHING)
+
+
 def read_batch_id(value: object, *, task_id: str, template: object) -> str:
     """Return the id of a batch, also from a whole batch, which the sensor returns.
 
@@ -109,10 +114,10 @@ def read_batch_id(value: object, *, task_id: str, template: object) -> str:
 
 def _decode(value: object) -> object:
     """Return the value of a text in JSON's or in Python's spelling, None for a template of nothing, else the value."""
+    if is_nothing(value):
+        return None
     if not isinstance(value, str):
         return value
-    if value.strip() in _NOTHING:
-        return None
     try:
         return json.loads(value)
     except (ValueError, RecursionError):

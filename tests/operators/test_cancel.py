@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from airflow_respan.exceptions import RespanBatchTimeout, RespanNotFoundError, RespanTransientError
 from airflow_respan.operators.batch import RespanCancelBatchOperator
@@ -114,6 +115,23 @@ def test_an_empty_batch_id_fails_at_once(connected: RespanSandbox, mode: str) ->
         "upstream task ran and pushed the id of a batch."
     )
     assert connected.requests == []
+
+
+@every_mode
+@pytest.mark.parametrize("nothing", [None, "", " None ", "null"])
+def test_the_task_is_skipped_without_a_batch_if_it_may_be(
+    connected: RespanSandbox, mode: str, nothing: str | None
+) -> None:
+    outcome = cancel(nothing, mode, skip_if_no_batch=True)
+
+    assert isinstance(outcome.error, AirflowSkipException)
+    assert str(outcome.error) == "There is no batch to cancel (skip_if_no_batch=True)."
+    assert connected.requests == []
+
+
+def test_what_is_no_batch_id_is_an_error_also_if_the_task_may_be_skipped(connected: RespanSandbox) -> None:
+    assert isinstance(cancel({"id": None}, "plain", skip_if_no_batch=True).error, ValueError)
+    assert isinstance(cancel("batch_1", "plain", skip_if_no_batch=True).error, RespanNotFoundError)
 
 
 def test_a_kill_sends_nothing(connected: RespanSandbox) -> None:

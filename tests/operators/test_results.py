@@ -312,9 +312,7 @@ def test_counts_of_zero_do_not_prove_that_rows_are_complete(connected: RespanSan
     manifest = land(tmp_path, batch_id=batch_id)["return_value"]
 
     assert manifest["counts"]["missing"] is None
-    assert manifest["warnings"] == [
-        "The service counts no requests, but 2 rows succeeded, 0 failed"
-    ]
+    assert manifest["warnings"] == ["The service counts no requests, but 2 rows succeeded, 0 failed"]
 
 
 @pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
