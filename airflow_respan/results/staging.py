@@ -6,15 +6,14 @@ So nothing is written into the folder if a row is wrong or missing.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import IO, Any
 
-from airflow_respan.api.foreign_text import as_clause
+from airflow_respan import worker_disk
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.formats import RowWriter
 from airflow_respan.results.requested_ids import IdKey, read_requested_ids
-from airflow_respan.results.store_errors import is_disk_full
 from airflow_respan.results.summary import RowSummary
 
 Download = Callable[[str, IO[bytes]], None]
@@ -88,19 +87,6 @@ class Staging:
         return self.files[name]
 
 
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Name the folder in every error, because the error of a full disk does not."""
-    try:
-        yield
-    except OSError as error:
-        advice = (
-            "Make room for all of them there, or set the worker's variable TMPDIR to a larger folder"
-            if is_disk_full(error)
-            else "Check this folder on the worker, or set the worker's variable TMPDIR to another one"
-        )
-        folder = tempfile.tempdir or "a temporary folder"
-        raise RespanResultsError(
-            f"{as_clause(str(error))}: the results could not be kept in {folder} until they are checked. {advice}, and "
-            "clear the task."
-        ) from error
+def disk_errors() -> AbstractContextManager[None]:
+    """Name the worker's temporary folder in every error of a block that writes results into it."""
+    return worker_disk.disk_errors(RespanResultsError, "the results", until="they are checked")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from airflow_respan.worker_disk import causes_of, is_disk_full
+
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _UNREACHABLE = {
     errno.EBUSY,  # s3fs: SlowDown, ServiceUnavailable
@@ -27,11 +27,6 @@ _UNREACHABLE_NAMES = re.compile(
 _REFUSED_NAMES = re.compile(r"(?i:permission|credential|forbidden|unauthori|accessdenied|refresherror|authenti)")
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Return whether an error says that a disk or a quota is full."""
-    return any(isinstance(cause, OSError) and cause.errno in _FULL for cause in _causes(error))
-
-
 def advice_for(error: BaseException) -> str:
     """Return one sentence about what to do after an error of a store.
 
@@ -39,7 +34,7 @@ def advice_for(error: BaseException) -> str:
     """
     if is_disk_full(error):
         return "Check free space and permissions, and clear the task."
-    for cause in _causes(error):
+    for cause in causes_of(error):
         number = cause.errno if isinstance(cause, OSError) else None
         names = " ".join(base.__name__ for base in type(cause).__mro__)
         if number in _REFUSED or _REFUSED_NAMES.search(names):
@@ -49,13 +44,3 @@ def advice_for(error: BaseException) -> str:
         if isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError):
             return "Check that the path is right, and that its bucket or parent folder exists, and clear the task."
     return "Check the path and the Airflow connection in it, and clear the task."
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes; the libraries of stores often wrap the error that says what happened."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        seen.append(cause)
-        yield cause
-        cause = cause.__cause__ or cause.__context__

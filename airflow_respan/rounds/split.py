@@ -11,6 +11,7 @@ from typing import IO, Any
 from airflow_respan.exceptions import RespanInputError, RespanStorageError
 from airflow_respan.rounds.plan import Part, part_folder
 from airflow_respan.submission.input import MAX_BYTES, MAX_REQUESTS
+from airflow_respan.worker_disk import disk_errors
 
 WriteInput = Callable[[str, IO[bytes]], None]
 
@@ -69,16 +70,11 @@ class Splitter:
         if part and (part.requests == MAX_REQUESTS or part.size + size > MAX_BYTES):
             self._full.append(self._open.pop(key))
             part = None
-        try:
+        with disk_errors(RespanStorageError, "the requests", until="they are written"):
             if part is None:
                 self._write_full()
                 part = self._open[key] = _OpenPart()
             part.file.write(line + b"\n")
-        except OSError as error:
-            raise RespanStorageError(
-                f"The requests could not be kept in {tempfile.gettempdir()} until they are written: {error}. Make room "
-                "for 200 MB there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
-            ) from error
         part.requests += 1
         part.size += size
 

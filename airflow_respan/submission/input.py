@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any
 
-from airflow_respan.exceptions import RespanInputError
+from airflow_respan.exceptions import RespanInputError, RespanStorageError
 from airflow_respan.jsonl import MAX_LINE_BYTES, decode_object, read_lines
 from airflow_respan.storage import open_for_reading
-from airflow_respan.submission.request_check import MAX_QUOTE_LENGTH, encode_request, example_request, find_problems
+from airflow_respan.submission.input_problems import InputProblems
+from airflow_respan.submission.request_check import MAX_QUOTE_LENGTH, encode_request, find_problems
+from airflow_respan.worker_disk import disk_errors
 
 MAX_REQUESTS = 50_000
 """OpenAI's limit (``docs/respan-api.md``)."""
@@ -22,23 +24,8 @@ MAX_REQUESTS = 50_000
 MAX_BYTES = MAX_LINE_BYTES
 """OpenAI's limit of 200 MB, in the unit that OpenAI uses elsewhere: 25 MB of audio are 26214400 bytes."""
 
-MAX_PROBLEMS = 10
-"""The error names so many different problems; the others are only counted."""
-
-MAX_PLACES = 3
-"""The error names so many requests with the same problem; the others are only counted."""
-
 MAX_MODELS = 100
 """So many models are counted; no input that is meant to be sent has more."""
-
-_LINE, _REQUEST = "line", "request"
-"""What an error counts: the lines of a file, or the requests of a list."""
-
-_ADVICE = {
-    _LINE: "Each line must be the JSON of a request like",
-    _REQUEST: "Each request must be a dict like",
-    None: "A request looks like",
-}
 
 
 class EmptyInputError(RespanInputError):
@@ -85,11 +72,15 @@ def check_and_copy(requests: Iterable[tuple[int, bytes | Any]], target: IO[bytes
     :return: count, size, digest and models
     :raises RespanInputError: if anything is wrong; it names the problems and their requests, shows how a request must
         look, and never quotes a body
+    :raises RespanStorageError: if the file cannot be written
     """
     digest = InputDigest()
     for line, content in check_requests(requests, endpoint=endpoint):
-        target.write(line + b"\n")
+        with disk_errors(RespanStorageError, "the input", until="it is uploaded"):
+            target.write(line + b"\n")
         digest.add(line, content)
+    with disk_errors(RespanStorageError, "the input", until="it is uploaded"):
+        target.flush()
     return digest.result()
 
 
@@ -112,7 +103,7 @@ def check_requests(
     check = _Check(endpoint, max_requests=max_requests, max_bytes=max_bytes)
     try:
         for number, request in requests:
-            check.unit = _LINE if isinstance(request, bytes) else _REQUEST
+            check.problems.unit = "line" if isinstance(request, bytes) else "request"
             if check.is_full(number):
                 break
             try:
@@ -121,17 +112,17 @@ def check_requests(
                     break
                 content = decode_object(line)
             except ValueError as reason:
-                check.add_problem(number, str(reason))
+                check.problems.add(number, str(reason))
                 continue
             check.check_request(number, content)
-            if not check.has_problems:
+            if not check.problems:
                 yield line, content
     except ValueError as reason:  # a line is too long, so the next line cannot be read
-        check.add_last_problem(str(reason))
-    if not check.count and not check.has_problems:
-        raise EmptyInputError(check.message("there is no request in it"))
-    if check.has_problems:
-        raise RespanInputError(check.message(check.problems_text()))
+        check.problems.add_last(str(reason))
+    if check.problems:
+        raise RespanInputError(check.problems.message())
+    if not check.count:
+        raise EmptyInputError(check.problems.message())
 
 
 class InputDigest:
@@ -161,62 +152,25 @@ class InputDigest:
         return CheckedInput(count=self.count, size=self.size, digest=self._digest.hexdigest(), models=self._models)
 
 
-@dataclass
-class _Places:
-    """The requests that have the same problem."""
-
-    count: int = 0
-    first: list[int] = field(default_factory=list)
-
-    def add(self, number: int) -> None:
-        self.count += 1
-        if len(self.first) < MAX_PLACES:
-            self.first.append(number)
-
-    def text(self, unit: str | None) -> str:
-        """Return ``line 3``, ``lines 3 and 4``, or ``lines 3, 4, 5 and 17 more``."""
-        more = [f"{self.count - MAX_PLACES} more"] if self.count > MAX_PLACES else []
-        *others, last = [*map(str, self.first), *more]
-        return f"{unit}s {', '.join(others)} and {last}" if others else f"{unit} {last}"
-
-
 class _Check:
     """Counts, ids and problems of the requests so far."""
 
     def __init__(self, endpoint: str, *, max_requests: int | None, max_bytes: int | None) -> None:
-        self.unit: str | None = None
-        """What the numbers count; None before the first request."""
+        self.problems = InputProblems(endpoint)
         self.count = 0
         self.size = 0
         self._endpoint = endpoint
         self._max_requests = max_requests
         self._max_bytes = max_bytes
-        self._problems: dict[str, _Places] = {}
-        self._last_problem: str | None = None
-        self._unnamed = 0
         self._number_of: dict[str, int] = {}
-
-    @property
-    def has_problems(self) -> bool:
-        return bool(self._problems or self._last_problem)
-
-    def add_problem(self, number: int, reason: str) -> None:
-        if reason in self._problems or len(self._problems) < MAX_PROBLEMS:
-            self._problems.setdefault(reason, _Places()).add(number)
-        else:
-            self._unnamed += 1
-
-    def add_last_problem(self, problem: str) -> None:
-        """Add a problem that ends the check; the error names it even after ten other problems."""
-        self._last_problem = f"{problem}; the rest was not checked"
 
     def is_full(self, number: int) -> bool:
         """Count a request, and return whether it is one too many."""
         self.count += 1
         if self._max_requests is None or self.count <= self._max_requests:
             return False
-        self.add_last_problem(
-            f"{self.unit} {number}: a batch has at most {self._max_requests:,} requests, and this is one more"
+        self.problems.add_last(
+            f"{self.problems.unit} {number}: a batch has at most {self._max_requests:,} requests, and this is one more"
         )
         return True
 
@@ -225,32 +179,19 @@ class _Check:
         self.size += len(line) + 1
         if self._max_bytes is None or self.size <= self._max_bytes:
             return False
-        self.add_last_problem(
-            f"{self.unit} {number}: here the input exceeds {self._max_bytes // 2**20} MB ({self._max_bytes:,} bytes)"
-        )
+        limit = f"{self._max_bytes // 2**20} MB ({self._max_bytes:,} bytes)"
+        self.problems.add_last(f"{self.problems.unit} {number}: here the input exceeds {limit}")
         return True
 
     def check_request(self, number: int, request: Mapping[str, Any]) -> None:
         """Add the problems for which the service would refuse a request."""
         for problem in find_problems(request, endpoint=self._endpoint):
-            self.add_problem(number, problem)
+            self.problems.add(number, problem)
         custom_id = request.get("custom_id")
         if isinstance(custom_id, str) and (first := self._number_of.setdefault(custom_id, number)) != number:
-            self.add_problem(number, f"custom_id {custom_id[:MAX_QUOTE_LENGTH]!r} is also that of {self.unit} {first}")
-
-    def problems_text(self) -> str:
-        problems = [f"{places.text(self.unit)}: {reason}" for reason, places in self._problems.items()]
-        if self._last_problem:
-            problems.append(self._last_problem)
-        if self._unnamed:
-            problems.append(f"and {self._unnamed} more problems")
-        return "; ".join(problems)
-
-    def message(self, problems: str) -> str:
-        return (
-            f"Invalid input: {problems}. Nothing was uploaded or created. {_ADVICE[self.unit]} "
-            f"{example_request(self._endpoint)}"
-        )
+            self.problems.add(
+                number, f"custom_id {custom_id[:MAX_QUOTE_LENGTH]!r} is also that of {self.problems.unit} {first}"
+            )
 
 
 def _canonical_line(request: Any) -> bytes:

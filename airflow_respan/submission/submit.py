@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.api.foreign_text import as_clause, one_line
+from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.tracking import TrackingParameters
 from airflow_respan.exceptions import RespanStorageError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
 from airflow_respan.submission.input import CheckedInput, check_and_copy
 from airflow_respan.submission.previous_attempts import PreviousAttempts
+from airflow_respan.worker_disk import disk_errors
 
 log = logging.getLogger(__name__)
 
@@ -103,15 +104,8 @@ class Submission:
         :raises ValueError: if the metadata has no room for the identity
         """
         with _temporary_file() as file:
-            try:
-                checked = check_and_copy(requests, file, endpoint=self._options.endpoint)
-                file.seek(0)
-            except OSError as error:
-                raise RespanStorageError(
-                    f"{as_clause(str(error))}: the input could not be kept in {tempfile.gettempdir()} until it is "
-                    "uploaded. Make room for all of it there, or set the worker's variable TMPDIR to a larger folder, "
-                    "and clear the task."
-                ) from error
+            checked = check_and_copy(requests, file, endpoint=self._options.endpoint)
+            file.seek(0)
             log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
             _warn_of_several_models(checked)
             return self._find_or_create(
@@ -197,7 +191,8 @@ def _warn_of_several_models(checked: CheckedInput) -> None:
 
 @contextmanager
 def _temporary_file() -> Iterator[IO[bytes]]:
-    file = tempfile.TemporaryFile(prefix="respan-")  # noqa: SIM115 (closed below)
+    with disk_errors(RespanStorageError, "the input", until="it is uploaded"):
+        file = tempfile.TemporaryFile(prefix="respan-")  # noqa: SIM115 (closed below)
     try:
         yield file
     finally:

@@ -111,8 +111,8 @@ async def wait_for_end(
         # poking, soft_fail does not skip this error.
         log.exception("The wait for batch %s failed with an unexpected error.", wait.batch_id)
         return RespanError(
-            f"{describe_cause(error)} (unexpected error in the triggerer, wait for batch {wait.batch_id}). The batch may "
-            "still be running at the service. The triggerer's log has the traceback."
+            f"{describe_cause(error)} (unexpected error in the triggerer, wait for batch {wait.batch_id}). The batch "
+            "may still be running at the service. The triggerer's log has the traceback."
         )
 
 

@@ -135,7 +135,7 @@ def test_a_full_worker_disk_is_named_and_nothing_is_sent(
 
     assert str(outcome.error) == (
         f"[Errno 28] No space left on device: the input could not be kept in {disk} until it is uploaded. Make room "
-        "for all of it there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
+        "there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
     )
     assert not connected.requests
     assert not list(disk.iterdir())
@@ -189,6 +189,31 @@ def test_a_bad_outcome_is_pushed_and_fails_without_a_retry(connected: RespanSand
     assert isinstance(outcome.error, RespanBatchFailed)
     assert isinstance(outcome.error, AirflowFailException)
     assert (outcome.ti.xcoms["status"], outcome.ti.xcoms["output_file_id"]) == ("expired", "file-part")
+
+
+def test_a_temporary_folder_that_does_not_exist_is_named(
+    connected: RespanSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", f"{tmp_path}/none")
+
+    outcome = attempt(lambda: create("plain"))
+
+    assert isinstance(outcome.error, RespanStorageError)
+    assert str(outcome.error).endswith(
+        f": the input could not be kept in {tmp_path}/none until it is uploaded. Check this folder on the worker, or "
+        "set the worker's variable TMPDIR to another one, and clear the task."
+    )
+
+
+def test_a_list_that_cannot_be_read_over_the_network_is_not_taken_for_a_full_disk(connected: RespanSandbox) -> None:
+    def pull() -> Iterator[dict[str, Any]]:
+        yield request(1)
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    outcome = attempt(lambda: create("plain", requests=pull()))
+
+    assert isinstance(outcome.error, ConnectionResetError)
+    assert connected.requests == []
 
 
 def test_an_invalid_input_fails_before_anything_is_sent(connected: RespanSandbox) -> None:

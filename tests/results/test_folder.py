@@ -64,7 +64,7 @@ def test_a_full_worker_disk_is_named(
 
     assert str(failed.value) == (
         f"[Errno 28] No space left on device: the results could not be kept in {disk} until they are checked. Make "
-        "room for all of them there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
+        "room there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
     )
     assert (names(tmp_path / "results"), names(disk)) == (set(), set())
 
