@@ -75,16 +75,16 @@ def transient_error(
     :param retry_after: seconds to wait before the next request, or None if the response does not say
     :param hint: another sentence of advice, without its full stop, or an empty text
     """
-    pause = "" if retry_after is None else f"Retry after {retry_after:.0f} seconds"
-    if request.idempotent:
-        advice = pause or "This may be temporary"
-    elif status_code == HTTPStatus.TOO_MANY_REQUESTS:
-        advice = f"The request was not carried out. {pause or 'This is temporary'}"
-    else:
+    advice = "This may be temporary"
+    if status_code == HTTPStatus.TOO_MANY_REQUESTS and request.method != "GET":
+        # A service counts a request before it carries it out.
+        pause = "later" if retry_after is None else f"after {retry_after:.0f} seconds"
+        advice = f"Respan did not carry out the request: send it again {pause}"
+    elif not request.idempotent:
         # A second batch costs money, and Respan may have created the first one before the connection broke.
-        advice = ". ".join(
-            filter(None, ["Respan may have carried out the request: check before you send it again", pause])
-        )
+        advice = "Respan may have carried out the request: check before you send it again"
+    elif retry_after is not None:
+        advice = f"Retry after {retry_after:.0f} seconds"
     advice = f"{hint}. {advice}" if hint else advice
     return RespanTransientError(_message(request, cause, advice), status_code=status_code, retry_after=retry_after)
 
