@@ -86,7 +86,7 @@ def test_the_progress_of_a_long_transfer_is_logged(
         for transfer in transfers:
             transfer.result()
 
-    for what in ("Download file 'file-1'", "Upload 'batch.jsonl'"):
+    for what in ("Download file-1", "Upload 'batch.jsonl'"):
         messages = [message for message in caplog.messages if message.startswith(what)]
         assert re.search(rf": {SIZE} of {SIZE} \(\d+%\), {SIZE}/s$", messages[0])
         assert re.search(rf": {SIZE} in \d+ seconds, {SIZE}/s$", messages[-1])
