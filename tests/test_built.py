@@ -94,7 +94,7 @@ def test_the_description_for_pypi_is_the_readme_without_links_that_lead_nowhere(
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert re.findall(r"\]\((?!https?://)[^)]*\)", description) == []
     assert "](https://airflow.apache.org/)" in description
-    assert "All fields: base URL, provider" in description
+    assert "All fields: base URL" in description
     assert description.endswith("\nThe pages and files that are named here are in the source distribution.\n")
 
 
