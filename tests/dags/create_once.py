@@ -48,7 +48,7 @@ def create_once():
     @task
     def make_requests():
         return [
-            [{"custom_id": f"r-{n}", "method": "POST", "url": "/v1/chat/completions", "body": {"n": n}}]
+            [{"custom_id": f"r-{n}", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "n": n}}]
             for n in range(2)
         ]
 
