@@ -14,6 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 import trustme
 
@@ -47,6 +48,23 @@ def test_a_batch_is_retrieved(connected: RespanSandbox, get_batch: GetBatch) -> 
     assert (batch.id, batch.status, batch.output_file_id) == (batch_id, "completed", "file-1")
     [request] = connected.requests
     assert (request.method, request.path, request.query) == ("GET", f"/api/v1/batches/{batch_id}/", {})
+
+
+def test_times_in_other_spellings_are_read_and_returned_as_they_came(
+    connected: RespanSandbox, get_batch: GetBatch
+) -> None:
+    times = {"created_at": "2024-03-26T16:45:33+00:00", "completed_at": 1711471538123, "expires_at": "1711557933"}
+    odd = {"in_progress_at": "soon", "completion_window": 86400}
+
+    batch = get_batch(connected.add_batch(status="completed", **times, **odd))
+
+    assert batch.to_dict() | times | odd == batch.to_dict()
+    assert [batch.created_at, batch.ended_at, batch.expires_at, batch.in_progress_at] == [
+        pendulum.datetime(2024, 3, 26, 16, 45, 33),
+        pendulum.datetime(2024, 3, 26, 16, 45, 38),
+        pendulum.datetime(2024, 3, 27, 16, 45, 33),
+        None,
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["json", "base64"])
