@@ -10,7 +10,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
@@ -20,8 +20,9 @@ from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.download import GetSize, ResumableDownload
 from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.multipart import CHUNK_BYTES, MultipartBody
+from airflow_respan.api.redirects import MAX_REDIRECTS, redirect_request
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import MAX_REDIRECTS, Response, make_error, parse_response, redirect_request
+from airflow_respan.api.response import Response, make_error, parse_response
 from airflow_respan.api.transfer_progress import TransferProgress
 
 if TYPE_CHECKING:
@@ -138,11 +139,11 @@ class RespanClient:
         from airflow_respan.api.requests_adapter import read_with_idle_limit
 
         timeout = request.connection.timeout
-        with self._open_response(request, timeout=timeout) as response:
+        with self._open_response(request, timeout=timeout) as (sent, response):
             if response.status_code not in (200, 206, 416):
-                raise make_error(request, _read_body(request, response, timeout))
+                raise make_error(sent, _read_body(sent, response, timeout))
             head = transport.make_response(response.status_code, response.headers)
-            yield head, _with_translated_errors(request, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES))
+            yield head, _with_translated_errors(sent, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES))
 
     def _continue_download(
         self, download: ResumableDownload, file: IO[bytes], size: GetSize, progress: TransferProgress
@@ -162,15 +163,15 @@ class RespanClient:
     def _send_once(self, request: Request[T]) -> T:
         timeout = max(request.connection.timeout, request.min_timeout)
         if request.upload is None:
-            with self._open_response(request, timeout=timeout, json=request.json) as response:
-                return parse_response(request, _read_body(request, response, timeout))
+            with self._open_response(request, timeout=timeout, json=request.json) as (sent, response):
+                return parse_response(sent, _read_body(sent, response, timeout))
         progress = TransferProgress(what=request.action, now=time.monotonic())
         body = MultipartBody(
             request.upload, on_progress=lambda sent: _log_line(progress.line(sent, len(body), now=time.monotonic()))
         )
         try:
-            with self._open_response(request, timeout=timeout, data=body, headers=body.headers) as response:
-                result = parse_response(request, _read_body(request, response, timeout))
+            with self._open_response(request, timeout=timeout, data=body, headers=body.headers) as (sent, response):
+                result = parse_response(sent, _read_body(sent, response, timeout))
         finally:
             body.rewind()
         _log_line(progress.final_line(len(body), now=time.monotonic()))
@@ -179,26 +180,28 @@ class RespanClient:
     @contextmanager
     def _open_response(
         self,
-        request: Request[Any],
+        request: Request[T],
         *,
         timeout: float,
         headers: Mapping[str, str] | None = None,
         **body: Any,
-    ) -> Iterator[requests.Response]:
-        """Send a request, follow redirects within the same origin, and yield the open response."""
+    ) -> Iterator[tuple[Request[T], requests.Response]]:
+        """Send a request, follow redirects, and yield the last request and the open response to it."""
+        from airflow_respan.api.requests_adapter import without_log_lines
+
         connection = request.connection
         for _hop in range(MAX_REDIRECTS + 1):
-            with _translated_errors(request):
+            verify = self._verify
+            if request.is_signed:
+                transport.proxy_for(connection, url=request.url)
+                verify = transport.ca_bundle(connection, url=request.url)
+            with _translated_errors(request), without_log_lines() if request.is_signed else nullcontext():
                 response = self._session.request(
                     request.method,
                     request.url,
-                    headers={
-                        **request.headers,
-                        **(headers or {}),
-                        "Authorization": transport.authorization(connection),
-                    },
+                    headers={**transport.headers_of(request), **(headers or {})},
                     timeout=(min(transport.CONNECT_TIMEOUT_SECONDS, timeout), timeout),
-                    verify=self._verify,
+                    verify=verify,
                     proxies=dict(connection.proxies),
                     allow_redirects=False,
                     stream=True,
@@ -207,7 +210,7 @@ class RespanClient:
             with closing(response):
                 redirected = redirect_request(request, transport.make_response(response.status_code, response.headers))
                 if redirected is None:
-                    yield response
+                    yield request, response
                     return
                 request = redirected
         raise failures.too_many_redirects(request)

@@ -179,7 +179,8 @@ def delete_file(connection: RespanConnection, file_id: str, *, provider_id: str 
 
 def file_content(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
     """``GET /api/files/{file_id}/content/``: raw bytes, which the client streams."""
-    return _file_request(connection, "download", "GET", file_id, "content/", _never_parsed, provider_id)
+    request = _file_request(connection, "download", "GET", file_id, "content/", _never_parsed, provider_id)
+    return replace(request, is_content=True)
 
 
 def _file_request(

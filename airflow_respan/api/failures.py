@@ -6,15 +6,20 @@ Each message names the call, the connection, the cause, and what to do next, and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from enum import Enum
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
+from airflow_respan.api.address import origin
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
     RespanConfigurationError,
+    RespanError,
     RespanNotFoundError,
     RespanTransientError,
     RespanWrongIdError,
@@ -37,25 +42,53 @@ _ADVICE = {
 }
 _ERRORS = {401: RespanAuthenticationError, 403: RespanAuthenticationError, 404: RespanNotFoundError}
 _HOST_ADVICE = "Write the right address into the connection's host"
+_PROXY_ADVICE = "Check the connection's proxies"
+_MAYBE_DONE = "Respan may have carried out the request: check before you send it again"
+_STORE_ADVICE = "The store does not have the content, or not yet"
+_STORE_CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 _MAX_BODY_BYTES_SHOWN = 2**16
 _MAX_SHOWN_LENGTH = 700
 _MAX_SHOWN_ID_LENGTH = 300
+_MIN_SECRET_LENGTH = 6
 
 
 def permanent_error(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
     """Return the error for a response that a retry would get again."""
-    text = f"answered {status_text(status)}: {service_message(body)}"
-    advice = _ADVICE.get(status, "Check what was sent")
+    text = f"answered {describe_answer(request, status, body)}"
+    advice = _STORE_ADVICE if request.is_signed else _ADVICE.get(status, "Check what was sent")
     return _ERRORS.get(status, RespanAPIError)(_message(request, text, advice), status_code=status)
 
 
-def redirect_refused(request: Request[Any], status: int, target: str) -> RespanAPIError:
-    """Return the error for a redirect that is not followed, because the API key must not go to another address."""
+class Refusal(Enum):
+    """Why a redirect is not followed: the end of a sentence."""
+
+    KEY = "to protect the API key"
+    METHOD = "because its status does not say that nothing was done"
+    PLAIN_HTTP = "because it is not https"
+
+
+def redirect_refused(request: Request[Any], status: int, *, target: str | None, reason: Refusal) -> RespanAPIError:
+    """Return the error for a redirect that is not followed.
+
+    :param status: the HTTP status of the redirect
+    :param target: what may be shown of the address; None if it is not valid
+    :param reason: why the redirect is not followed
+    """
+    shown = redact_for_display(request.connection, target or "an invalid address")
     text = (
-        f"answered the {request.method} by {status_text(status)}, a redirect to {target}, which is not followed, "
-        "to protect the API key"
+        f"answered the {request.method} by {status_text(status)}, a redirect to {shown}, which is not followed, "
+        f"{reason.value}"
     )
-    return RespanAPIError(_message(request, text, _HOST_ADVICE), status_code=status)
+    advice = _HOST_ADVICE
+    if reason is Refusal.METHOD:
+        advice = f"Let the service, or the proxy before it, redirect by 308. {_HOST_ADVICE} if it is wrong"
+    elif reason is Refusal.PLAIN_HTTP:
+        advice = "Let the service redirect to https"
+    elif target:
+        advice = f"If {shown} is the right address, write it into the connection's host"
+    if reason is Refusal.METHOD and not request.idempotent:
+        advice = f"{_MAYBE_DONE}. {advice}"
+    return RespanAPIError(_message(request, text, advice), status_code=status)
 
 
 def too_many_redirects(request: Request[Any]) -> RespanAPIError:
@@ -79,7 +112,7 @@ def transient_error(
     advice = "This may be temporary"
     if not request.idempotent:
         # A second batch costs money, and Respan may have created the first one before the connection broke.
-        advice = "Respan may have carried out the request: check before you send it again"
+        advice = _MAYBE_DONE
     elif retry_after is not None:
         advice = f"Retry after {retry_after:.0f} seconds"
     return RespanTransientError(_message(request, reason, advice), status_code=status_code, retry_after=retry_after)
@@ -105,13 +138,26 @@ def no_response(request: Request[Any], error: Exception) -> RespanTransientError
     return failure
 
 
-def cannot_send(request: Request[Any], error: Exception) -> RespanConfigurationError:
-    """Return the error for a request that cannot be sent with the settings of the connection."""
+def cannot_send(request: Request[Any], error: Exception) -> RespanError:
+    """Return the error for a request that cannot be sent: with the settings of the connection, or to a store."""
     connection = request.connection
+    if request.is_signed:
+        return RespanAPIError(_message(request, f"cannot be asked ({type(error).__name__})", _PROXY_ADVICE))
     return RespanConfigurationError(
         f"Airflow connection {connection.conn_id!r} cannot be used to {request.action}: "
         f"{redact_for_display(connection, str(error))}. Check its host and proxies."
     )
+
+
+def describe_answer(request: Request[Any], status: int, body: bytes) -> str:
+    """Return the status of a response and the error text of its body.
+
+    Of a store's body only the code is shown, because stores repeat parts of the signed URL.
+    """
+    if not request.is_signed:
+        return f"{status_text(status)}: {service_message(body)}"
+    code = _STORE_CODE.search(body[:_MAX_BODY_BYTES_SHOWN])
+    return f"{status_text(status)}{f' ({code[1].decode()})' if code else ''}"
 
 
 def service_message(body: bytes) -> str:
@@ -159,8 +205,20 @@ def _root_cause(error: BaseException) -> str:
 def _message(request: Request[Any], what_happened: str, advice: str) -> str:
     """Return a message without the secrets that the service or a library may have repeated."""
     connection = request.connection
+    if request.is_signed:
+        what_happened = f"redirected to {origin(request.url)}, which {_without_url(request, what_happened)}"
     subject = f"Asked to {request.action}, Respan ({connection.base_url}, connection {connection.conn_id!r})"
     return f"{subject} {redact_for_display(connection, what_happened)}. {advice}."
+
+
+def _without_url(request: Request[Any], text: str) -> str:
+    """Return a text without the signed URL and its parts, which the HTTP libraries write into some errors."""
+    parts = urlsplit(request.url)
+    values = [value for _name, value in parse_qsl(parts.query)]
+    for secret in (f"{parts.path}?{parts.query}", parts.path, parts.query, *values, *map(quote, values)):
+        if len(secret) >= _MIN_SECRET_LENGTH:
+            text = text.replace(secret, "***")
+    return text
 
 
 def redact_for_display(connection: RespanConnection, text: str) -> str:

@@ -1,4 +1,6 @@
-"""Time limits that requests lacks: for a proxy's response, for the headers of a response, and for a whole body.
+"""What requests lacks: time limits, and silence about secret URLs.
+
+The time limits are for a proxy's response, for the headers of a response, and for a whole body.
 
 A socket's own timeout starts again with each byte, so a server that sends byte by byte could hold a task for ever.
 Here a timer shuts the socket down after the limit, and the reader then finds the end of the stream.
@@ -8,6 +10,7 @@ This module imports requests, so :mod:`airflow_respan.api.client` imports it onl
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +20,23 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BaseHTTPResponse
+
+_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
+_thread = threading.local()
+
+
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(lambda _line: not getattr(_thread, "is_silent", False))
+
+
+@contextmanager
+def without_log_lines() -> Iterator[None]:
+    """Log no line of urllib3 in this thread: it logs the URL of each request, which may be secret."""
+    _thread.is_silent = True
+    try:
+        yield
+    finally:
+        _thread.is_silent = False
 
 
 @contextmanager

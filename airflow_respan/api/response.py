@@ -1,13 +1,12 @@
-"""What a response of the Respan API means: a result, a redirect, or an error. No I/O."""
+"""What a response of the Respan API means: a result or an error. ``redirects.py`` reads redirects. No I/O."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
 
 import pendulum
 
@@ -23,8 +22,6 @@ MAX_RESPONSE_BYTES = 16 * 2**20
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """Maximum pause. If a response asks for more, this is used, so that one wrong value cannot stop a wait."""
 
-MAX_REDIRECTS = 3
-
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 """The transient HTTP statuses below 500; every status from 500 on is transient, and no other is."""
 
@@ -32,9 +29,6 @@ _MIN_UNIX_SECONDS = 1e9
 """A larger number of seconds is a time, not a pause: it would be a pause of 30 years."""
 
 _MAX_UNIX_SECONDS = 1e11
-
-_REDIRECTS = {301, 302, 303, 307, 308}
-_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +41,8 @@ class Response:
     """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 def parse_response(request: Request[T], response: Response) -> T:
@@ -78,11 +72,13 @@ def parse_response(request: Request[T], response: Response) -> T:
 
 def make_error(request: Request[Any], response: Response) -> RespanError:
     """Return the error for a response whose status is not a success."""
-    if 400 <= response.status < 500 and response.status not in TRANSIENT_STATUSES:
+    is_permanent = 400 <= response.status < 500 and response.status not in TRANSIENT_STATUSES
+    # What a store refuses is the signed URL, and the next one may be accepted.
+    if is_permanent and (not request.is_signed or response.status == 404):
         return failures.permanent_error(request, response.status, response.body)
     return failures.transient_error(
         request,
-        f"answered {failures.status_text(response.status)}: {failures.service_message(response.body)}",
+        f"answered {failures.describe_answer(request, response.status, response.body)}",
         status_code=response.status,
         retry_after=parse_retry_after(response, now=_sent_at(response)),
     )
@@ -94,24 +90,6 @@ def _sent_at(response: Response) -> pendulum.DateTime:
         return pendulum.instance(parsedate_to_datetime(response.headers["date"]))
     except (KeyError, TypeError, ValueError, OverflowError):
         return pendulum.now("UTC")
-
-
-def redirect_request(request: Request[T], response: Response) -> Request[T] | None:
-    """Return the request to which a response redirects, or None if it is not a redirect.
-
-    :raises RespanAPIError: if the redirect must not be followed: the method is not GET, or the target has another
-        scheme, host or port, to which the API key must not be sent
-    """
-    if response.status not in _REDIRECTS or not response.headers.get("location"):
-        return None
-    try:
-        target = quote(urljoin(request.url, response.headers["location"]), safe=_URL_CHARACTERS)
-        origin, is_same_origin = _origin(target), _origin(request.url) == _origin(target)
-    except ValueError:
-        target, origin, is_same_origin = "", "an invalid address", False
-    if request.method != "GET" or not is_same_origin or "@" in urlsplit(target).netloc:
-        raise failures.redirect_refused(request, response.status, origin)
-    return replace(request, url=target)
 
 
 def parse_retry_after(response: Response, *, now: pendulum.DateTime) -> float | None:
@@ -153,8 +131,3 @@ def parse_retry_after(response: Response, *, now: pendulum.DateTime) -> float | 
         if math.isfinite(seconds):
             return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
     return None
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
