@@ -1,4 +1,4 @@
-"""What requests lacks: time limits, and silence about secret URLs.
+"""What requests lacks: time limits, patience with interim responses, and silence about secret URLs.
 
 The time limits are for a proxy's response, for the headers of a response, and for a whole body.
 
@@ -10,6 +10,7 @@ This module imports requests, so :mod:`airflow_respan.api.client` imports it onl
 
 from __future__ import annotations
 
+import http.client
 import logging
 import socket
 import threading
@@ -23,7 +24,6 @@ from urllib3.response import BaseHTTPResponse
 
 _LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
 _thread = threading.local()
-
 
 for _name in _LOGGERS:
     logging.getLogger(_name).addFilter(lambda _line: not getattr(_thread, "is_silent", False))
@@ -76,12 +76,27 @@ def _with_time_limit(connection: HTTPConnection, read: Callable[[], Any]) -> Any
         return read()
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """A response of ``http.client``, which takes an interim response for the answer, unless it is a 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # private, the same since Python 2
+            if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 class _Connection(HTTPConnection):
+    response_class = _FinalResponse
+
     def getresponse(self) -> Any:
         return _with_time_limit(self, super().getresponse)
 
 
 class _TLSConnection(HTTPSConnection):
+    response_class = _FinalResponse
+
     def connect(self) -> None:
         with ExitStack() as self._connect_stack:
             super().connect()

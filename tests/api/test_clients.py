@@ -581,8 +581,20 @@ LENGTH_AND_BATCH = b"Content-Length: " + str(len(BATCH)).encode() + b"\r\n\r\n" 
         b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + LENGTH_AND_BATCH,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
         b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-A: a\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
+        b"HTTP/1.1 199 Unknown\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
     ],
-    ids=["long header", "cookie and charset", "chunked", "without length"],
+    ids=[
+        "long header",
+        "cookie and charset",
+        "chunked",
+        "without length",
+        "early hints",
+        "several interim responses",
+        "unknown interim response",
+    ],
 )
 def test_an_unusual_but_valid_response_is_read(connect: Connect, get_batch: GetBatch, response: bytes) -> None:
     with raw_server(response) as url:
@@ -595,6 +607,8 @@ def test_an_unusual_but_valid_response_is_read(connect: Connect, get_batch: GetB
     "response",
     [
         b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 ",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 304 Not Modified\r\n\r\n",
