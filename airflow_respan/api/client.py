@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.download import GetSize, ResumableDownload
+from airflow_respan.api.download import WHOLE_CONTENT_STATUSES, GetSize, ResumableDownload
 from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.multipart import CHUNK_BYTES, MultipartBody
 from airflow_respan.api.redirects import MAX_REDIRECTS, redirect_request
@@ -135,12 +135,12 @@ class RespanClient:
 
     @contextmanager
     def _open_content(self, request: Request[Any]) -> Iterator[tuple[Response, Iterator[bytes]]]:
-        """Send a request and yield its response without the body, and the chunks of the body as they arrive."""
+        """Send a request; yield its response without the body, and the chunks of the body, which are still encoded."""
         from airflow_respan.api.requests_adapter import read_with_idle_limit
 
         timeout = request.connection.timeout
         with self._open_response(request, timeout=timeout) as (sent, response):
-            if response.status_code not in (200, 206, 416):
+            if response.status_code not in (*WHOLE_CONTENT_STATUSES, 206, 416):
                 raise make_error(sent, _read_body(sent, response, timeout))
             head = transport.make_response(response.status_code, response.headers)
             yield head, _with_translated_errors(sent, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES))
@@ -233,10 +233,9 @@ def _log_line(line: str | None) -> None:
 
 
 def _checked(download: ResumableDownload, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the chunks of a body, and check at its end that the content is complete."""
+    """Yield the content in the chunks of a body, and check at its end that the content is complete."""
     for chunk in chunks:
-        download.add(chunk)
-        yield chunk
+        yield from download.receive(chunk)
     if warning := download.check_complete():
         log.warning(warning)
 

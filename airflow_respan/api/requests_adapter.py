@@ -137,7 +137,7 @@ def read_with_time_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) 
 
 
 def read_with_idle_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) -> Iterator[bytes]:
-    """Yield the chunks of a body as they arrive, within a limit for each chunk.
+    """Yield the chunks of a body as they arrive, still encoded, within a limit for each chunk.
 
     :param seconds: the limit
     :param max_bytes: the maximum size of a chunk
@@ -145,7 +145,7 @@ def read_with_idle_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) 
     """
     while True:
         with time_limit(seconds, raw.shutdown):
-            chunk = raw.read1(max_bytes, decode_content=True)
+            chunk = raw.read1(max_bytes, decode_content=False)
         if not chunk:
             return
         yield chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import re
 import ssl
@@ -574,28 +575,37 @@ BATCH = b'{"id": "batch_abc123", "status": "in_progress"}'
 LENGTH_AND_BATCH = b"Content-Length: " + str(len(BATCH)).encode() + b"\r\n\r\n" + BATCH
 
 
-@pytest.mark.parametrize(
-    "response",
-    [
-        b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 20_000 + b"\r\n" + LENGTH_AND_BATCH,
-        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + LENGTH_AND_BATCH,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
-        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-A: a\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
-        b"HTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
-        b"HTTP/1.1 199 Unknown\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
-    ],
-    ids=[
-        "long header",
-        "cookie and charset",
-        "chunked",
-        "without length",
-        "early hints",
-        "several interim responses",
-        "unknown interim response",
-    ],
-)
+OK = b"HTTP/1.1 200 OK\r\n"
+UNUSUAL = {
+    "long header": OK + b"X-Long: " + b"a" * 20_000 + b"\r\n" + LENGTH_AND_BATCH,
+    "cookie and charset": OK + b"Set-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + LENGTH_AND_BATCH,
+    "header that is not ASCII": OK + b"X-Name: caf\xc3\xa9 \xe9\r\n" + LENGTH_AND_BATCH,
+    "header twice": OK + b"X-A: a\r\nX-A: b\r\n" + LENGTH_AND_BATCH,
+    "date that is none": OK + b"Date: today\r\n" + LENGTH_AND_BATCH,
+    "byte order mark": OK + b"CONTENT-LENGTH: 50\r\nContent-Type: text/plain\r\n\r\n\xef\xbb\xbf" + BATCH,
+    "line feeds alone": b"HTTP/1.1 200 OK\ncontent-length: 47\n\n" + BATCH,
+    "no reason": b"HTTP/1.1 200\r\n" + LENGTH_AND_BATCH,
+    "changed by a proxy": b"HTTP/1.1 203 Non-Authoritative Information\r\n" + LENGTH_AND_BATCH,
+    "chunked": OK + b"Transfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
+    "chunk extension and trailers": OK
+    + b"Transfer-Encoding: Chunked\r\nTrailer: X-A\r\n\r\n2F;a=b\r\n"
+    + BATCH
+    + b"\r\n0\r\nX-A: a\r\nX-B: b\r\n\r\n",
+    "without length": b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
+    "HTTP 1.0 that keeps the connection": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + LENGTH_AND_BATCH,
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" + OK + LENGTH_AND_BATCH,
+    "several interim responses": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-A: a\r\n\r\n"
+    b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK + LENGTH_AND_BATCH,
+    "unknown interim response": b"HTTP/1.1 199 Unknown\r\n\r\n" + OK + LENGTH_AND_BATCH,
+    "encoding identity": OK + b"Content-Encoding: Identity\r\n" + LENGTH_AND_BATCH,
+    "encoding without name": OK + b"Content-Encoding:\r\n" + LENGTH_AND_BATCH,
+    "encoding aws-chunked": OK + b"Content-Encoding: aws-chunked\r\n" + LENGTH_AND_BATCH,
+    "charset as encoding": OK + b"Content-Encoding: UTF-8\r\n" + LENGTH_AND_BATCH,
+    "gzip": OK + b"Content-Encoding: GZip\r\nConnection: close\r\n\r\n" + gzip.compress(BATCH),
+}
+
+
+@pytest.mark.parametrize("response", UNUSUAL.values(), ids=UNUSUAL)
 def test_an_unusual_but_valid_response_is_read(connect: Connect, get_batch: GetBatch, response: bytes) -> None:
     with raw_server(response) as url:
         connect(host=url, password="a-key")
