@@ -110,7 +110,11 @@ def transient_error(
     :param retry_after: seconds to wait before the next request, or None if the response does not say
     """
     advice = "This may be temporary"
-    if not request.idempotent:
+    if status_code == HTTPStatus.TOO_MANY_REQUESTS and request.method != "GET":
+        # A service counts a request before it carries it out.
+        pause = "later" if retry_after is None else f"after {retry_after:.0f} seconds"
+        advice = f"Respan did not carry out the request: send it again {pause}"
+    elif not request.idempotent:
         # A second batch costs money, and Respan may have created the first one before the connection broke.
         advice = _MAYBE_DONE
     elif retry_after is not None:

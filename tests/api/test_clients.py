@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import io
 import json
 import re
 import ssl
@@ -30,6 +31,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.api.hook_calls import WRITES, call_hook
 from tests.api.raw_server import raw_server
 
 GetBatch = Callable[..., Batch]
@@ -276,6 +278,30 @@ def test_a_rate_limit_is_raised_and_not_retried(connected: RespanSandbox, get_ba
 
     assert (limited.value.status_code, limited.value.retry_after) == (429, 30)
     assert str(limited.value).endswith("answered 429 Too Many Requests: Rate limit exceeded. Retry after 30 seconds.")
+    assert len(connected.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (Fault.rate_limit(retry_after=30), "send it again after 30 seconds."),
+        (Fault.rate_limit(header="90"), "send it again after 90 seconds."),
+        (Fault.rate_limit(retry_after=None), "send it again later."),
+    ],
+    ids=["body", "header", "no time"],
+)
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_that_met_a_rate_limit_was_not_carried_out_and_is_not_retried(
+    connected: RespanSandbox, name: str, fault: Fault, advice: str
+) -> None:
+    connected.inject(fault)
+
+    with pytest.raises(RespanTransientError) as limited:
+        call_hook(name, io.BytesIO(b"{}") if "upload" in name else "id-1")
+
+    assert str(limited.value).endswith(
+        f"answered 429 Too Many Requests: Rate limit exceeded. Respan did not carry out the request: {advice}"
+    )
     assert len(connected.requests) == 1
 
 

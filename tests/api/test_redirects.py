@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 import re
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.api.hook_calls import WRITES, call_hook
 from tests.api.raw_server import raw_server
 
 Connect = Callable[..., None]
@@ -310,17 +310,6 @@ def test_no_other_request_follows_a_redirect_to_a_store(
     assert store.requests == []
 
 
-def call_hook(name: str, *arguments: Any) -> Any:
-    """Call a method of the hook; one whose name starts with ``a`` in an event loop."""
-
-    async def call() -> Any:
-        async with aclosing(RespanHook()) as hook:
-            return await getattr(hook, name)(*arguments)
-
-    return asyncio.run(call()) if name.startswith("a") else getattr(RespanHook(), name)(*arguments)
-
-
-WRITES = ["cancel_batch", "acancel_batch", "create_batch", "upload_file", "delete_file"]
 INPUT = b'{"custom_id": "a"}\n' * 50_000
 
 

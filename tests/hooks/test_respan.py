@@ -75,7 +75,7 @@ def test_create_sends_only_documented_fields(sandbox: RespanSandbox, connect: Ca
     }
 
 
-@pytest.mark.parametrize("fault", [Fault.error(500), Fault.cut(), Fault.html(200), Fault.rate_limit(retry_after=0.1)])
+@pytest.mark.parametrize("fault", [Fault.error(500), Fault.cut(), Fault.html(200), Fault.error(409)])
 def test_create_is_never_retried(connected: RespanSandbox, fault: Fault) -> None:
     connected.inject(fault)
 
