@@ -66,6 +66,7 @@ class Request(Generic[T]):
     :param idempotent: whether sending it twice has the same effect as sending it once
     :param min_timeout: seconds that the response may take at least, even if the connection's timeout is shorter
     :param max_timeout: seconds that the response may take at most, even if the connection's timeout is longer
+    :param may_be_empty: whether a success without a body, such as a 204, says all; ``parse`` then gets None
     :param is_content: whether it is for the content of a file, which may be in a store of another host
     :param is_signed: whether the URL is a signed one, to which Respan has redirected: it is secret, and is of another
         host, which must not get the key
@@ -82,6 +83,7 @@ class Request(Generic[T]):
     idempotent: bool = True
     min_timeout: float = 0.0
     max_timeout: float = math.inf
+    may_be_empty: bool = False
     is_content: bool = False
     is_signed: bool = False
 

@@ -57,17 +57,19 @@ def parse_response(request: Request[T], response: Response) -> T:
     if not 200 <= response.status < 300:
         raise make_error(request, response)
     data = failures.decode_json(response.body)
+    if data is None and not (request.may_be_empty and not response.body.strip()):
+        raise _unexpected_body(request, response, failures.not_json(response.body))
     try:
         return request.parse(data)
     except OtherIdError as error:
         raise failures.wrong_id(request, response.status, error.received_id) from None
     except Exception as error:  # noqa: BLE001 (whatever the service sent, it is one response that cannot be used)
-        reason: object = error if isinstance(error, ValueError) else repr(error)
-        if data is None:
-            reason = failures.not_json(response.body)
-        raise failures.transient_error(
-            request, f"answered {response.status} with an unexpected body ({reason})"
-        ) from None
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise _unexpected_body(request, response, reason) from None
+
+
+def _unexpected_body(request: Request[Any], response: Response, reason: object) -> RespanError:
+    return failures.transient_error(request, f"answered {response.status} with an unexpected body ({reason})")
 
 
 def make_error(request: Request[Any], response: Response) -> RespanError:

@@ -146,14 +146,18 @@ class RespanHook(BaseHook):
     def cancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
         """Cancel a batch and return it. It is ``cancelling`` for up to 10 minutes before it is ``cancelled``.
 
+        If the service carries it out without a body in its response, the batch is retrieved.
+
         :param batch_id: ``batch_...``
         :param provider_id: the provider that has the batch, instead of the connection's
         """
-        return self._send(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        batch = self._send(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        return batch or self.get_batch(batch_id, provider_id=provider_id)
 
     async def acancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
         """Cancel a batch, from a trigger; the same as :meth:`cancel_batch`."""
-        return await self._asend(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        batch = await self._asend(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        return batch or await self.aget_batch(batch_id, provider_id=provider_id)
 
     def upload_file(
         self,
