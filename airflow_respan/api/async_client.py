@@ -123,7 +123,7 @@ class AsyncRespanClient:
                     timeout=_timeout(request),
                     allow_redirects=False,
                 ) as received:
-                    head = transport.make_response(received.status, received.headers)
+                    head = transport.make_response(received.status, received.headers.items())
                     redirected = redirect_request(request, head)
                     if redirected is None:
                         body = bytearray()

@@ -142,8 +142,10 @@ class RespanClient:
         with self._open_response(request, timeout=timeout) as (sent, response):
             if response.status_code not in (*WHOLE_CONTENT_STATUSES, 206, 416):
                 raise make_error(sent, _read_body(sent, response, timeout))
-            head = transport.make_response(response.status_code, response.headers)
-            yield head, _with_translated_errors(sent, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES))
+            yield (
+                _make_response(response),
+                _with_translated_errors(sent, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES)),
+            )
 
     def _continue_download(
         self, download: ResumableDownload, file: IO[bytes], size: GetSize, progress: TransferProgress
@@ -208,7 +210,7 @@ class RespanClient:
                     **body,
                 )
             with closing(response):
-                redirected = redirect_request(request, transport.make_response(response.status_code, response.headers))
+                redirected = redirect_request(request, _make_response(response))
                 if redirected is None:
                     yield request, response
                     return
@@ -224,7 +226,16 @@ def _read_body(request: Request[Any], response: requests.Response, timeout: floa
     with _translated_errors(request):
         for chunk in read_with_time_limit(response.raw, timeout, CHUNK_BYTES):
             transport.append_limited(body, chunk, request)
-    return transport.make_response(response.status_code, response.headers, bytes(body))
+    return _make_response(response, bytes(body))
+
+
+def _make_response(response: requests.Response, body: bytes = b"") -> Response:
+    # http.client decodes headers as Latin-1, but servers write UTF-8.
+    headers = [
+        (name, value.encode("latin-1").decode("utf-8", "surrogateescape"))
+        for name, value in response.raw.headers.items()
+    ]
+    return transport.make_response(response.status_code, headers, body)
 
 
 def _log_line(line: str | None) -> None:

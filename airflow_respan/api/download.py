@@ -29,7 +29,7 @@ MAX_LAST_LINE_BYTES = 2**20
 GetSize = Callable[[], int | None]
 
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
-_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18})")
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18})", re.IGNORECASE)
 
 
 class ResumableDownload:
@@ -60,7 +60,7 @@ class ResumableDownload:
         if not self.received:
             return self.request
         headers = {**self.request.headers, "Range": f"bytes={self.received}-"}
-        if self._etag and not self._etag.startswith("W/"):
+        if self._etag and self._etag.isascii() and not self._etag.startswith("W/"):
             headers["If-Range"] = self._etag
         return replace(self.request, headers=headers)
 

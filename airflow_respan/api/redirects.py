@@ -93,4 +93,5 @@ def _parts(request: Request[Any], response: Response) -> SplitResult | None:
 
 
 def _target(request: Request[Any], response: Response) -> str:
-    return quote(urljoin(request.url, response.headers["location"]), safe=_URL_CHARACTERS)
+    url = urljoin(request.url, response.headers["location"])
+    return quote(url, safe=_URL_CHARACTERS, errors="surrogateescape")

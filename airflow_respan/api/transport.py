@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,9 +51,17 @@ def headers_of(request: Request[Any]) -> dict[str, str]:
     return {**request.headers, **key}
 
 
-def make_response(status: int, headers: Mapping[str, str], body: bytes = b"") -> Response:
-    """Return a response from what either HTTP library received."""
-    return Response(status=status, headers={name.lower(): text for name, text in headers.items()}, body=body)
+def make_response(status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Response:
+    """Return a response from what either HTTP library received.
+
+    :param headers: names and values; a header that came twice stands here twice, and counts once if it is the same
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        known = values.setdefault(name.lower(), [])
+        if value not in known:
+            known.append(value)
+    return Response(status=status, headers={name: ", ".join(known) for name, known in values.items()}, body=body)
 
 
 def append_limited(body: bytearray, chunk: bytes, request: Request[Any]) -> None:

@@ -86,6 +86,21 @@ def test_a_download_that_was_cut_resumes_where_it_was_cut(download: Callable[[Sc
     assert b'If-Range: "a"\r\n' in script.requests[1]
 
 
+def test_a_tag_that_cannot_be_sent_back_is_left_out(download: Callable[[Script], bytes]) -> None:
+    script = Script(whole(cut=1000, ETag='"Zoë"'), rest(1000, ETag='"Zoë"'))
+
+    assert download(script) == CONTENT
+    assert script.ranges == [None, "bytes=1000-"]
+    assert b"If-Range" not in script.requests[1]
+
+
+def test_the_unit_of_a_range_may_be_in_capitals(download: Callable[[Script], bytes]) -> None:
+    script = Script(whole(cut=1000), rest(1000, Content_Range=f"Bytes 1000-{TOTAL - 1}/{TOTAL}"))
+
+    assert download(script) == CONTENT
+    assert script.ranges == [None, "bytes=1000-"]
+
+
 def test_a_download_without_etag_resumes_if_the_length_is_the_same(download: Callable[[Script], bytes]) -> None:
     script = Script(whole(cut=1000), rest(1000))
 

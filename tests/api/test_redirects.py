@@ -389,6 +389,39 @@ def test_a_loop_of_redirected_writes_ends(connected: RespanSandbox, name: str) -
     assert len(connected.requests) == before + 4
 
 
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        (b"Location: /caf\xc3\xa9", "/caf%C3%A9"),
+        (b"Location: /caf\xe9", "/caf%E9"),
+        (b"LOCATION: ../new/a b?c=%2F#fragment", "/api/v1/batches/new/a%20b?c=%2F"),
+        (b"Location: //127.0.0.1:PORT/b", "/b"),
+        (b"location: HTTP://127.0.0.1:PORT", "/"),
+        (b"Location: /b\r\nLocation: /b", "/b"),
+    ],
+)
+def test_a_location_is_read_in_every_spelling(
+    connect: Connect, get_batch: Callable[..., Any], location: bytes, path: str
+) -> None:
+    requests: list[bytes] = []
+
+    def respond(request: bytes) -> bytes:
+        if len(requests) > 1:
+            return response("200 OK", b'{"id": "batch_1", "status": "completed"}')
+        port = re.search(rb"(?i)^host: .*:(\d+)\r$", request, re.MULTILINE)
+        assert port
+        return b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\n%s\r\n\r\n" % location.replace(
+            b"PORT", port[1]
+        )
+
+    with raw_server(respond, requests=requests) as url:
+        connect(host=url, password="a-key")
+
+        assert get_batch("batch_1").status == "completed"
+
+    assert requests[1].split(b" ")[1].decode() == path
+
+
 def test_an_https_address_of_the_same_host_is_named_and_gets_no_key(connected: RespanSandbox) -> None:
     connected.inject(Fault.redirect("https://127.0.0.1/api/v1/batches/", status=308))
 
