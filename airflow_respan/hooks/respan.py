@@ -76,7 +76,8 @@ class RespanHook(BaseHook):
         """Return a batch: its status, counts and files.
 
         :param batch_id: ``batch_...``
-        :param respan_params: tracking parameters (``customer_identifier`` and the like), added to the connection's
+        :param respan_params: tracking parameters (``customer_identifier`` and the like) of this request, added to the
+            connection's
         :param provider_id: the provider that has the batch, instead of the connection's
         """
         return self._send(endpoints.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
@@ -127,7 +128,7 @@ class RespanHook(BaseHook):
         :param endpoint: the endpoint to which the provider sends every line of the file
         :param completion_window: how long the provider may take; Respan documents only ``24h``
         :param metadata: names and texts to store with the batch
-        :param respan_params: tracking parameters for the header, added to the connection's
+        :param respan_params: tracking parameters for the header of this request, added to the connection's
         :param provider_id: the provider to send the batch to, instead of the connection's
         :param tracking: tracking parameters of the batch itself: ``customer_identifier``, ``custom_identifier``,
             ``thread_identifier``, ``environment``
