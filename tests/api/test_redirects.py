@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import logging
 import re
 import ssl
@@ -25,6 +27,7 @@ from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
 from tests.api.hook_calls import WRITES, call_hook
 from tests.api.raw_server import raw_server
+from tests.operators.landings import add_batch, good, jsonl, land
 
 Connect = Callable[..., None]
 
@@ -151,6 +154,21 @@ def test_a_signed_url_that_the_store_refuses_is_replaced_by_a_new_one(
         service.inject(Fault.redirect(f"{store.url}{SIGNED}"), times=2)
 
         assert download_to_a_path(tmp_path) == CONTENT
+
+
+def test_results_are_landed_from_a_store_that_sends_gzip(
+    service: RespanSandbox, open_store: OpenStore, tmp_path: Path
+) -> None:
+    rows = jsonl(good("a"), good("b"))
+    batch_id = add_batch(service, b"the store has the rows", request_counts={"total": 2, "completed": 2, "failed": 0})
+    with open_store(response("200 OK", gzip.compress(rows), Content_Encoding="gzip")) as store:
+        service.inject(Fault.redirect(f"{store.url}{SIGNED}"), path="/content/")
+
+        manifest = land(tmp_path / "results", batch_id=batch_id)["return_value"]
+
+    assert (tmp_path / "results" / "output.jsonl").read_bytes() == rows
+    assert (manifest["counts"]["succeeded"], manifest["warnings"]) == (2, [])
+    assert not any(secret in json.dumps(manifest) for secret in SECRETS)
 
 
 ECHO = f"<Error><Code>SignatureDoesNotMatch</Code><Resource>{SIGNED}</Resource></Error>".encode()
