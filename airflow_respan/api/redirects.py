@@ -58,6 +58,8 @@ def _refusal(request: Request[Any], response: Response) -> failures.Refusal | No
     if _is_same_origin(request, response):
         is_safe = request.method == "GET" or response.status in _STATUSES_OF_NOTHING_DONE
         return None if is_safe else failures.Refusal.METHOD
+    if target.scheme == "http" and urlsplit(request.url).scheme == "https":
+        return failures.Refusal.PLAIN_HTTP
     # The same path at another origin is the service at another address, and no signed URL.
     if not request.is_content or (not request.is_signed and _resource(urlsplit(request.url)) == _resource(target)):
         return failures.Refusal.KEY

@@ -282,6 +282,20 @@ def test_a_rate_limit_is_raised_and_not_retried(connected: RespanSandbox, get_ba
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [b"Retry-After: 30\r\nretry-after: 30", b"RETRY-AFTER:30  ", b"Retry-After:\r\n\t30", b"Retry-After: 30s"],
+)
+def test_the_pause_in_a_header_is_read_in_every_spelling(connect: Connect, get_batch: GetBatch, headers: bytes) -> None:
+    with raw_server(b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n" + headers + b"\r\n\r\n") as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError) as limited:
+            get_batch("batch_abc123")
+
+    assert limited.value.retry_after == 30
+
+
+@pytest.mark.parametrize(
     ("fault", "advice"),
     [
         (Fault.rate_limit(retry_after=30), "send it again after 30 seconds."),

@@ -440,6 +440,23 @@ def test_a_location_is_read_in_every_spelling(
     assert requests[1].split(b" ")[1].decode() == path
 
 
+def test_the_error_for_a_redirect_from_https_to_http_does_not_recommend_http(
+    service: RespanSandbox, connect: Connect, open_store: OpenStore, tmp_path: Path, get_batch: Callable[..., Any]
+) -> None:
+    found = response("307 Temporary Redirect", Location="http://127.0.0.1/api/v1/batches/batch_1")
+    with open_store(found) as behind_proxy:
+        connect(host=behind_proxy.url, password="a-key", extra={"verify": str(tmp_path / "ca.pem")})
+
+        with pytest.raises(RespanAPIError) as refused:
+            get_batch("batch_1")
+
+    assert str(refused.value) == (
+        f"Asked to retrieve batch 'batch_1', Respan ({behind_proxy.url}, connection 'respan_default') answered the GET "
+        "by 307 Temporary Redirect, a redirect to http://127.0.0.1, which is not followed, because it is not https. "
+        "Let the service redirect to https."
+    )
+
+
 def test_an_https_address_of_the_same_host_is_named_and_gets_no_key(connected: RespanSandbox) -> None:
     connected.inject(Fault.redirect("https://127.0.0.1/api/v1/batches/", status=308))
 
