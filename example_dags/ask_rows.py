@@ -36,7 +36,12 @@ RESULTS_PATH = f"file://{tempfile.gettempdir()}/ask_rows"
 def ask_rows() -> None:
     """Ask which language each text is in."""
 
-    @task.respan_batch(path="{{ params.results_path }}/{{ run_id }}", body={"model": "gpt-4o-mini"}, deferrable=True)
+    @task.respan_batch(
+        path="{{ params.results_path }}/{{ run_id }}",
+        body={"model": "gpt-4o-mini"},
+        deferrable=True,
+        poke_interval=10,
+    )
     def ask() -> Iterator[tuple[str, str]]:
         for row_id, text in ROWS.items():
             yield row_id, f"Which language is this? Answer with one word: {text}"

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 
 
@@ -34,3 +35,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a URL, without the default port.
+
+    :raises ValueError: if the URL has none, or is not an HTTP URL
+    """
+    parts = urlsplit(url)
+    default_port = _DEFAULT_PORTS.get(parts.scheme)
+    if not parts.hostname or default_port is None:
+        raise ValueError("not an HTTP URL")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{'' if parts.port in (None, default_port) else f':{parts.port}'}"

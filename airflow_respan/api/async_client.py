@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.exceptions import RespanTransientError
+from airflow_respan.api.redirects import MAX_REDIRECTS, redirect_request
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import MAX_REDIRECTS, parse_response, redirect_request
+from airflow_respan.api.response import parse_response
 
 if TYPE_CHECKING:
     import aiohttp
@@ -115,14 +116,14 @@ class AsyncRespanClient:
                 async with self._session.request(
                     request.method,
                     URL(request.url, encoded=True),
-                    headers={**request.headers, "Authorization": transport.authorization(request.connection)},
+                    headers=transport.headers_of(request),
                     json=request.json,
                     proxy=self._proxy,
                     ssl=self._tls,
                     timeout=_timeout(request),
                     allow_redirects=False,
                 ) as received:
-                    head = transport.make_response(received.status, received.headers)
+                    head = transport.make_response(received.status, received.headers.items())
                     redirected = redirect_request(request, head)
                     if redirected is None:
                         body = bytearray()

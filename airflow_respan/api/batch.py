@@ -5,7 +5,6 @@ The meaning of each status is in ``statuses.py``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -19,6 +18,7 @@ from airflow_respan.api.request_counts import RequestCounts
 from airflow_respan.api.service_errors import ServiceError, read_errors
 from airflow_respan.api.size_limit import LEFT_OUT, MAX_FIELD_SIZE, limit_size
 from airflow_respan.api.statuses import BatchStatus, canonical_status, status_of
+from airflow_respan.api.timestamps import MAX_UNIX_SECONDS, read_timestamp
 
 MAX_STATUS_LENGTH = 200
 """Maximum characters of a status. It is part of each log line."""
@@ -31,11 +31,13 @@ MAX_ERROR_LENGTH = 500
 class Batch:
     """One batch as Respan describes it; ``docs/respan-api.md`` has an example of the JSON.
 
-    Timestamps are in UTC, or None. Ids that Respan leaves out or sends as ``""`` are None.
+    Timestamps are in UTC, in whole seconds; those that cannot be read are None. Ids that Respan leaves out or sends as
+    ``""`` are None.
 
     :param id: ``batch_...``
     :param status: the status, in the spelling of ``statuses.py`` if it is there; see :attr:`meaning`
     :param unknown_fields: all other keys of the response, kept for :meth:`to_dict`
+    :param as_received: what Respan sent in fields of which the attribute does not say all, kept for :meth:`to_dict`
     """
 
     id: str
@@ -58,13 +60,14 @@ class Batch:
     request_counts: RequestCounts | None = None
     metadata: Mapping[str, Any] | None = None
     unknown_fields: Mapping[str, Any] = field(default_factory=dict)
+    as_received: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: object) -> Batch:
         """Return a batch from an API response, from an item of a list, or from the event of a trigger.
 
-        Only ``id`` and ``status`` are required. Every other field that is malformed becomes None, because a wrong
-        timestamp must not make a finished batch unreadable.
+        Only ``id`` and ``status`` are required. The attribute of every other field that is malformed becomes None,
+        because a wrong timestamp must not make a finished batch unreadable.
 
         :param data: the decoded JSON
         :raises ValueError: if it is not a batch; the message names the wrong key
@@ -84,29 +87,28 @@ class Batch:
         check_id("id", data.get("id"))
         if not isinstance(data.get("status"), str) or not data["status"].strip():
             raise ValueError(f"'status' is {data.get('status')!r}, not a text")
-        metadata = data.get("metadata")
-        timestamps: dict[str, Any] = {name: _timestamp(data.get(name)) for name in _TIMESTAMP_FIELDS}
-        texts: dict[str, Any] = {name: _text(data.get(name)) for name in _TEXT_FIELDS}
-        file_ids: dict[str, Any] = {name: _file_id(data.get(name)) for name in _FILE_ID_FIELDS}
+        read: dict[str, Any] = {name: reader(data.get(name)) for name, reader in _READERS.items()}
         return cls(
             id=data["id"],
             status=canonical_status(one_line(data["status"], max_length=MAX_STATUS_LENGTH)),
             errors=data.get("errors"),
-            request_counts=RequestCounts.from_dict(data.get("request_counts")),
-            metadata=metadata if isinstance(metadata, Mapping) else None,
             unknown_fields={key: value for key, value in data.items() if key not in _FIELD_NAMES},
-            **texts,
-            **file_ids,
-            **timestamps,
+            as_received={name: data[name] for name in _KEPT_AS_RECEIVED if not _says_all(read[name], data.get(name))},
+            **read,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the batch as JSON for XCom and for a trigger's event, unknown keys included."""
-        known: dict[str, Any] = {name: getattr(self, name) for name in _FIELD_NAMES}
-        for name in _TIMESTAMP_FIELDS:
-            known[name] = None if known[name] is None else known[name].int_timestamp
-        known["request_counts"] = self.request_counts.to_dict() if self.request_counts else None
-        known["metadata"] = None if self.metadata is None else dict(self.metadata)
+        """Return the batch as JSON for XCom and for a trigger's event.
+
+        It is the batch as Respan describes it, unknown keys and other spellings of times included. Only the status and
+        the ids are as in the attributes, and readable numbers in ``request_counts`` are integers.
+        """
+        known: dict[str, Any] = {name: _written(getattr(self, name)) for name in _FIELD_NAMES}
+        for name, received in self.as_received.items():
+            # Who replaces an attribute means the new value.
+            if _READERS[name](received) == getattr(self, name):
+                counts = known[name] if name == "request_counts" else None
+                known[name] = {**received, **counts} if counts else received
         return {**known, **self.unknown_fields}
 
     @property
@@ -126,7 +128,7 @@ class Batch:
             return None
         known = {name: getattr(self, name) for name in _TIMESTAMP_FIELDS}
         names = (f"{spelling}_at" for spelling in self.meaning.spellings)
-        times = (known.get(name) or _timestamp(self.unknown_fields.get(name)) for name in names)
+        times = (known.get(name) or read_timestamp(self.unknown_fields.get(name)) for name in names)
         return next(filter(None, times), None)
 
     def error_lines(self) -> Iterator[str]:
@@ -173,16 +175,9 @@ def sanitize_batch(data: Any, sanitize: Callable[[Any], Any]) -> Any:
     unknown = {name: value for name, value in data.items() if name not in _FIELD_NAMES}
     known = {name: value for name, value in data.items() if name in _FIELD_NAMES}
     for name, value in known.items():
-        # Other texts are ids, which must not be cut. They have limits of their own.
-        if isinstance(value, list | dict) or (name == "errors" and isinstance(value, str)):
+        if isinstance(value, list | dict) or name in _CUT_TEXTS:
             known[name] = limit_size(value, sanitize)
     return sanitize({**known, **limit_size(unknown, sanitize)} if unknown else known)
-
-
-_TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
-_TEXT_FIELDS = ("endpoint", "completion_window")
-_FILE_ID_FIELDS = ("input_file_id", "output_file_id", "error_file_id")
-_FIELD_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name != "unknown_fields")  # ordered, with fast look-ups
 
 
 def _text(value: object) -> str | None:
@@ -193,12 +188,40 @@ def _file_id(value: object) -> str | None:
     return value if is_id(value) else None
 
 
-def _timestamp(value: object) -> pendulum.DateTime | None:
-    # Whole seconds only, because to_dict() writes whole seconds, and a batch read from its output must be the same.
-    if not isinstance(value, int | float) or isinstance(value, bool) or (value := int(value)) <= 0:
-        return None
-    try:
-        # pendulum.from_timestamp takes several times as long, and was the slowest part of reading a batch.
-        return pendulum.DateTime(*time.gmtime(value)[:6], tzinfo=pendulum.UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
+def _metadata(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) else None
+
+
+def _says_all(read: Any, received: Any) -> bool:
+    """Return whether an attribute, written as JSON, is what was received."""
+    if received is None or received is read:
+        return True
+    if isinstance(received, int) and isinstance(read, pendulum.DateTime):
+        return received <= MAX_UNIX_SECONDS  # the same, and much faster than to write the time
+    written: bool = received == _written(read)
+    return written
+
+
+def _written(value: Any) -> Any:
+    """Return an attribute as JSON."""
+    if isinstance(value, pendulum.DateTime):
+        return value.int_timestamp
+    if isinstance(value, RequestCounts):
+        return value.to_dict()
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+_TIMESTAMP_FIELDS = tuple(f.name for f in fields(Batch) if f.name.endswith("_at"))
+_KEPT_AS_RECEIVED = ("endpoint", "completion_window", *_TIMESTAMP_FIELDS, "request_counts", "metadata")
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "endpoint": _text,
+    "completion_window": _text,
+    **dict.fromkeys(("input_file_id", "output_file_id", "error_file_id"), _file_id),
+    **dict.fromkeys(_TIMESTAMP_FIELDS, read_timestamp),
+    "request_counts": RequestCounts.from_dict,
+    "metadata": _metadata,
+}
+_NO_KEYS = ("unknown_fields", "as_received")
+_FIELD_NAMES = dict.fromkeys(f.name for f in fields(Batch) if f.name not in _NO_KEYS)  # ordered, with fast look-ups
+_CUT_TEXTS = frozenset(("errors", *_KEPT_AS_RECEIVED))
+"""The other texts are ids and the status, which must not be cut. They have limits of their own."""

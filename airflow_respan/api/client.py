@@ -10,18 +10,19 @@ import time
 import uuid
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from airflow_respan.api import failures, transport
 from airflow_respan.api.connection import RespanConnection
-from airflow_respan.api.download import GetSize, ResumableDownload
+from airflow_respan.api.download import WHOLE_CONTENT_STATUSES, GetSize, ResumableDownload
 from airflow_respan.api.exceptions import RespanTransientError
 from airflow_respan.api.multipart import CHUNK_BYTES, MultipartBody
+from airflow_respan.api.redirects import MAX_REDIRECTS, redirect_request
 from airflow_respan.api.request import Request
-from airflow_respan.api.response import MAX_REDIRECTS, Response, make_error, parse_response, redirect_request
+from airflow_respan.api.response import Response, make_error, parse_response
 from airflow_respan.api.transfer_progress import TransferProgress
 
 if TYPE_CHECKING:
@@ -134,15 +135,17 @@ class RespanClient:
 
     @contextmanager
     def _open_content(self, request: Request[Any]) -> Iterator[tuple[Response, Iterator[bytes]]]:
-        """Send a request and yield its response without the body, and the chunks of the body as they arrive."""
+        """Send a request; yield its response without the body, and the chunks of the body, which are still encoded."""
         from airflow_respan.api.requests_adapter import read_with_idle_limit
 
         timeout = request.connection.timeout
-        with self._open_response(request, timeout=timeout) as response:
-            if response.status_code not in (200, 206, 416):
-                raise make_error(request, _read_body(request, response, timeout))
-            head = transport.make_response(response.status_code, response.headers)
-            yield head, _with_translated_errors(request, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES))
+        with self._open_response(request, timeout=timeout) as (sent, response):
+            if response.status_code not in (*WHOLE_CONTENT_STATUSES, 206, 416):
+                raise make_error(sent, _read_body(sent, response, timeout))
+            yield (
+                _make_response(response),
+                _with_translated_errors(sent, read_with_idle_limit(response.raw, timeout, CHUNK_BYTES)),
+            )
 
     def _continue_download(
         self, download: ResumableDownload, file: IO[bytes], size: GetSize, progress: TransferProgress
@@ -162,15 +165,15 @@ class RespanClient:
     def _send_once(self, request: Request[T]) -> T:
         timeout = max(request.connection.timeout, request.min_timeout)
         if request.upload is None:
-            with self._open_response(request, timeout=timeout, json=request.json) as response:
-                return parse_response(request, _read_body(request, response, timeout))
+            with self._open_response(request, timeout=timeout, json=request.json) as (sent, response):
+                return parse_response(sent, _read_body(sent, response, timeout))
         progress = TransferProgress(what=request.action, now=time.monotonic())
         body = MultipartBody(
             request.upload, on_progress=lambda sent: _log_line(progress.line(sent, len(body), now=time.monotonic()))
         )
         try:
-            with self._open_response(request, timeout=timeout, data=body, headers=body.headers) as response:
-                result = parse_response(request, _read_body(request, response, timeout))
+            with self._open_response(request, timeout=timeout, data=body, headers=body.headers) as (sent, response):
+                result = parse_response(sent, _read_body(sent, response, timeout))
         finally:
             body.rewind()
         _log_line(progress.final_line(len(body), now=time.monotonic()))
@@ -179,35 +182,37 @@ class RespanClient:
     @contextmanager
     def _open_response(
         self,
-        request: Request[Any],
+        request: Request[T],
         *,
         timeout: float,
         headers: Mapping[str, str] | None = None,
         **body: Any,
-    ) -> Iterator[requests.Response]:
-        """Send a request, follow redirects within the same origin, and yield the open response."""
+    ) -> Iterator[tuple[Request[T], requests.Response]]:
+        """Send a request, follow redirects, and yield the last request and the open response to it."""
+        from airflow_respan.api.requests_adapter import without_log_lines
+
         connection = request.connection
         for _hop in range(MAX_REDIRECTS + 1):
-            with _translated_errors(request):
+            verify = self._verify
+            if request.is_signed:
+                transport.proxy_for(connection, url=request.url)
+                verify = transport.ca_bundle(connection, url=request.url)
+            with _translated_errors(request), without_log_lines() if request.is_signed else nullcontext():
                 response = self._session.request(
                     request.method,
                     request.url,
-                    headers={
-                        **request.headers,
-                        **(headers or {}),
-                        "Authorization": transport.authorization(connection),
-                    },
+                    headers={**transport.headers_of(request), **(headers or {})},
                     timeout=(min(transport.CONNECT_TIMEOUT_SECONDS, timeout), timeout),
-                    verify=self._verify,
+                    verify=verify,
                     proxies=dict(connection.proxies),
                     allow_redirects=False,
                     stream=True,
                     **body,
                 )
             with closing(response):
-                redirected = redirect_request(request, transport.make_response(response.status_code, response.headers))
+                redirected = redirect_request(request, _make_response(response))
                 if redirected is None:
-                    yield response
+                    yield request, response
                     return
                 request = redirected
         raise failures.too_many_redirects(request)
@@ -221,7 +226,16 @@ def _read_body(request: Request[Any], response: requests.Response, timeout: floa
     with _translated_errors(request):
         for chunk in read_with_time_limit(response.raw, timeout, CHUNK_BYTES):
             transport.append_limited(body, chunk, request)
-    return transport.make_response(response.status_code, response.headers, bytes(body))
+    return _make_response(response, bytes(body))
+
+
+def _make_response(response: requests.Response, body: bytes = b"") -> Response:
+    # http.client decodes headers as Latin-1, but servers write UTF-8.
+    headers = [
+        (name, value.encode("latin-1").decode("utf-8", "surrogateescape"))
+        for name, value in response.raw.headers.items()
+    ]
+    return transport.make_response(response.status_code, headers, body)
 
 
 def _log_line(line: str | None) -> None:
@@ -230,10 +244,9 @@ def _log_line(line: str | None) -> None:
 
 
 def _checked(download: ResumableDownload, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the chunks of a body, and check at its end that the content is complete."""
+    """Yield the content in the chunks of a body, and check at its end that the content is complete."""
     for chunk in chunks:
-        download.add(chunk)
-        yield chunk
+        yield from download.receive(chunk)
     if warning := download.check_complete():
         log.warning(warning)
 

@@ -65,8 +65,9 @@ CONNECTION_FIELDS = (
         "respan_params",
         "Tracking parameters",
         'JSON object sent with every batch call, such as {"customer_identifier": "user123"}.',
-        'JSON object for the header `X-Data-Respan-Params`, such as `{"customer_identifier": "user123"}`; those '
-        "of a call are added to it",
+        "JSON object for the header `X-Data-Respan-Params` of every call, such as "
+        '`{"customer_identifier": "user123"}`; those of [a retrieve or a '
+        "create](sensor-and-outcomes.md#which-requests-have-the-tracking-parameters) are added to it",
         Kind.OBJECT,
         default={},
         example={"customer_identifier": "user123", "tags": ["a", {"b": None}]},

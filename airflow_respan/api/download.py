@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from airflow_respan.api import failures
+from airflow_respan.api.content_encoding import GzipDecoder, encodings
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import Response, make_error
+
+WHOLE_CONTENT_STATUSES = frozenset({200, 203, 204})
+"""The HTTP statuses of a whole content. 203 comes from a proxy that has changed something, 204 is an empty content."""
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 5
 """Attempts in a row without progress after which a download fails."""
@@ -24,7 +29,7 @@ MAX_LAST_LINE_BYTES = 2**20
 GetSize = Callable[[], int | None]
 
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
-_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18})")
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18})", re.IGNORECASE)
 
 
 class ResumableDownload:
@@ -44,16 +49,18 @@ class ResumableDownload:
         self._max_received = 0
         self._attempts_without_progress = 0
         self._has_explicit_end = False
+        self._is_declared_empty = False
         self._size: int | None = None
         self._first_byte = b""
         self._last_line = bytearray()
+        self._decoder: GzipDecoder | None = None
 
     def next_request(self) -> Request[Any]:
         """Return the request for everything that is still missing."""
         if not self.received:
             return self.request
         headers = {**self.request.headers, "Range": f"bytes={self.received}-"}
-        if self._etag and not self._etag.startswith("W/"):
+        if self._etag and self._etag.isascii() and not self._etag.startswith("W/"):
             headers["If-Range"] = self._etag
         return replace(self.request, headers=headers)
 
@@ -65,29 +72,48 @@ class ResumableDownload:
             does not say where its body ends
         :raises RespanError: if the response cannot be used
         """
-        if head.headers.get("content-encoding", "identity") != "identity":
+        names = encodings(head.headers.get("content-encoding", ""))
+        if names not in ([], ["gzip"]):
             raise failures.transient_error(
-                self.request, "Respan sent the content in an encoding that was not requested"
+                self.request, f"Respan sent the content in the encoding {', '.join(names)}, which was not requested"
             )
-        if head.status == 200:
-            self.received = 0
-            self.total = _number(head.headers.get("content-length"))
-            self._etag = head.headers.get("etag")
-            self._first_byte = b""
-            self._last_line.clear()
+        if head.status in WHOLE_CONTENT_STATUSES:
+            self._begin_whole(head, is_gzip=bool(names))
         elif not self.received:
             raise make_error(self.request, head)
-        elif not self._continues_here(head):
+        elif names or not self._continues_here(head):
             self._restart()
             raise failures.transient_error(self.request, "Respan did not send the missing part of the content")
-        self._has_explicit_end = self.total is not None or _is_chunked(head)
-        if not self._has_explicit_end:
+        if self.total is None and not self._has_explicit_end and not self._decoder:
             self._size = size()
             # Some services give 0 or -1 for a size that they do not know.
             self.total = self._size if self._size and self._size > 0 else None
 
-    def add(self, chunk: bytes) -> None:
-        """Record a chunk of the body."""
+    def _begin_whole(self, head: Response, *, is_gzip: bool) -> None:
+        self.received = 0
+        self.total = _number(head.headers.get("content-length"))
+        self._has_explicit_end = self.total is not None or _is_chunked(head)
+        self._is_declared_empty = head.status == HTTPStatus.NO_CONTENT
+        self._etag = head.headers.get("etag")
+        self._first_byte = b""
+        self._last_line.clear()
+        self._decoder = GzipDecoder() if is_gzip else None
+        if is_gzip:
+            self.total = None  # the length is that of the body
+
+    def receive(self, chunk: bytes) -> Iterator[bytes]:
+        """Record a chunk of the body, and yield the content in it.
+
+        :raises RespanTransientError: if the body is encoded, and cannot be decoded
+        """
+        try:
+            for content in self._decoder.decode(chunk) if self._decoder else [chunk]:
+                self._add(content)
+                yield content
+        except ValueError as error:
+            raise failures.transient_error(self.request, f"Respan sent gzip content {error}") from None
+
+    def _add(self, chunk: bytes) -> None:
         self.received += len(chunk)
         self._first_byte = self._first_byte or chunk.lstrip(_BLANKS)[:1]
         _lines, newline, rest = chunk.rpartition(b"\n")
@@ -104,6 +130,11 @@ class ResumableDownload:
         :return: a warning, if a cut between two lines would not have been found; else None
         :raises RespanTransientError: if too few or too many bytes have arrived
         """
+        if self._decoder:
+            is_empty = self._has_explicit_end and not self._decoder.has_begun
+            if not (is_empty or self._decoder.is_whole):
+                raise failures.transient_error(self.request, "Respan sent gzip content that ends too early")
+            return None
         if self.total is None:
             return None if self._has_explicit_end else self._check_last_line()
         if self.received == self.total:
@@ -115,7 +146,7 @@ class ResumableDownload:
 
     def _check_last_line(self) -> str | None:
         if not self.received:
-            if self._size == 0:
+            if self._size == 0 or self._is_declared_empty:
                 return None
             raise failures.transient_error(self.request, "Respan sent no content, and did not say that there is none")
         if self._first_byte == b"{" and self._last_line.strip(_BLANKS) and not _is_object(self._last_line):

@@ -107,18 +107,22 @@ def create_batch(
     )
 
 
-def cancel_batch(connection: RespanConnection, batch_id: str, *, provider_id: str | None = None) -> Request[Batch]:
-    """``POST /api/v1/batches/{batch_id}/cancel/``."""
-    return make_request(
+def cancel_batch(
+    connection: RespanConnection, batch_id: str, *, provider_id: str | None = None
+) -> Request[Batch | None]:
+    """``POST /api/v1/batches/{batch_id}/cancel/``. The result is None if the service carries it out without a body."""
+    parse = _require_id(batch_id, Batch.from_sanitized)
+    request = make_request(
         connection,
         f"cancel {_named('batch', batch_id)}",
         "POST",
         f"{BATCHES_PATH}{quote_path_segment('batch_id', batch_id)}/cancel/",
-        _require_id(batch_id, Batch.from_sanitized),
+        lambda data: None if data is None else parse(data),
         query={"provider_id": provider_id or connection.provider_id},
         json_body={},
         sanitize=sanitize_batch,
     )
+    return replace(request, may_be_empty=True)
 
 
 def upload_file(
@@ -172,15 +176,18 @@ def delete_file(connection: RespanConnection, file_id: str, *, provider_id: str 
     """``DELETE /api/files/{file_id}/``."""
 
     def parse(data: object) -> None:
-        if not isinstance(data, Mapping) or data.get("deleted") is not True or data.get("id") != file_id:
+        is_deleted = isinstance(data, Mapping) and data.get("deleted") is True and data.get("id", file_id) == file_id
+        if data is not None and not is_deleted:
             raise ValueError(f"'deleted' is not true for {file_id!r}")
 
-    return _file_request(connection, "delete", "DELETE", file_id, "", parse, provider_id)
+    request = _file_request(connection, "delete", "DELETE", file_id, "", parse, provider_id)
+    return replace(request, may_be_empty=True)
 
 
 def file_content(connection: RespanConnection, file_id: str, *, provider_id: str | None = None) -> Request[None]:
     """``GET /api/files/{file_id}/content/``: raw bytes, which the client streams."""
-    return _file_request(connection, "download", "GET", file_id, "content/", _never_parsed, provider_id)
+    request = _file_request(connection, "download", "GET", file_id, "content/", _never_parsed, provider_id)
+    return replace(request, is_content=True)
 
 
 def _file_request(

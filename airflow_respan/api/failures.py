@@ -1,20 +1,25 @@
 """An error for each way in which a call can fail. No I/O.
 
-Each message names the cause, the call and the connection, and what to do next, in this order. It contains no secret.
+Each message names the call, the connection, the cause, and what to do next, and contains no secret.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from enum import Enum
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
+from airflow_respan.api.address import origin
 from airflow_respan.api.connection import DEFAULT_BASE_URL, RespanConnection
 from airflow_respan.api.exceptions import (
     RespanAPIError,
     RespanAuthenticationError,
     RespanConfigurationError,
+    RespanError,
     RespanNotFoundError,
     RespanTransientError,
     RespanWrongIdError,
@@ -37,22 +42,50 @@ _ADVICE = {
 }
 _ERRORS = {401: RespanAuthenticationError, 403: RespanAuthenticationError, 404: RespanNotFoundError}
 _HOST_ADVICE = "Write the right address into the connection's host"
+_PROXY_ADVICE = "Check the connection's proxies"
+_MAYBE_DONE = "Respan may have carried out the request: check before you send it again"
+_STORE_ADVICE = "The store does not have the content, or not yet"
+_STORE_CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 _MAX_BODY_BYTES_SHOWN = 2**16
 _MAX_SHOWN_LENGTH = 700
 _MAX_SHOWN_ID_LENGTH = 300
+_MIN_SECRET_LENGTH = 6
 
 
 def permanent_error(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
     """Return the error for a response that a retry would get again."""
-    cause = f"{status_text(status)}: {service_message(body)}"
-    advice = _ADVICE.get(status, "Check what was sent")
+    cause = describe_answer(request, status, body)
+    advice = _STORE_ADVICE if request.is_signed else _ADVICE.get(status, "Check what was sent")
     return _ERRORS.get(status, RespanAPIError)(_message(request, cause, advice), status_code=status)
 
 
-def redirect_refused(request: Request[Any], status: int, target: str) -> RespanAPIError:
-    """Return the error for a redirect that is not followed, because the API key must not go to another address."""
-    cause = f"{status_text(status)}: a redirect to {target}, which is not followed, to protect the API key"
-    return RespanAPIError(_message(request, cause, _HOST_ADVICE), status_code=status)
+class Refusal(Enum):
+    """Why a redirect is not followed: the end of a sentence."""
+
+    KEY = "to protect the API key"
+    METHOD = "because its status does not say that nothing was done"
+    PLAIN_HTTP = "because it is not https"
+
+
+def redirect_refused(request: Request[Any], status: int, *, target: str | None, reason: Refusal) -> RespanAPIError:
+    """Return the error for a redirect that is not followed.
+
+    :param status: the HTTP status of the redirect
+    :param target: what may be shown of the address; None if it is not valid
+    :param reason: why the redirect is not followed
+    """
+    shown = redact_for_display(request.connection, target or "an invalid address")
+    cause = f"{status_text(status)}: a redirect to {shown}, which is not followed, {reason.value}"
+    advice = _HOST_ADVICE
+    if reason is Refusal.METHOD:
+        advice = f"Let the service, or the proxy before it, redirect by 308. {_HOST_ADVICE} if it is wrong"
+    elif reason is Refusal.PLAIN_HTTP:
+        advice = "Let the service redirect to https"
+    elif target:
+        advice = f"If {shown} is the right address, write it into the connection's host"
+    if reason is Refusal.METHOD and not request.idempotent:
+        advice = f"{_MAYBE_DONE}. {advice}"
+    return RespanAPIError(_message(request, cause, advice), status_code=status)
 
 
 def too_many_redirects(request: Request[Any]) -> RespanAPIError:
@@ -82,7 +115,7 @@ def transient_error(
         advice = f"Respan did not carry out the request: send it again {pause}"
     elif not request.idempotent:
         # A second batch costs money, and Respan may have created the first one before the connection broke.
-        advice = "Respan may have carried out the request: check before you send it again"
+        advice = _MAYBE_DONE
     elif retry_after is not None:
         advice = f"Retry after {retry_after:.0f} seconds"
     advice = f"{hint}. {advice}" if hint else advice
@@ -112,8 +145,10 @@ def no_response(request: Request[Any], error: Exception) -> RespanTransientError
     return failure
 
 
-def cannot_send(request: Request[Any], error: Exception) -> RespanConfigurationError:
-    """Return the error for a request that cannot be sent with the settings of the connection."""
+def cannot_send(request: Request[Any], error: Exception) -> RespanError:
+    """Return the error for a request that cannot be sent: with the settings of the connection, or to a store."""
+    if request.is_signed:
+        return RespanAPIError(_message(request, f"Cannot be asked ({type(error).__name__})", _PROXY_ADVICE))
     cause = f"The request cannot be sent: {error}"
     return RespanConfigurationError(_message(request, cause, "Check the connection's host and proxies"))
 
@@ -126,6 +161,17 @@ def call_text(request: Request[Any]) -> str:
     connection = request.connection
     address = "" if connection.base_url == DEFAULT_BASE_URL else f" at {connection.base_url}"
     return f"({request.action}, connection {connection.conn_id}{address})"
+
+
+def describe_answer(request: Request[Any], status: int, body: bytes) -> str:
+    """Return the status of a response and the error text of its body.
+
+    Of a store's body only the code is shown, because stores repeat parts of the signed URL.
+    """
+    if not request.is_signed:
+        return f"{status_text(status)}: {service_message(body)}"
+    code = _STORE_CODE.search(body[:_MAX_BODY_BYTES_SHOWN])
+    return f"{status_text(status)}{f' ({code[1].decode()})' if code else ''}"
 
 
 def service_message(body: bytes) -> str:
@@ -179,7 +225,19 @@ def _message(request: Request[Any], cause: str, advice: str) -> str:
 
     The cause comes first, because Airflow shows only the beginning of a message in its lists.
     """
+    if request.is_signed:
+        cause = f"{_without_url(request, cause)} at {origin(request.url)}, to which Respan redirected"
     return f"{as_clause(redact_for_display(request.connection, cause))} {call_text(request)}. {advice}."
+
+
+def _without_url(request: Request[Any], text: str) -> str:
+    """Return a text without the signed URL and its parts, which the HTTP libraries write into some errors."""
+    parts = urlsplit(request.url)
+    values = [value for _name, value in parse_qsl(parts.query)]
+    for secret in (f"{parts.path}?{parts.query}", parts.path, parts.query, *values, *map(quote, values)):
+        if len(secret) >= _MIN_SECRET_LENGTH:
+            text = text.replace(secret, "***")
+    return text
 
 
 def redact_for_display(connection: RespanConnection, text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_respan.api.counts import read_count
 from airflow_respan.api.ids import check_id
 
 
@@ -41,7 +42,7 @@ class RespanFile:
         return cls(
             id=data["id"],
             filename=filename if isinstance(filename, str) else None,
-            size=size if isinstance(size, int) else None,
+            size=read_count(size),
             purpose=purpose if isinstance(purpose, str) else None,
             raw=dict(data),
         )

@@ -16,6 +16,14 @@ from airflow_respan.api.connection_fields import PARAMS_HEADER
 
 T = TypeVar("T")
 
+OWN_HEADERS: Mapping[str, str] = {
+    "Accept": "application/json",
+    # If a compressed body is cut off, the HTTP libraries return what they could read as if it were complete.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"airflow-respan/{airflow_respan.__version__}",
+}
+"""The headers of each request that depend on nothing."""
+
 
 class OtherIdError(ValueError):
     """Raised by ``parse`` of a :class:`Request` if the response is about another batch or file.
@@ -58,12 +66,16 @@ class Request(Generic[T]):
     :param idempotent: whether sending it twice has the same effect as sending it once
     :param min_timeout: seconds that the response may take at least, even if the connection's timeout is shorter
     :param max_timeout: seconds that the response may take at most, even if the connection's timeout is longer
+    :param may_be_empty: whether a success without a body, such as a 204, says all; ``parse`` then gets None
+    :param is_content: whether it is for the content of a file, which may be in a store of another host
+    :param is_signed: whether the URL is a signed one, to which Respan has redirected: it is secret, and is of another
+        host, which must not get the key
     """
 
     connection: RespanConnection
     action: str
     method: str
-    url: str
+    url: str = field(repr=False)
     parse: Callable[[Any], T] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     json: Mapping[str, Any] | None = None
@@ -71,6 +83,9 @@ class Request(Generic[T]):
     idempotent: bool = True
     min_timeout: float = 0.0
     max_timeout: float = math.inf
+    may_be_empty: bool = False
+    is_content: bool = False
+    is_signed: bool = False
 
 
 def make_request(
@@ -104,13 +119,7 @@ def make_request(
     :param sanitize: applies the connection's ``sanitize`` to the decoded JSON of the response
     :raises ValueError: if an argument cannot be sent; the message names it
     """
-    headers = {
-        "Accept": "application/json",
-        # If a compressed body is cut off, the HTTP libraries return what they could read as if it were complete.
-        "Accept-Encoding": "identity",
-        "User-Agent": f"airflow-respan/{airflow_respan.__version__}",
-        **connection.headers,
-    }
+    headers = {**OWN_HEADERS, **connection.headers}
     if params := {**connection.respan_params, **(respan_params or {})}:
         headers[PARAMS_HEADER] = _encode_params(params, connection.respan_params_encoding)
     query_items = {name: value for name, value in (query or {}).items() if value is not None}

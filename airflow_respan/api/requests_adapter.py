@@ -1,4 +1,6 @@
-"""Time limits that requests lacks: for a proxy's response, for the headers of a response, and for a whole body.
+"""What requests lacks: time limits, patience with interim responses, and silence about secret URLs.
+
+The time limits are for a proxy's response, for the headers of a response, and for a whole body.
 
 A socket's own timeout starts again with each byte, so a server that sends byte by byte could hold a task for ever.
 Here a timer shuts the socket down after the limit, and the reader then finds the end of the stream.
@@ -8,6 +10,8 @@ This module imports requests, so :mod:`airflow_respan.api.client` imports it onl
 
 from __future__ import annotations
 
+import http.client
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +21,22 @@ from typing import Any
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BaseHTTPResponse
+
+_LOGGERS = ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry")
+_thread = threading.local()
+
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(lambda _line: not getattr(_thread, "is_silent", False))
+
+
+@contextmanager
+def without_log_lines() -> Iterator[None]:
+    """Log no line of urllib3 in this thread: it logs the URL of each request, which may be secret."""
+    _thread.is_silent = True
+    try:
+        yield
+    finally:
+        _thread.is_silent = False
 
 
 @contextmanager
@@ -56,12 +76,27 @@ def _with_time_limit(connection: HTTPConnection, read: Callable[[], Any]) -> Any
         return read()
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """A response of ``http.client``, which takes an interim response for the answer, unless it is a 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # private, the same since Python 2
+            if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 class _Connection(HTTPConnection):
+    response_class = _FinalResponse
+
     def getresponse(self) -> Any:
         return _with_time_limit(self, super().getresponse)
 
 
 class _TLSConnection(HTTPSConnection):
+    response_class = _FinalResponse
+
     def connect(self) -> None:
         with ExitStack() as self._connect_stack:
             super().connect()
@@ -102,7 +137,7 @@ def read_with_time_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) 
 
 
 def read_with_idle_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) -> Iterator[bytes]:
-    """Yield the chunks of a body as they arrive, within a limit for each chunk.
+    """Yield the chunks of a body as they arrive, still encoded, within a limit for each chunk.
 
     :param seconds: the limit
     :param max_bytes: the maximum size of a chunk
@@ -110,7 +145,7 @@ def read_with_idle_limit(raw: BaseHTTPResponse, seconds: float, max_bytes: int) 
     """
     while True:
         with time_limit(seconds, raw.shutdown):
-            chunk = raw.read1(max_bytes, decode_content=True)
+            chunk = raw.read1(max_bytes, decode_content=False)
         if not chunk:
             return
         yield chunk

@@ -1,19 +1,20 @@
-"""What a response of the Respan API means: a result, a redirect, or an error. No I/O."""
+"""What a response of the Respan API means: a result or an error. ``redirects.py`` reads redirects. No I/O."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
 
 import pendulum
 
 from airflow_respan.api import failures
 from airflow_respan.api.exceptions import RespanError
 from airflow_respan.api.request import OtherIdError, Request
+from airflow_respan.api.timestamps import MAX_TIMESTAMP_LENGTH, read_timestamp, scale_to_seconds
 
 T = TypeVar("T")
 
@@ -23,18 +24,15 @@ MAX_RESPONSE_BYTES = 16 * 2**20
 MAX_RETRY_AFTER_SECONDS = 3600.0
 """Maximum pause. If a response asks for more, this is used, so that one wrong value cannot stop a wait."""
 
-MAX_REDIRECTS = 3
-
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 """The transient HTTP statuses below 500; every status from 500 on is transient, and no other is."""
 
 _MIN_UNIX_SECONDS = 1e9
 """A larger number of seconds is a time, not a pause: it would be a pause of 30 years."""
 
-_MAX_UNIX_SECONDS = 1e11
-
-_REDIRECTS = {301, 302, 303, 307, 308}
-_URL_CHARACTERS = "%/:=&?~#+!$,;'@()*[]"
+_RESET_HEADERS = ("x-ratelimit-reset", "ratelimit-reset", "x-ratelimit-reset-after")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?(?<=[hms])")
+_UNIT_SECONDS = (3600.0, 60.0, 1.0, 0.001)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +45,8 @@ class Response:
     """
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 def parse_response(request: Request[T], response: Response) -> T:
@@ -63,24 +61,26 @@ def parse_response(request: Request[T], response: Response) -> T:
     if not 200 <= response.status < 300:
         raise make_error(request, response)
     data = failures.decode_json(response.body)
+    if data is None and not (request.may_be_empty and not response.body.strip()):
+        raise failures.unexpected_body(request, response.status, failures.not_json(response.body))
     try:
         return request.parse(data)
     except OtherIdError as error:
         raise failures.wrong_id(request, response.status, error.received_id) from None
     except Exception as error:  # noqa: BLE001 (whatever the service sent, it is one response that cannot be used)
-        reason: object = error if isinstance(error, ValueError) else repr(error)
-        if data is None:
-            reason = failures.not_json(response.body)
+        reason = error if isinstance(error, ValueError) else repr(error)
         raise failures.unexpected_body(request, response.status, str(reason)) from None
 
 
 def make_error(request: Request[Any], response: Response) -> RespanError:
     """Return the error for a response whose status is not a success."""
-    if 400 <= response.status < 500 and response.status not in TRANSIENT_STATUSES:
+    is_permanent = 400 <= response.status < 500 and response.status not in TRANSIENT_STATUSES
+    # What a store refuses is the signed URL, and the next one may be accepted.
+    if is_permanent and (not request.is_signed or response.status == 404):
         return failures.permanent_error(request, response.status, response.body)
     return failures.transient_error(
         request,
-        f"{failures.status_text(response.status)}: {failures.service_message(response.body)}",
+        failures.describe_answer(request, response.status, response.body),
         status_code=response.status,
         retry_after=parse_retry_after(response, now=_sent_at(response)),
     )
@@ -88,71 +88,51 @@ def make_error(request: Request[Any], response: Response) -> RespanError:
 
 def _sent_at(response: Response) -> pendulum.DateTime:
     """Return when a response was sent by the clock of the service, by which it also says until when to wait."""
-    try:
-        return pendulum.instance(parsedate_to_datetime(response.headers["date"]))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return pendulum.now("UTC")
-
-
-def redirect_request(request: Request[T], response: Response) -> Request[T] | None:
-    """Return the request to which a response redirects, or None if it is not a redirect.
-
-    :raises RespanAPIError: if the redirect must not be followed: the method is not GET, or the target has another
-        scheme, host or port, to which the API key must not be sent
-    """
-    if response.status not in _REDIRECTS or not response.headers.get("location"):
-        return None
-    try:
-        target = quote(urljoin(request.url, response.headers["location"]), safe=_URL_CHARACTERS)
-        origin, is_same_origin = _origin(target), _origin(request.url) == _origin(target)
-    except ValueError:
-        target, origin, is_same_origin = "", "an invalid address", False
-    if request.method != "GET" or not is_same_origin or "@" in urlsplit(target).netloc:
-        raise failures.redirect_refused(request, response.status, origin)
-    return replace(request, url=target)
+    return read_timestamp(response.headers.get("date")) or pendulum.now("UTC")
 
 
 def parse_retry_after(response: Response, *, now: pendulum.DateTime) -> float | None:
     """Return how long to wait before the next request, from the body (as Respan sends it) or from a header.
 
-    ``X-RateLimit-Reset`` counts for a 429 only: gateways put it on every response, also where no limit was reached.
+    The headers of a reset count for a 429 only: gateways put them on every response, also where no limit was reached.
 
     :return: seconds, at most :data:`MAX_RETRY_AFTER_SECONDS`, or None if the response does not say
     """
-    body = failures.decode_json(response.body)
-    from_body = body.get("retry_after") if isinstance(body, Mapping) else None
-    from_header = response.headers.get("retry-after")
-
-    def until_number(value: Any) -> float:
-        number = float(value)
-        if not math.isfinite(number) or number <= _MIN_UNIX_SECONDS:
-            return number
-        # Services send remaining seconds, or a time: Unix seconds, or milliseconds and smaller units.
-        while number > _MAX_UNIX_SECONDS:
-            number /= 1000
-        return number - now.timestamp()
-
-    def until_date(text: str) -> float:
-        # The older form of an HTTP date has no time zone; all HTTP dates are in UTC.
-        return pendulum.instance(parsedate_to_datetime(text)).timestamp() - now.timestamp()
-
-    candidates: list[tuple[Callable[[Any], float], Any]] = [
-        (until_number, from_body),
-        (until_number, from_header),
-        (until_date, from_header),
-    ]
-    if response.status == 429:
-        candidates.append((until_number, response.headers.get("x-ratelimit-reset")))
-    for parse, value in candidates:
-        try:
-            seconds = parse(value)
-        except (AttributeError, TypeError, ValueError, OverflowError):
-            continue
-        if math.isfinite(seconds):
+    headers = response.headers
+    milliseconds = headers.get("retry-after-ms", "")
+    candidates = [*_in_body(response.body), f"{milliseconds}ms", headers.get("retry-after")]
+    if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+        candidates += [headers.get(name) for name in _RESET_HEADERS]
+    for candidate in candidates:
+        seconds = _read_pause(candidate, now=now.timestamp())
+        if seconds is not None:
             return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
     return None
 
 
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or {'http': 80, 'https': 443}.get(parts.scheme)}"
+def _in_body(body: bytes) -> list[Any]:
+    decoded = failures.decode_json(body)
+    if not isinstance(decoded, Mapping):
+        return []
+    places = [decoded, decoded.get("error"), decoded.get("detail")]
+    return [place.get(name) for place in places if isinstance(place, Mapping) for name in ("retry_after", "retryAfter")]
+
+
+def _read_pause(value: object, *, now: float) -> float | None:
+    """Return the seconds until the time that a value names: a number of seconds, a duration, or a time.
+
+    :param value: ``30``, ``"30"``, ``"1m30s"``, Unix seconds or smaller units, an HTTP date, ISO 8601; or anything else
+    :param now: the time by the clock of the service (Unix seconds)
+    """
+    if isinstance(value, bool) or (isinstance(value, str) and len(value) > MAX_TIMESTAMP_LENGTH):
+        return None
+    if isinstance(value, str) and (parts := _DURATION.fullmatch(value.strip())):
+        return sum(float(text or 0) * seconds for text, seconds in zip(parts.groups(), _UNIT_SECONDS, strict=True))
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what is no number raises an error
+    except (TypeError, ValueError, OverflowError):
+        time = read_timestamp(value) if isinstance(value, str) else None
+        return time.timestamp() - now if time else None
+    if not math.isfinite(number):
+        return None
+    return number if number <= _MIN_UNIX_SECONDS else scale_to_seconds(number) - now

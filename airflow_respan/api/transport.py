@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from airflow_respan.api import failures
+from airflow_respan.api.address import origin
 from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.exceptions import RespanConfigurationError, RespanTransientError
 from airflow_respan.api.foreign_text import describe_cause
@@ -42,14 +43,26 @@ def retry_pause_seconds(request: Request[Any], error: RespanTransientError) -> f
     return random.uniform(MAX_RETRY_PAUSE_SECONDS / 4, MAX_RETRY_PAUSE_SECONDS)  # noqa: S311 (spreads load, keeps no secret)
 
 
-def authorization(connection: RespanConnection) -> str:
-    """Return the value of the header ``Authorization``; it is built for each request and never stored."""
-    return f"Bearer {connection.api_key}"
+def headers_of(request: Request[Any]) -> dict[str, str]:
+    """Return the headers to send: those of the request and the key, which a signed URL does not get.
+
+    They are built when the request is sent, and never stored.
+    """
+    key = {} if request.is_signed else {"Authorization": f"Bearer {request.connection.api_key}"}
+    return {**request.headers, **key}
 
 
-def make_response(status: int, headers: Mapping[str, str], body: bytes = b"") -> Response:
-    """Return a response from what either HTTP library received."""
-    return Response(status=status, headers={name.lower(): text for name, text in headers.items()}, body=body)
+def make_response(status: int, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Response:
+    """Return a response from what either HTTP library received.
+
+    :param headers: names and values; a header that came twice stands here twice, and counts once if it is the same
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        known = values.setdefault(name.lower(), [])
+        if value not in known:
+            known.append(value)
+    return Response(status=status, headers={name: ", ".join(known) for name, known in values.items()}, body=body)
 
 
 def append_limited(body: bytearray, chunk: bytes, request: Request[Any]) -> None:
@@ -62,9 +75,10 @@ def append_limited(body: bytearray, chunk: bytes, request: Request[Any]) -> None
         raise failures.transient_error(request, f"Respan sent more than the maximum of {MAX_RESPONSE_BYTES} bytes")
 
 
-def ca_bundle(connection: RespanConnection) -> bool | str:
+def ca_bundle(connection: RespanConnection, *, url: str = "") -> bool | str:
     """Return which certificates to trust, by the rules of requests, and by ``SSL_CERT_FILE``, which most others read.
 
+    :param url: where a request goes that does not go to the connection's host
     :return: the path of the CA bundle that the connection or the environment names, True for the bundle of certifi,
         or False for no check
     :raises RespanConfigurationError: if the CA bundle cannot be used
@@ -73,7 +87,7 @@ def ca_bundle(connection: RespanConnection) -> bool | str:
         return False
     from_environment = filter(None, map(os.environ.get, _CA_BUNDLE_VARIABLES))
     path = connection.verify if isinstance(connection.verify, str) else next(from_environment, None)
-    if path and connection.base_url.startswith("https:"):
+    if path and (url or connection.base_url).startswith("https:"):
         tls_context(connection, path)
     return path or True
 
@@ -95,18 +109,19 @@ def tls_context(connection: RespanConnection, path: str) -> ssl.SSLContext:
         ) from None
 
 
-def proxy_for(connection: RespanConnection) -> str | None:
+def proxy_for(connection: RespanConnection, *, url: str = "") -> str | None:
     """Return the URL of the proxy for a connection's host, by the rules of requests, or None.
 
     Both clients call this before they send anything, so that a proxy works on workers and triggerers, or on neither.
 
+    :param url: where a request goes that does not go to the connection's host
     :raises RespanConfigurationError: if the environment names something that is not a URL, or if it is not an HTTP
         proxy: requests would need PySocks for a SOCKS proxy, aiohttp another package, and our time limits do not work
         through either
     """
     from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 
-    url = connection.base_url
+    host, url = origin(url) if url else "its host", url or connection.base_url
     proxy = select_proxy(url, {**get_environ_proxies(url, no_proxy=None), **connection.proxies})
     if not proxy:
         return None
@@ -121,6 +136,6 @@ def proxy_for(connection: RespanConnection) -> str | None:
     if scheme not in ("http", "https"):
         raise RespanConfigurationError(
             f"Airflow connection {connection.conn_id!r} would use a {scheme} proxy, but only HTTP proxies are "
-            "supported. Name an HTTP proxy in its extra field 'proxies', or add its host to the variable NO_PROXY."
+            f"supported. Name an HTTP proxy in its extra field 'proxies', or add {host} to the variable NO_PROXY."
         )
     return proxy_url

@@ -76,7 +76,8 @@ class RespanHook(BaseHook):
         """Return a batch: its status, counts and files.
 
         :param batch_id: ``batch_...``
-        :param respan_params: tracking parameters (``customer_identifier`` and the like), added to the connection's
+        :param respan_params: tracking parameters (``customer_identifier`` and the like) of this request, added to the
+            connection's
         :param provider_id: the provider that has the batch, instead of the connection's
         """
         return self._send(endpoints.get_batch, batch_id, respan_params=respan_params, provider_id=provider_id)
@@ -127,7 +128,7 @@ class RespanHook(BaseHook):
         :param endpoint: the endpoint to which the provider sends every line of the file
         :param completion_window: how long the provider may take; Respan documents only ``24h``
         :param metadata: names and texts to store with the batch
-        :param respan_params: tracking parameters for the header, added to the connection's
+        :param respan_params: tracking parameters for the header of this request, added to the connection's
         :param provider_id: the provider to send the batch to, instead of the connection's
         :param tracking: tracking parameters of the batch itself: ``customer_identifier``, ``custom_identifier``,
             ``thread_identifier``, ``environment``
@@ -146,14 +147,18 @@ class RespanHook(BaseHook):
     def cancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
         """Cancel a batch and return it. It is ``cancelling`` for up to 10 minutes before it is ``cancelled``.
 
+        If the service carries it out without a body in its response, the batch is retrieved.
+
         :param batch_id: ``batch_...``
         :param provider_id: the provider that has the batch, instead of the connection's
         """
-        return self._send(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        batch = self._send(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        return batch or self.get_batch(batch_id, provider_id=provider_id)
 
     async def acancel_batch(self, batch_id: str, *, provider_id: str | None = None) -> Batch:
         """Cancel a batch, from a trigger; the same as :meth:`cancel_batch`."""
-        return await self._asend(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        batch = await self._asend(endpoints.cancel_batch, batch_id, provider_id=provider_id)
+        return batch or await self.aget_batch(batch_id, provider_id=provider_id)
 
     def upload_file(
         self,

@@ -46,7 +46,8 @@ class RespanCreateBatchOperator(BatchCreatingOperator, BatchWaitingOperator):
     :param thread_identifier: Respan's tracking parameter of this name (templated)
     :param environment: Respan's tracking parameter of this name (templated)
     :param respan_conn_id: the Airflow connection (templated)
-    :param respan_params: tracking parameters for the header, added to those of the connection (templated)
+    :param respan_params: tracking parameters for the header of the request that creates the batch, added to those of
+        the connection (templated). While the operator waits, they are used as by the sensor
     :param provider_id: the provider to send the batch to, instead of the connection's (templated)
     :param on_changed_input: what to do if an earlier attempt created a batch of another input, and this batch is
         running or complete: ``fail``; or ``resubmit``, which cancels it if it is running, and creates a new one

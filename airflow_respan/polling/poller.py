@@ -84,7 +84,7 @@ class Poller:
 
         :param wait: the rules of the wait: when to check, and what a result means
         :param provider_id: the provider that the batch went to, or None for the connection's
-        :param respan_params: tracking parameters; of all waits for a batch, those of the first are sent
+        :param respan_params: tracking parameters of retrieves; of all waits for a batch, those of the first are sent
         :return: the batch that has ended, or the timeout; the caller decides what to raise
         :raises RespanError: if the wait does not continue after this error
         :raises RuntimeError: if the poller has failed

@@ -43,7 +43,9 @@ class RespanBatchSensor(BatchWaitingOperator, BaseSensorOperator):
 
     :param batch_id: the batch to wait for (templated)
     :param respan_conn_id: the Airflow connection (templated)
-    :param respan_params: tracking parameters for each check, added to those of the connection (templated)
+    :param respan_params: tracking parameters of the requests that retrieve the batch, added to those of the connection
+        (templated). Requests for the list have those of the connection only; deferred tasks that wait for the same
+        batch share their requests, which have the parameters of the first task
     :param provider_id: the provider that the batch was sent to, or None for the connection's (templated)
     :param success_statuses: terminal statuses that count as success; add ``expired`` to accept a partial output
     :param max_failed_ratio: the share of failed requests that still counts as success (ratio 0-1); 0 allows none. Below

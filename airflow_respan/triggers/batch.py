@@ -30,7 +30,7 @@ class RespanBatchTrigger(BaseTrigger):
     numbers and tracking parameters, never a secret, because Airflow saves them in its database.
 
     :param respan_conn_id: the Airflow connection
-    :param respan_params: tracking parameters of each retrieve
+    :param respan_params: tracking parameters of each retrieve; waits for the same batch send those of the first wait
     :param provider_id: the provider that the batch went to, or None for the connection's
     :param cancel_on_kill: cancel the batch when the deferred task is marked failed, or its DAG run ends (Airflow 3.3
         and later; earlier versions do not call the trigger then)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pendulum
@@ -77,16 +78,66 @@ def test_an_empty_or_malformed_file_id_is_none(file_id: object) -> None:
     assert batch.output_file_id is None
 
 
-@pytest.mark.parametrize("timestamp", ["soon", "2024-03-26", True, -5, 0, 1e300, float("nan"), [1], {}])
-def test_a_malformed_timestamp_is_none_and_the_batch_is_still_read(timestamp: object) -> None:
-    assert Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": timestamp}).completed_at is None
-
-
-@pytest.mark.parametrize("timestamp", [0.5, 1711471533.9])
-def test_fractions_of_a_second_are_dropped(timestamp: float) -> None:
+@pytest.mark.parametrize("timestamp", ["soon", "", True, -5, 0, 1e300, [1], {"seconds": 1711471533}])
+def test_a_timestamp_that_cannot_be_read_is_none_and_stays_in_the_returned_batch(timestamp: object) -> None:
     batch = Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": timestamp})
 
+    assert (batch.completed_at, batch.ended_at) == (None, None)
+    assert batch.to_dict()["completed_at"] == timestamp
     assert Batch.from_dict(batch.to_dict()) == batch
+
+
+@pytest.mark.parametrize("timestamp", ["2024-03-26T16:45:33Z", 1711471533000, "1711471533", 1711471533.9])
+def test_a_timestamp_in_another_spelling_is_read_and_stays_in_the_returned_batch(timestamp: object) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": timestamp})
+
+    assert batch.completed_at == batch.ended_at == pendulum.datetime(2024, 3, 26, 16, 45, 33)
+    assert batch.to_dict()["completed_at"] == timestamp
+    assert Batch.from_dict(batch.to_dict()) == batch
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("endpoint", {"url": "/v1/responses"}),
+        ("completion_window", 86400),
+        ("metadata", [{"key": "team", "value": "data"}]),
+        ("metadata", "team=data"),
+        ("request_counts", "3/4"),
+        ("request_counts", {"total": -1, "succeeded": 3}),
+        ("request_counts", {"total": 4, "completed": 3, "failed": 0, "processing": 1}),
+    ],
+)
+def test_a_field_of_another_shape_stays_in_the_returned_batch(name: str, value: object) -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "in_progress", name: value})
+
+    assert batch.to_dict()[name] == value
+    assert Batch.from_dict(batch.to_dict()) == batch
+
+
+def test_readable_counts_are_integers_in_the_returned_batch() -> None:
+    counts = {"total": "4", "completed": 3.0, "failed": -1, "processing": "1"}
+
+    written = Batch.from_dict({"id": "batch_1", "status": "in_progress", "request_counts": counts}).to_dict()
+
+    assert written["request_counts"] == {"total": 4, "completed": 3, "failed": -1, "processing": "1"}
+
+
+def test_an_attribute_that_was_replaced_is_written_instead_of_what_came() -> None:
+    batch = Batch.from_dict(
+        {"id": "batch_1", "status": "completed", "metadata": "team=data", "created_at": "2024-03-26T16:45:33Z"}
+    )
+
+    written = replace(batch, metadata={"team": "data"}, created_at=pendulum.datetime(2024, 3, 26)).to_dict()
+
+    assert (written["metadata"], written["created_at"]) == ({"team": "data"}, 1711411200)
+
+
+def test_a_huge_text_in_the_place_of_a_timestamp_is_kept_in_part() -> None:
+    batch = Batch.from_dict({"id": "batch_1", "status": "completed", "completed_at": "9" * 1_000_000})
+
+    assert batch.completed_at is None
+    assert batch.to_dict()["completed_at"].endswith("9 ... (999000 more characters left out)")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
+import io
 import json
 import re
 import ssl
@@ -14,6 +16,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 import trustme
 
@@ -28,6 +31,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.api.hook_calls import WRITES, call_hook
 from tests.api.raw_server import raw_server
 
 GetBatch = Callable[..., Batch]
@@ -47,6 +51,23 @@ def test_a_batch_is_retrieved(connected: RespanSandbox, get_batch: GetBatch) -> 
     assert (batch.id, batch.status, batch.output_file_id) == (batch_id, "completed", "file-1")
     [request] = connected.requests
     assert (request.method, request.path, request.query) == ("GET", f"/api/v1/batches/{batch_id}/", {})
+
+
+def test_times_in_other_spellings_are_read_and_returned_as_they_came(
+    connected: RespanSandbox, get_batch: GetBatch
+) -> None:
+    times = {"created_at": "2024-03-26T16:45:33+00:00", "completed_at": 1711471538123, "expires_at": "1711557933"}
+    odd = {"in_progress_at": "soon", "completion_window": 86400}
+
+    batch = get_batch(connected.add_batch(status="completed", **times, **odd))
+
+    assert batch.to_dict() | times | odd == batch.to_dict()
+    assert [batch.created_at, batch.ended_at, batch.expires_at, batch.in_progress_at] == [
+        pendulum.datetime(2024, 3, 26, 16, 45, 33),
+        pendulum.datetime(2024, 3, 26, 16, 45, 38),
+        pendulum.datetime(2024, 3, 27, 16, 45, 33),
+        None,
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["json", "base64"])
@@ -260,6 +281,43 @@ def test_a_rate_limit_is_raised_and_not_retried(connected: RespanSandbox, get_ba
     assert str(limited.value) == (
         f"429 Too Many Requests: Rate limit exceeded {call(connected)}. Retry after 30 seconds."
     )
+    assert len(connected.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"Retry-After: 30\r\nretry-after: 30", b"RETRY-AFTER:30  ", b"Retry-After:\r\n\t30", b"Retry-After: 30s"],
+)
+def test_the_pause_in_a_header_is_read_in_every_spelling(connect: Connect, get_batch: GetBatch, headers: bytes) -> None:
+    with raw_server(b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n" + headers + b"\r\n\r\n") as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError) as limited:
+            get_batch("batch_abc123")
+
+    assert limited.value.retry_after == 30
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (Fault.rate_limit(retry_after=30), "send it again after 30 seconds."),
+        (Fault.rate_limit(header="90"), "send it again after 90 seconds."),
+        (Fault.rate_limit(retry_after=None), "send it again later."),
+    ],
+    ids=["body", "header", "no time"],
+)
+@pytest.mark.parametrize("name", WRITES)
+def test_a_write_that_met_a_rate_limit_was_not_carried_out_and_is_not_retried(
+    connected: RespanSandbox, name: str, fault: Fault, advice: str
+) -> None:
+    connected.inject(fault)
+
+    with pytest.raises(RespanTransientError) as limited:
+        call_hook(name, io.BytesIO(b"{}") if "upload" in name else "id-1")
+
+    assert str(limited.value).startswith("429 Too Many Requests: Rate limit exceeded (")
+    assert str(limited.value).endswith(f"). Respan did not carry out the request: {advice}")
     assert len(connected.requests) == 1
 
 
@@ -559,16 +617,37 @@ BATCH = b'{"id": "batch_abc123", "status": "in_progress"}'
 LENGTH_AND_BATCH = b"Content-Length: " + str(len(BATCH)).encode() + b"\r\n\r\n" + BATCH
 
 
-@pytest.mark.parametrize(
-    "response",
-    [
-        b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 20_000 + b"\r\n" + LENGTH_AND_BATCH,
-        b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + LENGTH_AND_BATCH,
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
-        b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
-    ],
-    ids=["long header", "cookie and charset", "chunked", "without length"],
-)
+OK = b"HTTP/1.1 200 OK\r\n"
+UNUSUAL = {
+    "long header": OK + b"X-Long: " + b"a" * 20_000 + b"\r\n" + LENGTH_AND_BATCH,
+    "cookie and charset": OK + b"Set-Cookie: a=b\r\nContent-Type: text/html; charset=klingon\r\n" + LENGTH_AND_BATCH,
+    "header that is not ASCII": OK + b"X-Name: caf\xc3\xa9 \xe9\r\n" + LENGTH_AND_BATCH,
+    "header twice": OK + b"X-A: a\r\nX-A: b\r\n" + LENGTH_AND_BATCH,
+    "date that is none": OK + b"Date: today\r\n" + LENGTH_AND_BATCH,
+    "byte order mark": OK + b"CONTENT-LENGTH: 50\r\nContent-Type: text/plain\r\n\r\n\xef\xbb\xbf" + BATCH,
+    "line feeds alone": b"HTTP/1.1 200 OK\ncontent-length: 47\n\n" + BATCH,
+    "no reason": b"HTTP/1.1 200\r\n" + LENGTH_AND_BATCH,
+    "changed by a proxy": b"HTTP/1.1 203 Non-Authoritative Information\r\n" + LENGTH_AND_BATCH,
+    "chunked": OK + b"Transfer-Encoding: chunked\r\n\r\n2f\r\n" + BATCH + b"\r\n0\r\n\r\n",
+    "chunk extension and trailers": OK
+    + b"Transfer-Encoding: Chunked\r\nTrailer: X-A\r\n\r\n2F;a=b\r\n"
+    + BATCH
+    + b"\r\n0\r\nX-A: a\r\nX-B: b\r\n\r\n",
+    "without length": b"HTTP/1.0 200 OK\r\n\r\n" + BATCH,
+    "HTTP 1.0 that keeps the connection": b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + LENGTH_AND_BATCH,
+    "early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" + OK + LENGTH_AND_BATCH,
+    "several interim responses": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-A: a\r\n\r\n"
+    b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK + LENGTH_AND_BATCH,
+    "unknown interim response": b"HTTP/1.1 199 Unknown\r\n\r\n" + OK + LENGTH_AND_BATCH,
+    "encoding identity": OK + b"Content-Encoding: Identity\r\n" + LENGTH_AND_BATCH,
+    "encoding without name": OK + b"Content-Encoding:\r\n" + LENGTH_AND_BATCH,
+    "encoding aws-chunked": OK + b"Content-Encoding: aws-chunked\r\n" + LENGTH_AND_BATCH,
+    "charset as encoding": OK + b"Content-Encoding: UTF-8\r\n" + LENGTH_AND_BATCH,
+    "gzip": OK + b"Content-Encoding: GZip\r\nConnection: close\r\n\r\n" + gzip.compress(BATCH),
+}
+
+
+@pytest.mark.parametrize("response", UNUSUAL.values(), ids=UNUSUAL)
 def test_an_unusual_but_valid_response_is_read(connect: Connect, get_batch: GetBatch, response: bytes) -> None:
     with raw_server(response) as url:
         connect(host=url, password="a-key")
@@ -580,6 +659,8 @@ def test_an_unusual_but_valid_response_is_read(connect: Connect, get_batch: GetB
     "response",
     [
         b"HTTP/1.1 103 Early Hints\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 ",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n" + LENGTH_AND_BATCH,
         b"HTTP/1.1 204 No Content\r\n\r\n",
         b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 304 Not Modified\r\n\r\n",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from airflow_respan.exceptions import RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
 from tests.api.raw_server import raw_server
+from tests.memory import peak_megabytes, reset_peak
 
 CONTENT = bytes(range(256)) * 40
 TOTAL = len(CONTENT)
@@ -81,6 +84,21 @@ def test_a_download_that_was_cut_resumes_where_it_was_cut(download: Callable[[Sc
     assert download(script) == CONTENT
     assert script.ranges == [None, "bytes=1000-", "bytes=5000-"]
     assert b'If-Range: "a"\r\n' in script.requests[1]
+
+
+def test_a_tag_that_cannot_be_sent_back_is_left_out(download: Callable[[Script], bytes]) -> None:
+    script = Script(whole(cut=1000, ETag='"Zoë"'), rest(1000, ETag='"Zoë"'))
+
+    assert download(script) == CONTENT
+    assert script.ranges == [None, "bytes=1000-"]
+    assert b"If-Range" not in script.requests[1]
+
+
+def test_the_unit_of_a_range_may_be_in_capitals(download: Callable[[Script], bytes]) -> None:
+    script = Script(whole(cut=1000), rest(1000, Content_Range=f"Bytes 1000-{TOTAL - 1}/{TOTAL}"))
+
+    assert download(script) == CONTENT
+    assert script.ranges == [None, "bytes=1000-"]
 
 
 def test_a_download_without_etag_resumes_if_the_length_is_the_same(download: Callable[[Script], bytes]) -> None:
@@ -341,3 +359,127 @@ def test_the_error_for_a_file_that_cannot_be_written_names_it(connected: RespanS
 
     with pytest.raises(FileNotFoundError, match=r"'.*no-such-folder/.*out.*'"):
         hook.download_file(file_id, tmp_path / "no-such-folder" / "out")
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["identity", "Identity", "", "  ", "aws-chunked", "UTF-8", "utf8", "none", "binary", "aws-chunked, identity"],
+)
+@pytest.mark.parametrize("name", ["Content-Encoding", "CONTENT-ENCODING"])
+def test_an_encoding_that_is_none_changes_nothing(
+    download: Callable[[Script], bytes], name: str, encoding: str
+) -> None:
+    script = Script(whole(cut=1000, **{name: encoding}), rest(1000, **{name: encoding}))
+
+    assert download(script) == CONTENT
+    assert script.ranges == [None, "bytes=1000-"]
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "identity, compress", "klingon"])
+def test_an_encoding_other_than_gzip_is_an_error_that_names_it(connect: Connect, encoding: str) -> None:
+    with raw_server(whole(Content_Encoding=encoding)) as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError) as failed:
+            list(RespanHook().iter_file_content("file-1"))
+
+    assert str(failed.value) == (
+        f"Respan sent the content in the encoding {encoding.removeprefix('identity, ')}, which was not requested "
+        f"(download file-1, connection respan_default at {url}). This may be temporary."
+    )
+
+
+GZIP = gzip.compress(LINES)
+MEMBERS = gzip.compress(LINES[:1000]) + gzip.compress(b"") + gzip.compress(LINES[1000:])
+
+
+def chunks(content: bytes) -> bytes:
+    """Return a response in chunks of seven bytes."""
+    pieces = [content[start : start + 7] for start in range(0, len(content), 7)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    return head("200 OK", Transfer_Encoding="chunked", Content_Encoding="gzip") + body + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "content"),
+    [
+        (whole(GZIP, Content_Encoding="gzip"), LINES),
+        (whole(GZIP, Content_Encoding="X-GZip"), LINES),
+        (whole(GZIP, Content_Encoding="gzip, aws-chunked"), LINES),
+        (whole(MEMBERS, Content_Encoding="gzip"), LINES),
+        (whole(gzip.compress(b""), Content_Encoding="gzip"), b""),
+        (whole(b"", Content_Encoding="gzip"), b""),
+        (chunks(GZIP), LINES),
+        (close_framed(GZIP, Content_Encoding="gzip"), LINES),
+        (close_framed(GZIP, version="1.0", Content_Encoding="gzip"), LINES),
+    ],
+    ids=["length", "old name", "two names", "members", "empty", "no content", "chunks", "close", "HTTP 1.0"],
+)
+def test_gzip_that_reaches_its_end_is_decoded(
+    download: Callable[[Script], bytes], response: bytes, content: bytes
+) -> None:
+    script = Script(response)
+
+    assert download(script) == content
+    assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        (whole(GZIP, cut=100, Content_Encoding="gzip"), "No complete response"),
+        (close_framed(GZIP[:-1], Content_Encoding="gzip"), "sent gzip content that ends too early"),
+        (close_framed(GZIP[:100], version="1.0", Content_Encoding="gzip"), "sent gzip content that ends too early"),
+        (close_framed(b"", Content_Encoding="gzip"), "sent gzip content that ends too early"),
+        (close_framed(MEMBERS[:-9], Content_Encoding="gzip"), "sent gzip content that ends too early"),
+        (whole(GZIP[:-8] + bytes(8), Content_Encoding="gzip"), "sent gzip content that is damaged"),
+        (whole(GZIP + b"more", Content_Encoding="gzip"), "sent gzip content that is damaged"),
+        (whole(LINES, Content_Encoding="gzip"), "sent gzip content that is damaged"),
+    ],
+    ids=["length", "one byte", "HTTP 1.0", "nothing", "last member", "checksum", "more", "no gzip"],
+)
+def test_gzip_that_is_cut_off_or_damaged_is_repeated_from_the_beginning(
+    connect: Connect, tmp_path: Path, response: bytes, error: str
+) -> None:
+    with raw_server(response) as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError, match=error):
+            list(RespanHook().iter_file_content("file-1"))
+
+    script = Script(response, whole(GZIP, Content_Encoding="gzip"))
+    with raw_server(script) as url:
+        connect(host=url, password="a-key")
+
+        assert RespanHook().download_file("file-1", tmp_path / "out").read_bytes() == LINES
+    assert script.ranges == [None, None]
+
+
+def test_gzip_that_expands_too_much_is_an_error_and_needs_little_memory(connect: Connect, tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(2**27))
+    before = reset_peak()
+    with raw_server(whole(bomb, Content_Encoding="gzip")) as url:
+        connect(host=url, password="a-key")
+
+        with pytest.raises(RespanTransientError, match="sent gzip content that expands to more than 200 times its"):
+            for _piece in RespanHook().iter_file_content("file-1"):
+                pass
+
+    assert peak_megabytes() - before < 32
+
+
+def test_a_content_that_a_proxy_has_changed_is_taken(download: Callable[[Script], bytes]) -> None:
+    assert download(Script(head("203 Non-Authoritative Information", Content_Length=TOTAL) + CONTENT)) == CONTENT
+
+
+@pytest.mark.parametrize(("size", "error"), [(0, None), (None, None), (7, "sent 0 bytes of content instead of 7")])
+def test_a_204_is_an_empty_content_unless_the_file_has_a_size(
+    connect: Connect, size: int | None, error: str | None
+) -> None:
+    described = Cut(cut=b"", error="", size=size)
+    with raw_server(lambda request: described.respond(request, head("204 No Content"))) as url:
+        connect(host=url, password="a-key")
+        expected = pytest.raises(RespanTransientError, match=error) if error else nullcontext()
+
+        with expected:
+            assert list(RespanHook().iter_file_content("file-1")) == []

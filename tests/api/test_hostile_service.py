@@ -33,6 +33,7 @@ ENDLESS = {
     "header": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a" * 2**16),
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: a\r\n" * 2**13),
     "interim responses": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2**10),
+    "other interim responses": (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 2**10),
     "body of a success": (b"HTTP/1.1 200 OK\r\n\r\n", b" " * 2**16),
     "body of a permanent error": (b"HTTP/1.1 404 Not Found\r\n\r\n", b" " * 2**16),
     "body of a transient error": (b"HTTP/1.1 500 Oh\r\n\r\n", b" " * 2**16),

@@ -55,7 +55,18 @@ def tokyo_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (rate_limited(x_ratelimit_reset=str(NOW.int_timestamp * 1000 + 15_000)), 15),
         (rate_limited(x_ratelimit_reset=str(NOW.int_timestamp - 15)), 0),
         (rate_limited(x_ratelimit_reset=str(NOW.int_timestamp * 1000 - 15_000)), 0),
-        (rate_limited(x_ratelimit_reset="6m0s"), None),
+        (rate_limited(x_ratelimit_reset="6m0s"), 360),
+        (rate_limited(ratelimit_reset="45"), 45),
+        (rate_limited(x_ratelimit_reset_after="1.5"), 1.5),
+        (rate_limited(retry_after="30s"), 30),
+        (rate_limited(retry_after=" 1h1m30.5s "), MAX_RETRY_AFTER_SECONDS),
+        (rate_limited(retry_after="1m30.5s"), 90.5),
+        (rate_limited(retry_after="250ms"), 0.25),
+        (rate_limited(retry_after="1", retry_after_ms="250"), 0.25),
+        (rate_limited(retry_after="2026-01-01T12:01:30Z"), 90),
+        (rate_limited({"error": {"message": "Slow down", "retry_after": 30}}), 30),
+        (rate_limited({"detail": {"retryAfter": "45s"}}), 45),
+        (rate_limited({"error": "Slow down", "retry_after": 30}), 30),
         (rate_limited({"retry_after": NOW.int_timestamp + 15}), 15),
         (rate_limited({"retry_after": NOW.int_timestamp * 1000 + 15_000}), 15),
         (rate_limited(retry_after=str((NOW.int_timestamp + 15) * 1_000_000_000)), 15),
@@ -69,6 +80,9 @@ def tokyo_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (rate_limited({"retry_after": "soon"}, retry_after="later", x_ratelimit_reset="never"), None),
         (rate_limited('{"retry_after": NaN}', retry_after="inf"), None),
         (rate_limited(["retry_after"]), None),
+        (rate_limited({"error": {"retry_after": [30]}}, retry_after="ms", retry_after_ms="soon"), None),
+        (rate_limited({"retry_after": True}, retry_after="60"), 60),
+        (rate_limited(retry_after="9" * 5000), None),
         (rate_limited(), None),
     ],
 )
@@ -80,7 +94,7 @@ def test_the_pause_is_read_from_the_body_or_a_header(
 
 @pytest.mark.parametrize("status", [408, 409, 425, 500, 502, 503, 504])
 def test_the_reset_that_gateways_put_on_every_response_is_no_pause_unless_the_limit_is_reached(status: int) -> None:
-    headers = {"x-ratelimit-reset": "3600"}
+    headers = {"x-ratelimit-reset": "3600", "ratelimit-reset": "3600", "x-ratelimit-reset-after": "3600"}
 
     assert parse_retry_after(Response(status=status, headers=headers), now=NOW) is None
     assert parse_retry_after(Response(status=status, headers={**headers, "retry-after": "5"}), now=NOW) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from airflow_respan.exceptions import (
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import Fault, RespanSandbox
+from tests.api.hook_calls import call_hook
 
 
 def jsonl(count: int, **body: Any) -> bytes:
@@ -144,13 +146,58 @@ def test_files_are_listed_described_downloaded_and_deleted(connected: RespanSand
         hook.get_file(uploaded.id)
 
 
-def test_a_deletion_that_the_response_does_not_confirm_is_an_error(connected: RespanSandbox) -> None:
-    connected.inject(Fault(status=200, body={"id": "file-1", "deleted": False}), times=None)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"id": "file-1", "deleted": False}, "'deleted' is not true for 'file-1'"),
+        ({"id": "file-2", "deleted": True}, "'deleted' is not true for 'file-1'"),
+        ({}, "'deleted' is not true for 'file-1'"),
+        ("<h1>Log in</h1>", "not JSON but '<h1>Log in</h1>'"),
+        ("null", "not JSON but 'null'"),
+    ],
+)
+def test_a_deletion_that_the_response_does_not_confirm_is_an_error(
+    connected: RespanSandbox, body: Any, reason: str
+) -> None:
+    connected.inject(Fault(status=200, body=body), times=None)
 
-    with pytest.raises(RespanTransientError, match="'deleted' is not true for 'file-1'"):
+    with pytest.raises(RespanTransientError, match=re.escape(f"with an unexpected body: {reason}")):
         RespanHook().delete_file("file-1")
 
     assert len(connected.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=204),
+        Fault(status=200),
+        Fault(status=202, body=" \r\n"),
+        Fault(status=200, body={"deleted": True}),
+        Fault(status=200, body={"id": "file-1", "deleted": True}),
+    ],
+    ids=["204", "200 without body", "202 with blanks", "without id", "as documented"],
+)
+def test_a_deletion_is_confirmed_by_its_status_or_its_body(connected: RespanSandbox, fault: Fault) -> None:
+    connected.inject(fault)
+
+    RespanHook().delete_file("file-1")
+
+    assert [request.method for request in connected.requests] == ["DELETE"]
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+@pytest.mark.parametrize("method", ["cancel_batch", "acancel_batch"])
+def test_a_cancel_that_is_answered_without_a_body_returns_the_batch(
+    connected: RespanSandbox, method: str, status: int
+) -> None:
+    batch_id = connected.add_batch(status="cancelling")
+    connected.inject(Fault(status=status), path="cancel")
+
+    batch = call_hook(method, batch_id)
+
+    assert (batch.id, batch.status) == (batch_id, "cancelling")
+    assert [request.method for request in connected.requests] == ["POST", "GET"]
 
 
 def test_an_invalid_item_of_a_list_does_not_hide_the_others(connected: RespanSandbox) -> None:
@@ -283,9 +330,9 @@ def test_a_file_that_shrinks_is_an_error(connected: RespanSandbox) -> None:
 
 
 def test_a_content_in_an_encoding_that_was_not_requested_is_an_error(connected: RespanSandbox, tmp_path: Path) -> None:
-    connected.inject(Fault(status=200, body="half a zip", headers={"Content-Encoding": "gzip"}), times=None)
+    connected.inject(Fault(status=200, body="half a zip", headers={"Content-Encoding": "br"}), times=None)
 
-    with pytest.raises(RespanTransientError, match="an encoding that was not requested"):
+    with pytest.raises(RespanTransientError, match="sent the content in the encoding br, which was not requested"):
         RespanHook().download_file("file-1", tmp_path / "out")
 
     assert list(tmp_path.iterdir()) == []

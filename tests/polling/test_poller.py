@@ -66,6 +66,31 @@ def run_until(
     return asyncio.run(run())
 
 
+def test_retrieves_have_the_tracking_parameters_of_the_first_wait_and_lists_those_of_the_connection(
+    sandbox: RespanSandbox, connect: Connect
+) -> None:
+    extra = {"requests_per_minute": 0, "respan_params": {"environment": "test"}}
+    connect(host=sandbox.url, password=sandbox.api_key, extra=extra)
+    batch_ids = [sandbox.add_batch() for _ in range(8)]
+    waits = [
+        RespanBatchTrigger(batch_id=batch_id, poke_interval=0.2, respan_params={"customer_identifier": customer})
+        for customer in ("first", "second")
+        for batch_id in batch_ids
+    ]
+
+    run_until(
+        waits,
+        lambda: request_counts(sandbox)["list"] >= 2,
+        lambda: [sandbox.change_batch(batch_id, status="completed") for batch_id in batch_ids],
+    )
+
+    sent = {(request.path == LIST, tuple(request.params.items())) for request in sandbox.requests}
+    assert sent == {
+        (True, (("environment", "test"),)),
+        (False, (("environment", "test"), ("customer_identifier", "first"))),
+    }
+
+
 def test_waits_for_one_batch_share_each_check(unlimited: RespanSandbox) -> None:
     batch_id = unlimited.add_batch()
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from airflow_respan.api import endpoints, response
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.connection import RespanConnection
+from airflow_respan.api.redirects import redirect_request
 from airflow_respan.api.request import Request
 from airflow_respan.api.response import MAX_RETRY_AFTER_SECONDS, Response
+from airflow_respan.api.transport import headers_of
 from airflow_respan.exceptions import RespanError, RespanTransientError
 from tests.properties import strategies
 from tests.properties.strategies import BATCH_ID, KEY
@@ -25,7 +27,9 @@ CALLS: list[Request[Any]] = [
     endpoints.get_file(CONNECTION, "file-1"),
     endpoints.list_files(CONNECTION),
     endpoints.delete_file(CONNECTION, "file-1"),
+    endpoints.cancel_batch(CONNECTION, BATCH_ID),
 ]
+CONTENT = endpoints.file_content(CONNECTION, "file-1")
 NOW = pendulum.datetime(2026, 1, 1, 12, 0, 0)
 
 
@@ -51,7 +55,7 @@ def test_every_response_is_a_result_or_an_error_that_names_the_request(
     received = Response(status=status, headers=headers, body=body)
 
     try:
-        following = response.redirect_request(request, received)
+        following = redirect_request(request, received)
         result = None if following else response.parse_response(request, received)
     except RespanError as error:
         assert_error_names_the_request(error, request, status)
@@ -59,12 +63,26 @@ def test_every_response_is_a_result_or_an_error_that_names_the_request(
 
     if following:
         assert following.url.startswith("https://api.respan.ai/")
-        assert request.method == "GET"
+        assert request.method == "GET" or status in (307, 308)
     else:
         assert 200 <= status < 300
         assert KEY not in repr(result)
         assert repr(result).encode()
         assert not isinstance(result, Batch) or request.method == "POST" or result.id == BATCH_ID
+
+
+@given(st.sampled_from([301, 302, 303, 307, 308]), strategies.header_texts)
+def test_content_is_requested_from_another_origin_only_by_https_and_without_the_key(status: int, location: str) -> None:
+    try:
+        following = redirect_request(CONTENT, Response(status=status, headers={"location": location}))
+    except RespanError as error:
+        assert_error_names_the_request(error, CONTENT, status)
+        return
+
+    if following and not following.url.startswith("https://api.respan.ai/"):
+        assert following.url.startswith("https://")
+        assert KEY not in f"{following}{headers_of(following)}"
+        assert following.url not in repr(following)
 
 
 @given(strategies.headers, strategies.bodies)
