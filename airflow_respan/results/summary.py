@@ -10,21 +10,12 @@ from typing import Any
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.jsonl import decode_object, read_lines
+from airflow_respan.results.error_counts import ErrorCounts
 from airflow_respan.results.requested_ids import IdKey, Read, make_id_key
 from airflow_respan.results.row import Row, Usage, parse_row
 
-MAX_ERRORS = 10
-"""The manifest has at most so many errors."""
-
 MAX_EXAMPLES = 5
 """A message names at most so many rows or lines."""
-
-MAX_MESSAGE_LENGTH = 200
-"""Characters of an error's code or message in the manifest."""
-
-MAX_DISTINCT_ERRORS = 1000
-"""So many errors are counted by code and message. Further ones are counted by code only, to limit the memory."""
-
 
 ABSENT_ADVICE = (
     "Clear the task to download the files again. If the rows are still missing, ask Respan's support for them before "
@@ -49,11 +40,10 @@ class RowSummary:
         self.problem_count = 0
         self.unexpected: list[str] = []
         self.unexpected_count = 0
-        self._redact = redact
         self._requested = requested
         self._rows_by_id: dict[IdKey, tuple[str, int]] = {}
         self._usage: Counter[str] = Counter()
-        self._errors: Counter[tuple[str, str]] = Counter()
+        self._errors = ErrorCounts(redact)
 
     @property
     def rows(self) -> int:
@@ -79,8 +69,7 @@ class RowSummary:
 
     def errors(self) -> list[dict[str, Any]]:
         """Return the ten most frequent errors, the most frequent first."""
-        frequent = self._errors.most_common(MAX_ERRORS)
-        return [{"code": code, "message": message, "count": count} for (code, message), count in frequent]
+        return self._errors.most_frequent()
 
     def missing(self, batch: Batch | None) -> int | None:
         """Return how many requests have no row; None if the number of requests is not known.
@@ -126,16 +115,9 @@ class RowSummary:
             self._usage.update(rows=1, **asdict(row.usage))
         if row.error is None:
             self.succeeded += 1
-            return
-        self.failed += 1
-        error = self._shorten(row.error.code), self._shorten(row.error.message)
-        if error not in self._errors and len(self._errors) >= MAX_DISTINCT_ERRORS:
-            error = error[0] if len(self._errors) < 2 * MAX_DISTINCT_ERRORS else "others", "(various messages)"
-        self._errors[error] += 1
-
-    def _shorten(self, text: str) -> str:
-        redacted = self._redact(text)
-        return redacted if len(redacted) <= MAX_MESSAGE_LENGTH else f"{redacted[:MAX_MESSAGE_LENGTH]} ..."
+        else:
+            self.failed += 1
+            self._errors.add(row.error)
 
     def _add_problem(self, text: str) -> None:
         self.problem_count += 1

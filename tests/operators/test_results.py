@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -448,22 +451,96 @@ def test_a_missing_input_is_named(connected: RespanSandbox, tmp_path: Path) -> N
         land(tmp_path / "results", batch_id=add_batch(connected, GOOD), input_path=f"{tmp_path}/none.jsonl")
 
 
-def test_errors_are_counted_the_most_frequent_first_and_without_secrets(
+def failed(number: int, error: Any, status_code: int = 400) -> dict[str, Any]:
+    response = {"status_code": status_code, "request_id": f"req_{number}", "body": {"error": error}}
+    return {"custom_id": f"failed-{number}", "response": response, "error": None}
+
+
+def errors_of(sandbox: RespanSandbox, folder: Path, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    errors: list[dict[str, Any]] = land(folder, batch_id=add_batch(sandbox, None, jsonl(*rows)))["errors"]
+    return errors
+
+
+def test_errors_with_the_same_code_are_counted_together_the_most_frequent_first(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    rows = [failed(n, {"code": "invalid_image", "message": f"Image {n} is broken."}) for n in range(3)]
+    rows += [
+        failed(10 + n, {"type": "server_error", "message": f"Try again. Request req_{n:032x}."}, 500) for n in range(50)
+    ]
+    rows += [{"custom_id": "x", "response": None, "error": {"code": "batch_expired", "message": "It expired."}}]
+
+    assert errors_of(connected, tmp_path, *rows) == [
+        {"code": "server_error", "message": f"Try again. Request req_{0:032x}.", "count": 50},
+        {"code": "invalid_image", "message": "Image 0 is broken.", "count": 3},
+        {"code": "batch_expired", "message": "It expired.", "count": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda n: f"Request {uuid.UUID(int=n << 64)} has failed.",
+        lambda n: f"Request req_{n:032x} has failed.",
+        lambda n: f"Trace {hashlib.sha256(bytes([n])).hexdigest()}: timed out.",
+        lambda n: f"Try again in {n}.{n} s (2026-11-27T07:{n + 10}:00Z).",
+        lambda n: f"Object 0x7f{n:x}a is gone.",
+        lambda n: f"No file-{'abcdefgh'[n]}{'Qrstuvwxyzabcdefghijk'} here.",
+    ],
+    ids=["UUID", "request id", "hash", "numbers", "address", "id without digits"],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda text: {"message": text},
+        lambda text: text,
+        lambda text: {"code": 503, "message": text},
+        lambda text: {"error": text, "message": "Failed."},
+    ],
+    ids=["no code", "a text", "the status as code", "a sentence as code"],
+)
+def test_errors_without_a_code_are_counted_together_if_they_differ_in_ids_and_numbers(
+    connected: RespanSandbox, tmp_path: Path, message: Callable[[int], str], error: Callable[[str], Any]
+) -> None:
+    rows = [failed(n, error(message(n)), 503) for n in range(8)]
+    rows += [failed(10 + n, "Another error.", 503) for n in range(3)]
+
+    counted = errors_of(connected, tmp_path, *rows)
+
+    assert [each["count"] for each in counted] == [8, 3]
+    assert message(0) in counted[0].values()
+    assert counted[1] == {"code": "503", "message": "Another error.", "count": 3}
+
+
+def test_codes_that_are_ids_are_counted_together(connected: RespanSandbox, tmp_path: Path) -> None:
+    rows = [failed(n, {"code": f"err_{n:016x}", "message": "No."}) for n in range(4)]
+    rows += [failed(10, {"code": "http_429_error", "message": "No."}), failed(11, {"code": "http_500_error"})]
+
+    counted = errors_of(connected, tmp_path, *rows)
+
+    assert [each["count"] for each in counted] == [4, 1, 1]
+    assert counted[0]["code"] == "err_0000000000000000"
+
+
+def test_errors_of_very_many_kinds_are_counted_in_limited_memory(connected: RespanSandbox, tmp_path: Path) -> None:
+    kinds = ["".join(letters) for letters in itertools.product("abcdefg", repeat=4)]
+
+    counted = errors_of(connected, tmp_path, *(failed(n, {"code": kind}) for n, kind in enumerate(kinds)))
+
+    assert counted[0] == {"code": "others", "message": "(various errors)", "count": len(kinds) - 1000}
+    assert counted[1] == {"code": "aaaa", "message": "", "count": 1}
+    assert len(counted) == 10
+
+
+def test_errors_are_shortened_and_have_no_secrets(
     connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
 ) -> None:
-    rows = [bad(f"r{number}", f"Key {connected.api_key} is\n\x1b[31m {'too ' * 100} long") for number in range(3)]
-    rows += [bad(f"s{number}", f"number {number}", code="unique") for number in range(5000)]
-    rows += [{"custom_id": "t", "error": {"code": "batch_expired", "message": "It expired."}, "response": None}]
-    rows += [{"custom_id": f"u{number}", "error": "plain words"} for number in range(4)]
-    xcoms = land(tmp_path, batch_id=add_batch(connected, None, jsonl(*rows)))
+    row = bad("a", f"Key {connected.api_key} is\n\x1b[31m {'too ' * 100} long")
+    xcoms = land(tmp_path, batch_id=add_batch(connected, None, jsonl(row)))
 
-    manifest = xcoms["return_value"]
-    assert manifest["counts"]["failed"] == 5008
-    assert manifest["errors"][0] == {"code": "unique", "message": "(various messages)", "count": 5000 - 999}
-    assert {"code": "error", "message": "plain words", "count": 4} not in manifest["errors"][10:]
-    [of_the_key] = [error for error in manifest["errors"] if error["count"] == 3]
-    assert of_the_key["message"].startswith("Key *** is ?[31m too too")
-    assert len(of_the_key["message"]) < 210
+    [error] = xcoms["errors"]
+    assert error["message"].startswith("Key *** is ?[31m too too")
+    assert len(error["message"]) < 210
     assert connected.api_key not in json.dumps(xcoms) + (tmp_path / "manifest.json").read_text()
     assert "too too" not in said()
 
