@@ -86,9 +86,7 @@ def parse_row(data: Mapping[str, Any]) -> Row:
     :param data: the decoded line
     :raises ValueError: if it has no ``custom_id``
     """
-    response = data.get("response")
-    answer = response if isinstance(response, Mapping) else {}
-    decoded = _decode(answer.get("body") if answer else response)
+    answer, decoded = _split_response(data.get("response"))
     body = decoded if isinstance(decoded, Mapping) else None
     return Row(
         custom_id=get_custom_id(data),
@@ -97,16 +95,24 @@ def parse_row(data: Mapping[str, Any]) -> Row:
         request_id=_text(answer.get("request_id")),
         body=body,
         usage=_usage((body or {}).get("usage")),
-        response=response,
+        response=data.get("response"),
     )
 
 
-def _decode(body: object) -> object:
-    """Return a body that is JSON in a text, as the batches provider of llama-stack writes it, decoded."""
-    if isinstance(body, str):
+def _split_response(response: object) -> tuple[Mapping[str, Any], object]:
+    """Return a response and its decoded body. A text in its place may be the JSON of the response, or of the body."""
+    decoded = _decode(response)
+    if not isinstance(decoded, Mapping) or (decoded is not response and not decoded.keys() & {"body", "status_code"}):
+        return {}, decoded
+    return decoded, _decode(decoded.get("body"))
+
+
+def _decode(value: object) -> object:
+    """Return a value that is JSON in a text, as the batches provider of llama-stack writes a body, decoded."""
+    if isinstance(value, str):
         with suppress(ValueError, RecursionError):
-            return json.loads(body)
-    return body
+            return json.loads(value, strict=False)
+    return value
 
 
 def _usage(data: object) -> Usage | None:
