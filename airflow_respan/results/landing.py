@@ -16,13 +16,15 @@ from airflow_respan.api.batch import Batch
 from airflow_respan.api.transfer_progress import format_bytes
 from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanResultsError
 from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.landing_options import Deletable, OnBadRows, OnMissing
+from airflow_respan.results.completeness import batch_label, check_complete
 from airflow_respan.results.destination import Destination
 from airflow_respan.results.folder import Folder
 from airflow_respan.results.formats import FORMATS
 from airflow_respan.results.manifest import LandingKey, make_manifest
-from airflow_respan.results.requested_ids import IdKey, read_requested_ids
+from airflow_respan.results.requested_ids import RequestedIds, read_requested_ids
 from airflow_respan.results.staging import Staging
-from airflow_respan.results.summary import RowSummary, batch_label, check_complete
+from airflow_respan.results.summary import RowSummary
 from airflow_respan.storage import open_for_reading
 
 log = logging.getLogger(__name__)
@@ -38,12 +40,13 @@ class LandingOptions:
     :param error_file_id: the file of errors, if there is no ``batch_id``
     :param input_path: URI of the batch's input, to compare ids with
     :param input_file_id: the same as a file at the service
-    :param on_missing: ``fail``, ``warn`` or ``by_status``
+    :param on_missing: what requests without a row do
     :param formats: names of the formats besides JSONL
     :param overwrite: whether to replace the results of another batch
-    :param delete_files: what to delete at the service afterwards: ``input``, ``output``, ``error``
+    :param delete_files: what to delete at the service afterwards
     :param provider_id: the provider that the batch was sent to, or None for the connection's
     :param allow_no_files: whether a batch without files gives a manifest that says so, instead of an error
+    :param on_bad_rows: what lines do that are no usable rows
     """
 
     path: str
@@ -52,12 +55,13 @@ class LandingOptions:
     error_file_id: str | None
     input_path: str | None
     input_file_id: str | None
-    on_missing: str
+    on_missing: OnMissing
     formats: tuple[str, ...]
     overwrite: bool
-    delete_files: Sequence[str]
+    delete_files: Sequence[Deletable]
     provider_id: str | None
     allow_no_files: bool
+    on_bad_rows: OnBadRows = "fail"
 
 
 class Landing:
@@ -113,6 +117,7 @@ class Landing:
             input=self._options.input_path or self._options.input_file_id,
             on_missing=self._options.on_missing,
             formats=self._options.formats,
+            on_bad_rows=self._options.on_bad_rows,
         )
 
     def _land(self, key: LandingKey, batch: Batch | None, destination: Destination) -> dict[str, Any]:
@@ -129,7 +134,10 @@ class Landing:
                         name: partial(FORMATS[name].open_writer, redact=connection.redact) for name in key.formats
                     },
                 )
-                warnings = check_complete(summary, batch, on_missing=self._options.on_missing)
+                warnings = check_complete(
+                    summary, batch, on_missing=self._options.on_missing, on_bad_rows=self._options.on_bad_rows
+                )
+                staging.separate_bad_rows(drop=self._options.on_bad_rows == "drop")
                 describe = partial(make_manifest, key, batch=batch, summary=summary, path=folder.uri, warnings=warnings)
                 manifest, is_written = destination.write(staging.files, describe)
         except RespanNotFoundError:
@@ -154,7 +162,7 @@ class Landing:
         )
         return manifest
 
-    def _read_requested_ids(self, staging: Staging) -> dict[IdKey, int] | None:
+    def _read_requested_ids(self, staging: Staging) -> RequestedIds | None:
         if self._options.input_path is not None:
             with open_for_reading(self._options.input_path) as file:
                 return read_requested_ids(file.read, repr(self._options.input_path))

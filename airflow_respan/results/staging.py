@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.results.downloaded_file import DownloadedFile
 from airflow_respan.results.formats import RowWriter
-from airflow_respan.results.requested_ids import IdKey, read_requested_ids
+from airflow_respan.results.requested_ids import RequestedIds, read_requested_ids
 from airflow_respan.results.store_errors import is_disk_full
 from airflow_respan.results.summary import RowSummary
 
@@ -31,6 +32,7 @@ class Staging:
     def __init__(self, download: Download) -> None:
         self._download = download
         self._stack = ExitStack()
+        self._downloaded: dict[str, DownloadedFile] = {}
         self.files: dict[str, IO[bytes]] = {}
         """The files, by their keys in the manifest."""
 
@@ -57,19 +59,34 @@ class Staging:
         with disk_errors():
             for name, file_id in ids.items():
                 if file_id:
-                    self._download(file_id, self._new_file(name))
+                    file = self._new_file(name)
+                    self._download(file_id, file)
+                    self._downloaded[name] = DownloadedFile(f"file {file_id!r}", file)
             opened = [open_writer(self._new_file(name)) for name, open_writer in writers.items()]
-            for name, file_id in ids.items():
-                if file_id:
-                    file = self.files[name]
-                    file.seek(0)
-                    for row in summary.read(f"file {file_id!r}", file.read):
-                        for writer in opened:
-                            writer.add(row)
+            for downloaded in self._downloaded.values():
+                for row in summary.read(downloaded):
+                    for writer in opened:
+                        writer.add(row)
             for writer in opened:
                 writer.close()
 
-    def read_requested_ids(self, file_id: str) -> dict[IdKey, int]:
+    def separate_bad_rows(self, *, drop: bool) -> None:
+        """Write the lines that are no usable rows into a file of their own, if there are any.
+
+        :param drop: whether to leave them out of the other files
+        :raises RespanResultsError: if the disk has no room for it
+        """
+        with disk_errors():
+            for name, file in self._downloaded.items():
+                if not file.has_bad_lines:
+                    continue
+                if "rejected" not in self.files:
+                    self._new_file("rejected")
+                file.copy_bad_lines(self.files["rejected"])
+                if drop:
+                    file.copy_good_lines(self._new_file(name))
+
+    def read_requested_ids(self, file_id: str) -> RequestedIds:
         """Download the input of a batch, and return the ids of its requests and their lines.
 
         :param file_id: the id of the input at the service

@@ -56,9 +56,11 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
         "manifest_path": f"{folder}/manifest.json",
         "output_path": f"{folder}/output.jsonl",
         "errors_path": f"{folder}/errors.jsonl",
+        "rejected_path": None,
         "parquet_path": None,
         "output_url": f"{folder}/output.jsonl",
         "errors_url": f"{folder}/errors.jsonl",
+        "rejected_url": None,
         "parquet_url": None,
         "counts": {"rows": 3, "succeeded": 2, "failed": 1, "missing": 0},
         "request_counts": COUNTS,
@@ -71,6 +73,7 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
             "reasoning_tokens": 2,
         },
         "errors": [{"code": "context_length_exceeded", "message": "Too long.", "count": 1}],
+        "rejected": {"count": 0, "reasons": []},
         "bytes": {"output": len(GOOD), "errors": len(BAD)},
         "warnings": [],
         "landing": {
@@ -79,6 +82,7 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
             "error_file_id": "file-00000002",
             "input": None,
             "on_missing": "by_status",
+            "on_bad_rows": "fail",
             "parquet": False,
         },
     }
@@ -118,6 +122,10 @@ def test_a_batch_whose_requests_all_failed_is_landed(connected: RespanSandbox, t
         (
             {"batch_id": "batch_1", "on_missing": "ignore"},
             "on_missing is 'ignore'; choose among by_status, fail, warn",
+        ),
+        (
+            {"batch_id": "batch_1", "on_bad_rows": "ignore"},
+            "on_bad_rows is 'ignore'; choose among fail, warn, drop",
         ),
         (
             {"batch_id": "batch_1", "delete_files": ["inputs"]},
@@ -210,88 +218,6 @@ def test_a_batch_without_files_has_nothing_to_land(connected: RespanSandbox, tmp
 
     with pytest.raises(RespanResultsError, match=f"Batch {batch_id} is failed and has left no files to land."):
         land(tmp_path, batch_id=batch_id)
-
-
-FAULTS = {
-    "not JSON": (b"{no}\n", r"line 3 of file 'file-00000001': not JSON \(.*column 2\)"),
-    "cut row": (jsonl(good("x"))[:-20], r"line 3 of file 'file-00000001': not JSON \(.*\)"),
-    "not UTF-8": (b'{"custom_id": "\xff"}\n', "line 3 of file 'file-00000001': not UTF-8"),
-    "UTF-16": ('{"custom_id": "x"}'.encode("utf-16"), "line 3 of file 'file-00000001': not UTF-8"),
-    "NaN": (b'{"custom_id": "x", "n": NaN}\n', r"not JSON \(NaN is not JSON\)"),
-    "two keys": (b'{"custom_id": "x", "custom_id": "y"}\n', r"not JSON \(a key occurs twice\)"),
-    "deep": (b"[" * 100_000 + b"\n", "line 3 of file 'file-00000001': nested too deeply"),
-    "no object": (b'["custom_id"]\n', "line 3 of file 'file-00000001': not a JSON object"),
-    "no id": (b'{"response": {}}\n', "line 3 of file 'file-00000001': no custom_id, or one that is not a text"),
-    "id that is no text": (
-        b'{"custom_id": 7}\n',
-        "line 3 of file 'file-00000001': no custom_id, or one that is not a text",
-    ),
-    "same id": (
-        jsonl(good("b", "another answer")),
-        "line 3 of file 'file-00000001' has the custom_id of line 2 of file 'file-00000001'",
-    ),
-    "endless line": (b"x" * (201 * 2**20), "in file 'file-00000001', line 3 is longer than 209715200 bytes"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_an_invalid_row_fails_the_task_and_nothing_is_written(
-    connected: RespanSandbox, tmp_path: Path, fault: str
-) -> None:
-    content, reason = FAULTS[fault]
-    batch_id = add_batch(connected, GOOD + content)
-
-    with pytest.raises(RespanResultsError, match=reason) as refused:
-        land(tmp_path, batch_id=batch_id, on_missing="warn")
-
-    assert str(refused.value).startswith(
-        f"The results of batch {batch_id} (completed) are incomplete or wrong, so nothing was written: "
-    )
-    assert "another answer" not in str(refused.value)
-    assert names(tmp_path) == set()
-
-
-def test_an_id_in_both_files_fails_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
-    batch_id = add_batch(connected, GOOD, jsonl(bad("b")))
-
-    with pytest.raises(
-        RespanResultsError, match="line 1 of file 'file-00000002' has the custom_id of line 2 of file 'file-00000001'"
-    ):
-        land(tmp_path, batch_id=batch_id)
-
-
-def test_the_first_problems_are_named_and_all_are_counted(connected: RespanSandbox, tmp_path: Path) -> None:
-    with pytest.raises(RespanResultsError, match=r"line 5 of .*; and 995 more\.$") as refused:
-        land(tmp_path, batch_id=add_batch(connected, b"{\n" * 1000))
-
-    assert str(refused.value).count("not JSON") == 5
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        GOOD.replace(b"\n", b"\r\n"),
-        b"\xef\xbb\xbf" + GOOD,
-        b"\n" + GOOD.replace(b"\n", b"\n \n") + b"\n",
-        GOOD.rstrip(),
-        jsonl(good("a\ud83d", "a lone \ud83d"), good("b" * 100_000)),
-        jsonl(good("a", number=10**400), good("b")).replace(b"4,", b"1e999,"),
-    ],
-    ids=["CRLF", "byte order mark", "blank lines", "no last line end", "odd ids", "odd numbers"],
-)
-def test_unusual_but_valid_files_are_landed_byte_for_byte(
-    connected: RespanSandbox, tmp_path: Path, content: bytes
-) -> None:
-    manifest = land(tmp_path, batch_id=add_batch(connected, content), parquet=True)["return_value"]
-
-    assert (tmp_path / "output.jsonl").read_bytes() == content
-    assert manifest["counts"] == {"rows": 2, "succeeded": 2, "failed": 0, "missing": None}
-
-
-def test_the_empty_file_of_a_batch_without_requests_is_landed(connected: RespanSandbox, tmp_path: Path) -> None:
-    land(tmp_path, batch_id=add_batch(connected, b"", request_counts={"total": 0}))
-
-    assert (tmp_path / "output.jsonl").read_bytes() == b""
 
 
 def test_a_complete_batch_with_a_missing_row_fails_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
@@ -423,7 +349,7 @@ def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Pa
     with pytest.raises(RespanResultsError, match=r"2 of 5 requests have no row \(lines 1, 5 of the input\)"):
         land(tmp_path / "missing", batch_id=batch_id, **{kind: write_input("d", "c", "b", "a", "e" * 1000)})
     with pytest.raises(
-        RespanResultsError, match="1 rows are of requests that are not in the input: line 1 of file 'file-00000002'"
+        RespanResultsError, match="written: line 1 of file 'file-00000002' has a custom_id that is not in the input"
     ):
         land(tmp_path / "unexpected", batch_id=batch_id, on_missing="warn", **{kind: write_input("a", "b")})
 
@@ -434,7 +360,6 @@ def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (input_of("a", "b", "a"), "line 3 has the custom_id of line 1"),
         (b"\n{}\n", "line 2: no custom_id"),
         (b"[\n", r"line 1: not JSON \(.*\)"),
     ],
