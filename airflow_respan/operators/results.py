@@ -6,17 +6,18 @@ The landing itself, which is one run of download, check and write, is in ``airfl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_respan.compat import BaseOperator, push_xcoms
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.landing_options import Deletable, OnBadRows, OnMissing
+from airflow_respan.landing_options import NOT_FOUND_GRACE_SECONDS, Deletable, LandingOptions, OnBadRows, OnMissing
+from airflow_respan.waiting.seconds import parse_seconds
 
 if TYPE_CHECKING:
     from airflow_respan.compat import Context
     from airflow_respan.hooks.respan import RespanHook
-    from airflow_respan.results.landing import LandingOptions
 
 
 class RespanBatchResultsOperator(BaseOperator):
@@ -39,6 +40,8 @@ class RespanBatchResultsOperator(BaseOperator):
         ``custom_id`` of another row, or with one that is not in the input. ``fail``; ``warn``, which writes all lines
         and these ones also into ``rejected.jsonl``; or ``drop``, which writes these ones into ``rejected.jsonl`` only.
         Lines that are merely unusual are always a warning
+    :param not_found_grace: seconds, or a timedelta, since the end of the batch, during which a file may be missing at
+        the service. It is looked for again until then. If it is not known when the batch ended, the first try counts
     :param parquet: also write the rows as Parquet; needs the extra ``parquet``
     :param overwrite: replace the results of another batch in the folder
     :param delete_files: what to delete at the service after the landing: any of ``input``, ``output`` and ``error``;
@@ -75,6 +78,7 @@ class RespanBatchResultsOperator(BaseOperator):
         input_file_id: str | None = None,
         on_missing: OnMissing = "by_status",
         on_bad_rows: OnBadRows = "fail",
+        not_found_grace: timedelta | float = NOT_FOUND_GRACE_SECONDS,
         parquet: bool = False,
         overwrite: bool = False,
         delete_files: Sequence[Deletable] | Deletable = (),
@@ -110,6 +114,7 @@ class RespanBatchResultsOperator(BaseOperator):
         self.input_file_id = input_file_id
         self.on_missing: OnMissing = on_missing
         self.on_bad_rows: OnBadRows = on_bad_rows
+        self.not_found_grace = parse_seconds("not_found_grace", not_found_grace)
         self.parquet = parquet
         self.overwrite = overwrite
         self.respan_conn_id = respan_conn_id
@@ -133,7 +138,6 @@ class RespanBatchResultsOperator(BaseOperator):
 
     def _options(self) -> LandingOptions:
         from airflow_respan.results.formats import FORMATS
-        from airflow_respan.results.landing import LandingOptions
 
         output_file_id, error_file_id = _optional_id(self.output_file_id), _optional_id(self.error_file_id)
         if "batch_id" not in self._given and not (output_file_id or error_file_id):
@@ -148,6 +152,7 @@ class RespanBatchResultsOperator(BaseOperator):
             error_file_id=error_file_id,
             on_missing=self.on_missing,
             on_bad_rows=self.on_bad_rows,
+            not_found_grace=self.not_found_grace,
             formats=tuple(name for name in FORMATS if getattr(self, name)),
             overwrite=self.overwrite,
             delete_files=self.delete_files,

@@ -18,6 +18,10 @@ BAD_ROWS_ADVICE = (
 )
 
 
+class RowsMissingError(RespanResultsError):
+    """Requests have no row, and nothing else is wrong."""
+
+
 def check_complete(
     summary: RowSummary, batch: Batch | None, *, on_missing: OnMissing, on_bad_rows: OnBadRows = "fail"
 ) -> list[str]:
@@ -47,7 +51,8 @@ def check_complete(
         warnings += absent
         absent = []
     if wrong or absent:
-        raise RespanResultsError(
+        error_class = RespanResultsError if wrong else RowsMissingError
+        raise error_class(
             f"The results of {batch_label(batch)} are incomplete or wrong, so nothing was written: "
             f"{'. '.join(wrong + absent)}. {' '.join([AGAIN_ADVICE, *advice])}"
         )

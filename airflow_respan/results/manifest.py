@@ -84,8 +84,10 @@ class LandingKey:
     def _written_names(self, manifest: Mapping[str, Any]) -> set[str]:
         """Return the keys, in :data:`RESULT_FILES`, of the files that were written according to a manifest."""
         ids = {"output": self.output_file_id, "errors": self.error_file_id}
-        rejected = manifest.get("rejected")
+        absent, rejected = manifest.get("absent_files"), manifest.get("rejected")
         written = {name for name, file_id in ids.items() if file_id} | set(self.formats)
+        if isinstance(absent, list):
+            written -= {name for name in absent if isinstance(name, str)}
         return written | {"rejected"} if isinstance(rejected, Mapping) and rejected.get("count") else written
 
     def matches(self, manifest: Mapping[str, Any]) -> bool:
@@ -111,6 +113,7 @@ def make_manifest(
     summary: RowSummary,
     path: str,
     sizes: Mapping[str, int],
+    absent_files: Collection[str],
     warnings: list[str],
 ) -> dict[str, Any]:
     """Return the manifest of a landing as plain JSON.
@@ -120,6 +123,7 @@ def make_manifest(
     :param summary: the counts of all rows
     :param path: the folder's URI
     :param sizes: bytes of each file that was written, by its key in :data:`RESULT_FILES`
+    :param absent_files: the keys of the files that the batch names, but the service does not have
     :param warnings: what :func:`~airflow_respan.results.completeness.check_complete` returned
     """
     counts = batch.request_counts if batch else None
@@ -137,6 +141,7 @@ def make_manifest(
         "usage": summary.usage(),
         "errors": summary.errors(),
         "rejected": summary.bad_rows.to_dict(),
+        "absent_files": list(absent_files),
         "bytes": dict(sizes),
         "warnings": warnings,
         "landing": landing.to_dict(),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any
 
-from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError
 from airflow_respan.results.downloaded_file import DownloadedFile
 from airflow_respan.results.formats import RowWriter
 from airflow_respan.results.requested_ids import RequestedIds, read_requested_ids
@@ -35,6 +35,8 @@ class Staging:
         self._downloaded: dict[str, DownloadedFile] = {}
         self.files: dict[str, IO[bytes]] = {}
         """The files, by their keys in the manifest."""
+        self.absent_files: dict[str, RespanNotFoundError] = {}
+        """The errors of the files that the service does not have, by their keys in the manifest."""
 
     def __enter__(self) -> Staging:
         """Return this object, still without files."""
@@ -50,21 +52,24 @@ class Staging:
     ) -> None:
         """Download files, count their rows, and write the rows in further formats.
 
+        A file that the service does not have is put into :attr:`absent_files`, if there is another file.
+
         :param ids: key of the file -> its id at the service, or None if the batch has no such file
         :param summary: counts the rows
         :param writers: key of a further file -> opens the writer that gets every row
         :raises RespanResultsError: if the disk has no room for them
+        :raises RespanNotFoundError: if the service has none of the files
         :raises RespanError: if the service refuses, or gives no usable response
         """
         with disk_errors():
             for name, file_id in ids.items():
                 if file_id:
-                    file = self._new_file(name)
-                    self._download(file_id, file)
-                    self._downloaded[name] = DownloadedFile(f"file {file_id!r}", file)
+                    self._download_results(name, file_id)
+            if self.absent_files and not self._downloaded:
+                raise next(iter(self.absent_files.values()))
             opened = [open_writer(self._new_file(name)) for name, open_writer in writers.items()]
-            for downloaded in self._downloaded.values():
-                for row in summary.read(downloaded):
+            for file in self._downloaded.values():
+                for row in summary.read(file):
                     for writer in opened:
                         writer.add(row)
             for writer in opened:
@@ -97,6 +102,16 @@ class Staging:
             self._download(file_id, file)
             file.seek(0)
             return read_requested_ids(file.read, repr(file_id))
+
+    def _download_results(self, name: str, file_id: str) -> None:
+        file = self._new_file(name)
+        try:
+            self._download(file_id, file)
+        except RespanNotFoundError as error:
+            del self.files[name]
+            self.absent_files[name] = error
+        else:
+            self._downloaded[name] = DownloadedFile(f"file {file_id!r}", file)
 
     def _new_file(self, name: str) -> Any:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)

@@ -11,8 +11,8 @@ from typing import Any
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanTaskKilledError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
-from airflow_respan.landing_options import Deletable
-from airflow_respan.results.landing import Landing, LandingOptions
+from airflow_respan.landing_options import Deletable, LandingOptions
+from airflow_respan.results.landing import Landing
 from airflow_respan.results.temporary_errors import is_temporary_code
 from airflow_respan.rounds.folder import RoundsFolder
 from airflow_respan.rounds.plan import Part, Round
@@ -257,6 +257,7 @@ class PartRun:
                 delete_files=self._options.delete_files,
                 provider_id=self._options.batch.provider_id,
                 allow_no_files=True,
+                not_found_grace=self._options.wait["not_found_grace"],
             ),
             self._hook,
         ).run()

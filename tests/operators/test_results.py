@@ -74,6 +74,7 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
         },
         "errors": [{"code": "context_length_exceeded", "message": "Too long.", "count": 1}],
         "rejected": {"count": 0, "reasons": []},
+        "absent_files": [],
         "bytes": {"output": len(GOOD), "errors": len(BAD)},
         "warnings": [],
         "landing": {
@@ -126,6 +127,10 @@ def test_a_batch_whose_requests_all_failed_is_landed(connected: RespanSandbox, t
         (
             {"batch_id": "batch_1", "on_bad_rows": "ignore"},
             "on_bad_rows is 'ignore'; choose among fail, warn, drop",
+        ),
+        (
+            {"batch_id": "batch_1", "not_found_grace": -1},
+            "not_found_grace is -1; it must be a number of seconds from 0 to 3153600000",
         ),
         (
             {"batch_id": "batch_1", "delete_files": ["inputs"]},
@@ -707,7 +712,7 @@ def test_files_are_deleted_after_the_landing_if_set(
     # After a clear, the files are gone at the service, but the folder has all of them.
     assert land(tmp_path, batch_id=batch_id, delete_files=["input", "output", "error"]) == first
     with pytest.raises(RespanNotFoundError):
-        land(tmp_path / "elsewhere", batch_id=batch_id)
+        land(tmp_path / "elsewhere", batch_id=batch_id, not_found_grace=0)
 
 
 def test_a_file_that_cannot_be_deleted_is_a_warning(
