@@ -1,9 +1,14 @@
-"""Every example runs as the quick start shows, in a process of its own, with a local Respan."""
+"""Every example runs as a program, as the quick start shows, with a local Respan."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -12,25 +17,15 @@ import pytest
 
 from airflow_respan.sandbox import Fault, RespanSandbox
 from airflow_respan.sandbox.model import FAILING_MODEL
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, MAX_DAG_RUN_SECONDS, environment_without_coverage
+from tests.dag_runs import END
 
 EXAMPLES = CHECKOUT / "example_dags"
-RunDagFile = Callable[..., CompletedProcess[str]]
+ENDED: dict[str, Any] = {"output_file_id": "file-out", "request_counts": {"total": 3, "completed": 2, "failed": 1}}
 
 
-@pytest.fixture
-def run_example(run_dag_file: RunDagFile) -> Callable[..., CompletedProcess[str]]:
-    def run(name: str, *arguments: str, sandbox: RespanSandbox, **environment: str) -> CompletedProcess[str]:
-        connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
-        return run_dag_file(
-            EXAMPLES / name,
-            *arguments,
-            measure=False,
-            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
-            **environment,
-        )
-
-    return run
+def connection_to(sandbox: RespanSandbox) -> str:
+    return json.dumps({"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key})
 
 
 def ids_in(path: Path) -> list[str]:
@@ -46,9 +41,104 @@ def questions(*models: str) -> list[str]:
     return lines
 
 
-def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+def large_input(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    (folder / "in.jsonl").write_text("".join(questions("m", "m", "m", FAILING_MODEL, "m")))
+    return [f"file://{folder}/in.jsonl", f"file://{folder}/out"]
+
+
+def large_input_with_a_bad_line(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    lines = questions("m", "m", "m", "m", "m")
+    lines[3] = "no JSON\n"
+    (folder / "in.jsonl").write_text("".join(lines))
+    return [f"file://{folder}/in.jsonl", f"file://{folder}/out"]
+
+
+def rows_of_a_table(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    sandbox.set_outcomes({"r-2": "429, ok"})
+    return [f"file://{folder}"]
+
+
+def completed_batch(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    return [sandbox.add_batch(status="completed", **ENDED)]
+
+
+def failed_batch(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    return [sandbox.add_batch(status="failed")]
+
+
+def refusal(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    sandbox.inject(Fault.error(403), times=None)
+    return []
+
+
+RUNS: dict[Callable[[RespanSandbox, Path], list[str]], str] = {
+    large_input: "large_input.py",
+    large_input_with_a_bad_line: "large_input.py",
+    rows_of_a_table: "ask_rows.py",
+    completed_batch: "wait_for_batch.py",
+    failed_batch: "wait_for_batch.py",
+    refusal: "batch_lifecycle.py",
+}
+"""The runs of one process: a function that prepares the run and returns its arguments, and the example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that has ended.
+
+    :param sandbox: the Respan of this run
+    :param folder: its folder for temporary files
+    :param output: what it printed and logged
+    """
+
+    sandbox: RespanSandbox
+    folder: Path
+    status: int
+    output: str
+
+
+Runs = dict[Callable[[RespanSandbox, Path], list[str]], Run]
+
+
+@pytest.fixture(scope="module")
+def runs(airflow_db: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Run the examples one after the other in one process, each with a Respan of its own."""
+    with ExitStack() as stack:
+        places = {}
+        programs = []
+        for prepare, example in RUNS.items():
+            sandbox, folder = stack.enter_context(RespanSandbox(pace=0.01)), tmp_path_factory.mktemp("example")
+            places[prepare] = (sandbox, folder)
+            environment = {"AIRFLOW_CONN_RESPAN_DEFAULT": connection_to(sandbox), "TMPDIR": str(folder)}
+            arguments = prepare(sandbox, folder)
+            programs.append({"path": str(EXAMPLES / example), "arguments": arguments, "environment": environment})
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.dag_runs", *map(json.dumps, programs)],
+            cwd=CHECKOUT,
+            env=environment_without_coverage() | {"AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=MAX_DAG_RUN_SECONDS,
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
+        parts = re.split(rf"^{END}(\d+)\n", done.stdout, flags=re.MULTILINE)
+        yield {
+            prepare: Run(sandbox=sandbox, folder=folder, status=int(status), output=output)
+            for (prepare, (sandbox, folder)), output, status in zip(
+                places.items(), parts[:-1:2], parts[1::2], strict=True
+            )
+        }
+
+
+def test_the_whole_life_of_a_batch(run_dag_file: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     with RespanSandbox(pace=0.3) as sandbox:
-        done = run_example("batch_lifecycle.py", sandbox=sandbox, TMPDIR=str(tmp_path))
+        done = run_dag_file(
+            EXAMPLES / "batch_lifecycle.py",
+            AIRFLOW_CONN_RESPAN_DEFAULT=connection_to(sandbox),
+            TMPDIR=str(tmp_path),
+        )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(sandbox.batches) == 1
@@ -60,24 +150,21 @@ def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[s
     assert f"5 of 5 answers for {manifest['usage']['total_tokens']} tokens in file://{folder}" in done.stdout
 
 
-def test_rows_are_asked_and_answered(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
-    with RespanSandbox(pace=0.3, outcomes={"r-2": "429, ok"}) as sandbox:
-        done = run_example("ask_rows.py", f"file://{tmp_path}", sandbox=sandbox)
+def test_rows_are_asked_and_answered(runs: Runs) -> None:
+    run = runs[rows_of_a_table]
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert sandbox.runs == {"r-1": 1, "r-2": 2, "r-3": 1, "r-4": 1, "r-5": 1, "r-6": 1}
+    assert run.status == 0, run.output
+    assert run.sandbox.runs == {"r-1": 1, "r-2": 2, "r-3": 1, "r-4": 1, "r-5": 1, "r-6": 1}
     for line in ("r-1    Guten Morgen", "r-2    Bonne nuit", "r-3    Buon giorno"):
-        assert line in done.stdout
+        assert line in run.output
 
 
-def test_a_large_input_is_split_into_batches(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text("".join(questions("m", "m", "m", FAILING_MODEL, "m")))
-    with RespanSandbox(pace=0.01) as sandbox:
-        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
+def test_a_large_input_is_split_into_batches(runs: Runs) -> None:
+    run = runs[large_input]
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(sandbox.batches) == 3
-    [folder] = (tmp_path / "out").iterdir()
+    assert run.status == 0, run.output
+    assert len(run.sandbox.batches) == 3
+    [folder] = (run.folder / "out").iterdir()
     assert {path.relative_to(folder).as_posix(): ids_in(path) for path in folder.rglob("*.jsonl")} == {
         "part-0.jsonl": ["q-0", "q-1"],
         "part-1.jsonl": ["q-2", "q-3"],
@@ -88,54 +175,38 @@ def test_a_large_input_is_split_into_batches(run_example: Callable[..., Complete
         "part-2/output.jsonl": ["q-4"],
     }
     assert {path.parent.name for path in folder.rglob("manifest.json")} == {"part-0", "part-1", "part-2"}
-    assert "4 of 5 answers from 3 batches" in done.stdout
+    assert "4 of 5 answers from 3 batches" in run.output
 
 
-def test_the_other_parts_are_written_if_one_part_fails(
-    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
-    lines = questions("m", "m", "m", "m", "m")
-    lines[3] = "no JSON\n"
-    (tmp_path / "in.jsonl").write_text("".join(lines))
-    with RespanSandbox(pace=0.01) as sandbox:
-        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
+def test_the_other_parts_are_written_if_one_part_fails(runs: Runs) -> None:
+    run = runs[large_input_with_a_bad_line]
 
-    assert done.returncode == 1
-    assert "RespanInputError" in done.stdout + done.stderr
-    assert len(sandbox.batches) == 2
-    [folder] = (tmp_path / "out").iterdir()
+    assert run.status == 1
+    assert "RespanInputError" in run.output
+    assert len(run.sandbox.batches) == 2
+    [folder] = (run.folder / "out").iterdir()
     assert {path.parent.name for path in folder.rglob("manifest.json")} == {"part-0", "part-2"}
 
 
-ENDED: dict[str, Any] = {"output_file_id": "file-out", "request_counts": {"total": 3, "completed": 2, "failed": 1}}
+def test_waiting_for_a_batch_that_was_created_elsewhere(runs: Runs) -> None:
+    run = runs[completed_batch]
+
+    assert run.status == 0, run.output
+    assert "2 of 3 answers are in file-out" in run.output
 
 
-def test_waiting_for_a_batch_that_was_created_elsewhere(run_example: Callable[..., CompletedProcess[str]]) -> None:
-    with RespanSandbox(pace=None) as sandbox:
-        batch_id = sandbox.add_batch(status="completed", **ENDED)
-        done = run_example("wait_for_batch.py", batch_id, sandbox=sandbox)
+def test_an_example_whose_run_fails_has_another_exit_status(runs: Runs) -> None:
+    run = runs[failed_batch]
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 3 answers are in file-out" in done.stdout
+    assert run.status == 1
+    assert "The wait fails because only 'completed' counts as success." in run.output
 
 
-def test_an_example_whose_run_fails_has_another_exit_status(run_example: Callable[..., CompletedProcess[str]]) -> None:
-    with RespanSandbox(pace=None) as sandbox:
-        done = run_example("wait_for_batch.py", sandbox.add_batch(status="failed"), sandbox=sandbox)
+def test_a_refused_example_does_not_wait_for_a_retry(runs: Runs) -> None:
+    run = runs[refusal]
 
-    assert done.returncode == 1
-    assert "The wait fails because only 'completed' counts as success." in done.stdout + done.stderr
-
-
-def test_a_refused_example_does_not_wait_for_a_retry(
-    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
-    with RespanSandbox(pace=None) as sandbox:
-        sandbox.inject(Fault.error(403), times=None)
-        done = run_example("batch_lifecycle.py", sandbox=sandbox, TMPDIR=str(tmp_path))
-
-    assert done.returncode == 1
-    assert [(request.method, request.path) for request in sandbox.requests] == [("POST", "/api/files/")]
+    assert run.status == 1
+    assert [(request.method, request.path) for request in run.sandbox.requests] == [("POST", "/api/files/")]
 
 
 def test_every_example_is_run_by_a_test() -> None:
