@@ -1,5 +1,5 @@
 # Everything happens in .venv, .airflow, .matrix, .benchmark, .hypothesis, .pytest_cache and docs/_build inside the checkout;
-# `make clean` removes them.
+# `make clean` removes them. `make airflow` also creates dags, for the user's own DAGs, which is never removed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,13 +16,13 @@ help: ## list all targets
 demo: $(VENV)/package ## run the whole life of a batch in a real Airflow, against a local Respan
 	$(BIN)/python -m dev.demo
 
-test-form: $(VENV)/form ## the connection form in a real browser: Debian's chromium
+test-form: $(VENV)/form ## the connection form and the list of DAGs in a real browser: Debian's chromium
 	@command -v chromium >/dev/null || { apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } || { \
 	  echo "chromium is needed, and could not be installed. As root: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest tests/form
 
-airflow: $(VENV)/package ## a whole Airflow with its UI, beside a local Respan, until Ctrl-C
+airflow: $(VENV)/package ## a whole Airflow with its UI, the examples and the DAGs in dags/, beside a local Respan, until Ctrl-C
 	@exec $(BIN)/python -m dev.local_airflow
 
 check: lint package docs test ## everything but the older Airflows

@@ -19,13 +19,19 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from airflow_respan.sandbox import RespanSandbox
 from dev.processes import Processes
 from dev.settings import CHECKOUT, NO_PROXY_FOR_LOOPBACK, connection_to
 
 HOME = CHECKOUT / ".airflow"
+DAGS = CHECKOUT / "dags"
+"""The folder for the user's own DAGs. It is outside of :data:`HOME`, which each start deletes."""
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+EXAMPLES_BUNDLE = "airflow-respan-example-dags"
+REFRESH_SECONDS = 2
+"""How often the DAG processor looks for new files; Airflow's default is five minutes."""
 
 
 def environment(home: Path, *, connection: Mapping[str, object] | None = None) -> dict[str, str]:
@@ -106,6 +112,35 @@ def whole_airflow(env: Mapping[str, str], *, port: int) -> dict[str, str]:
     }
 
 
+def with_examples(env: Mapping[str, str], *, dags: Path) -> dict[str, str]:
+    """Return the environment with Airflow's default of all examples, in which new DAGs are shown within seconds.
+
+    Airflow looks for the examples of a provider inside its package, where the wheel has them. The checkout has them
+    beside the package. So they are a bundle here, which has the name that Airflow would give it. All DAGs are paused at
+    first, which is Airflow's default, because some of its own examples have a schedule.
+
+    :param dags: the folder of the user's own DAGs
+    """
+    bundles = {"dags-folder": dags, EXAMPLES_BUNDLE: CHECKOUT / "example_dags"}
+    return {
+        **env,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "true",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "true",
+        "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": str(REFRESH_SECONDS),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(
+            [
+                {
+                    "name": name,
+                    "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+                    "kwargs": {"path": str(path), "refresh_interval": REFRESH_SECONDS},
+                }
+                for name, path in bundles.items()
+            ]
+        ),
+    }
+
+
 def answers(url: str) -> bool:
     """Return whether a GET of the URL returns 200."""
     try:
@@ -115,38 +150,47 @@ def answers(url: str) -> bool:
         return False
 
 
+def stop(*_signal: object) -> NoReturn:
+    """Say that everything is being stopped, and end the program's ``with`` blocks, which stop it."""
+    print("\nStopping ...", flush=True)
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     """Run until Ctrl-C, or until a component ends by itself.
 
     :return: the exit status: 1 if a component has ended
     """
     for signal_number in (signal.SIGINT, signal.SIGTERM):  # in the background of a shell SIGINT is ignored
-        signal.signal(signal_number, signal.default_int_handler)
+        signal.signal(signal_number, stop)
     port = free_port()
     temporary = HOME / "tmp"  # the examples write their results there by default
-    env = {**whole_airflow(environment(HOME), port=port), "TMPDIR": str(temporary)}
+    env = {**with_examples(whole_airflow(environment(HOME), port=port), dags=DAGS), "TMPDIR": str(temporary)}
     try:
         with RespanSandbox(pace=5) as sandbox:
             print("Setting up ...", flush=True)
             fresh_home(HOME)
             temporary.mkdir()
+            DAGS.mkdir(exist_ok=True)
             airflow("db", "migrate", env=env)
             airflow("connections", "add", "respan_default", "--conn-json", json.dumps(connection_to(sandbox)), env=env)
             with running(env, HOME, port=port) as processes:
                 url = f"http://127.0.0.1:{port}"
                 while not answers(f"{url}/api/v2/version") and not processes.ended():
                     time.sleep(0.5)
-                print(f"Airflow:        {url} (no login; trigger batch_lifecycle or large_input)")
+                print(f"Airflow:        {url}/dags?tags=respan shows our examples (no login; trigger batch_lifecycle)")
+                print(f"Your DAGs:      put files into {DAGS.relative_to(CHECKOUT)}/; they are shown within seconds")
                 print(f"Results:        {temporary.relative_to(CHECKOUT)}/")
-                print(f"Respan sandbox: {sandbox.url}")
-                print(f"Logs:           {HOME.relative_to(CHECKOUT)}/*.log. Ctrl-C ends everything.", flush=True)
+                print(f"Respan sandbox: {sandbox.url}, Airflow connection respan_default")
+                print(f"Logs:           {HOME.relative_to(CHECKOUT)}/*.log")
+                print("Ctrl-C stops everything.", flush=True)
                 while not (ended := processes.ended()):
                     time.sleep(0.5)
                 print(f"{ended} has ended by itself; the end of its log:", file=sys.stderr)
                 print(processes.log(ended).read_text(errors="replace")[-3000:], file=sys.stderr)
                 return 1
     except KeyboardInterrupt:
-        print("Ended.")
+        print("Stopped.")
         return 0
 
 

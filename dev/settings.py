@@ -15,5 +15,13 @@ NO_PROXY_FOR_LOOPBACK = {"NO_PROXY": _NO_PROXY, "no_proxy": _NO_PROXY}
 
 
 def connection_to(sandbox: RespanSandbox) -> dict[str, object]:
-    """Return an Airflow connection to a local Respan."""
-    return {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
+    """Return an Airflow connection to a local Respan.
+
+    Its port is a field of its own, because the *Test* button of Airflow 3.3.1 and 3.3.2 refuses connections without.
+    """
+    return {
+        "conn_type": "respan",
+        "host": f"http://{sandbox.host}",
+        "port": sandbox.port,
+        "password": sandbox.api_key,
+    }

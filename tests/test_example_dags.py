@@ -1,10 +1,16 @@
-"""Every example runs as the quick start shows, in a process of its own, with a local Respan."""
+"""Every example runs as a program, as the quick start shows, with a local Respan."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -12,45 +18,143 @@ from typing import Any
 import pytest
 
 from airflow_respan.sandbox import Fault, RespanSandbox
-from airflow_respan.sandbox.model import FAILING_MODEL
-from tests.conftest import CHECKOUT
+from tests.conftest import CHECKOUT, MAX_DAG_RUN_SECONDS, environment_without_coverage
+from tests.dag_runs import END
 from tests.operators.landings import good, jsonl
 
 EXAMPLES = CHECKOUT / "example_dags"
-RunDagFile = Callable[..., CompletedProcess[str]]
+ENDED: dict[str, Any] = {"output_file_id": "file-out", "request_counts": {"total": 3, "completed": 2, "failed": 1}}
 
 
-@pytest.fixture
-def run_example(run_dag_file: RunDagFile) -> Callable[..., CompletedProcess[str]]:
-    def run(name: str, *arguments: str, sandbox: RespanSandbox, **environment: str) -> CompletedProcess[str]:
-        connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
-        return run_dag_file(
-            EXAMPLES / name,
-            *arguments,
-            measure=False,
-            AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection),
-            **environment,
-        )
-
-    return run
+def connection_to(sandbox: RespanSandbox) -> str:
+    return json.dumps({"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key})
 
 
 def ids_in(path: Path) -> list[str]:
     return [json.loads(line)["custom_id"] for line in path.read_text().splitlines()]
 
 
-def questions(*models: str) -> list[str]:
-    lines = []
-    for number, model in enumerate(models):
-        body = {"model": model, "messages": [{"role": "user", "content": "Who wrote Faust?"}]}
-        request = {"custom_id": f"q-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
-        lines.append(json.dumps(request) + "\n")
-    return lines
+def rows_of_a_table(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    sandbox.set_outcomes({"r-2": "429, ok"})
+    return [f"file://{folder}"]
 
 
-def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
+def completed_batch(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    return [sandbox.add_batch(status="completed", **ENDED)]
+
+
+def failed_batch(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    return [sandbox.add_batch(status="failed")]
+
+
+def end_early(sandbox: RespanSandbox, answers: int) -> None:
+    """Let the next batch expire when only so many of its requests have an answer."""
+    custom_ids = ids_in(EXAMPLES / "questions.jsonl")
+    sandbox.service.batches.pace = None
+
+    def watch() -> None:
+        while not sandbox.batches:
+            time.sleep(0.005)
+        output = sandbox.service.files.new(filename="output.jsonl", purpose="batch_output")
+        output.path.write_bytes(jsonl(*(good(custom_id) for custom_id in custom_ids[:answers])))
+        sandbox.service.files.add(output)
+        counts = {"total": len(custom_ids), "completed": answers, "failed": 0}
+        sandbox.change_batch(
+            sandbox.batches[0]["id"], status="expired", output_file_id=output.id, request_counts=counts
+        )
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def partial_output_beyond_the_limit(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    end_early(sandbox, 4)
+    return []
+
+
+def partial_output_within_the_limit(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    end_early(sandbox, 5)
+    return []
+
+
+def no_batch_to_clean_up(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    (folder / "in.jsonl").write_text("no JSON\n")
+    return [f"file://{folder}/in.jsonl"]
+
+
+def refusal(sandbox: RespanSandbox, folder: Path) -> list[str]:
+    sandbox.inject(Fault.error(403), times=None)
+    return []
+
+
+RUNS: dict[Callable[[RespanSandbox, Path], list[str]], str] = {
+    rows_of_a_table: "ask_rows.py",
+    completed_batch: "wait_for_batch.py",
+    failed_batch: "wait_for_batch.py",
+    partial_output_beyond_the_limit: "failure_handling.py",
+    partial_output_within_the_limit: "failure_handling.py",
+    no_batch_to_clean_up: "failure_handling.py",
+    refusal: "batch_lifecycle.py",
+}
+"""The runs of one process: a function that prepares the run and returns its arguments, and the example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that has ended.
+
+    :param sandbox: the Respan of this run
+    :param folder: its folder for temporary files
+    :param output: what it printed and logged
+    """
+
+    sandbox: RespanSandbox
+    folder: Path
+    status: int
+    output: str
+
+
+Runs = dict[Callable[[RespanSandbox, Path], list[str]], Run]
+
+
+@pytest.fixture(scope="module")
+def runs(airflow_db: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Run the examples one after the other in one process, each with a Respan of its own."""
+    with ExitStack() as stack:
+        places = {}
+        programs = []
+        for prepare, example in RUNS.items():
+            sandbox, folder = stack.enter_context(RespanSandbox(pace=0.01)), tmp_path_factory.mktemp("example")
+            places[prepare] = (sandbox, folder)
+            environment = {"AIRFLOW_CONN_RESPAN_DEFAULT": connection_to(sandbox), "TMPDIR": str(folder)}
+            arguments = prepare(sandbox, folder)
+            programs.append({"path": str(EXAMPLES / example), "arguments": arguments, "environment": environment})
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.dag_runs", *map(json.dumps, programs)],
+            cwd=CHECKOUT,
+            env=environment_without_coverage() | {"AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=MAX_DAG_RUN_SECONDS,
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
+        parts = re.split(rf"^{END}(\d+)\n", done.stdout, flags=re.MULTILINE)
+        yield {
+            prepare: Run(sandbox=sandbox, folder=folder, status=int(status), output=output)
+            for (prepare, (sandbox, folder)), output, status in zip(
+                places.items(), parts[:-1:2], parts[1::2], strict=True
+            )
+        }
+
+
+def test_the_whole_life_of_a_batch(run_dag_file: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
     with RespanSandbox(pace=0.3) as sandbox:
-        done = run_example("batch_lifecycle.py", sandbox=sandbox, TMPDIR=str(tmp_path))
+        done = run_dag_file(
+            EXAMPLES / "batch_lifecycle.py",
+            AIRFLOW_CONN_RESPAN_DEFAULT=connection_to(sandbox),
+            TMPDIR=str(tmp_path),
+        )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(sandbox.batches) == 1
@@ -62,149 +166,55 @@ def test_the_whole_life_of_a_batch(run_example: Callable[..., CompletedProcess[s
     assert f"5 of 5 answers for {manifest['usage']['total_tokens']} tokens in file://{folder}" in done.stdout
 
 
-def test_rows_are_asked_and_answered(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
-    with RespanSandbox(pace=0.3, outcomes={"r-2": "429, ok"}) as sandbox:
-        done = run_example("ask_rows.py", f"file://{tmp_path}", sandbox=sandbox)
+def test_rows_are_asked_and_answered(runs: Runs) -> None:
+    run = runs[rows_of_a_table]
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert sandbox.runs == {"r-1": 1, "r-2": 2, "r-3": 1, "r-4": 1, "r-5": 1, "r-6": 1}
+    assert run.status == 0, run.output
+    assert run.sandbox.runs == {"r-1": 1, "r-2": 2, "r-3": 1, "r-4": 1, "r-5": 1, "r-6": 1}
     for line in ("r-1    Guten Morgen", "r-2    Bonne nuit", "r-3    Buon giorno"):
-        assert line in done.stdout
+        assert line in run.output
 
 
-def test_a_large_input_is_split_into_batches(run_example: Callable[..., CompletedProcess[str]], tmp_path: Path) -> None:
-    """Blank lines are no requests: neither those of a whole part, nor a byte order mark alone."""
-    lines = questions("m", "m", "m", FAILING_MODEL, "m")
-    (tmp_path / "in.jsonl").write_text(
-        "".join(["\ufeff\n", *lines[:2], "\n", " \r\n", "\n", *lines[2:], "\n", "\n", "\t"])
-    )
-    with RespanSandbox(pace=0.01) as sandbox:
-        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
+def test_waiting_for_a_batch_that_was_created_elsewhere(runs: Runs) -> None:
+    run = runs[completed_batch]
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(sandbox.batches) == 3
-    [folder] = (tmp_path / "out").iterdir()
-    assert {path.relative_to(folder).as_posix(): ids_in(path) for path in folder.rglob("*.jsonl")} == {
-        "part-0.jsonl": ["q-0", "q-1"],
-        "part-1.jsonl": ["q-2", "q-3"],
-        "part-2.jsonl": ["q-4"],
-        "part-0/output.jsonl": ["q-0", "q-1"],
-        "part-1/output.jsonl": ["q-2"],
-        "part-1/errors.jsonl": ["q-3"],
-        "part-2/output.jsonl": ["q-4"],
-    }
-    assert {path.parent.name for path in folder.rglob("manifest.json")} == {"part-0", "part-1", "part-2"}
-    assert "4 of 5 answers from 3 batches" in done.stdout
+    assert run.status == 0, run.output
+    assert "2 of 3 answers are in file-out" in run.output
 
 
-def test_the_other_parts_are_written_if_one_part_fails(
-    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
-    lines = questions("m", "m", "m", "m", "m")
-    lines[3] = "no JSON\n"
-    (tmp_path / "in.jsonl").write_text("".join(lines))
-    with RespanSandbox(pace=0.01) as sandbox:
-        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
+def test_an_example_whose_run_fails_has_another_exit_status(runs: Runs) -> None:
+    run = runs[failed_batch]
 
-    assert done.returncode == 1
-    assert "RespanInputError" in done.stdout + done.stderr
-    assert len(sandbox.batches) == 2
-    [folder] = (tmp_path / "out").iterdir()
-    assert {path.parent.name for path in folder.rglob("manifest.json")} == {"part-0", "part-2"}
+    assert run.status == 1
+    assert "is failed: only 'completed' counts as success." in run.output
 
 
-ENDED: dict[str, Any] = {"output_file_id": "file-out", "request_counts": {"total": 3, "completed": 2, "failed": 1}}
+@pytest.mark.parametrize("case", [partial_output_beyond_the_limit, partial_output_within_the_limit])
+def test_a_partial_output_is_accepted_up_to_the_limit_and_else_the_run_fails(runs: Runs, case: Any) -> None:
+    run, is_accepted = runs[case], case is partial_output_within_the_limit
 
-
-def test_waiting_for_a_batch_that_was_created_elsewhere(run_example: Callable[..., CompletedProcess[str]]) -> None:
-    with RespanSandbox(pace=None) as sandbox:
-        batch_id = sandbox.add_batch(status="completed", **ENDED)
-        done = run_example("wait_for_batch.py", batch_id, sandbox=sandbox)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 3 answers are in file-out" in done.stdout
-
-
-def test_an_example_whose_run_fails_has_another_exit_status(run_example: Callable[..., CompletedProcess[str]]) -> None:
-    with RespanSandbox(pace=None) as sandbox:
-        done = run_example("wait_for_batch.py", sandbox.add_batch(status="failed"), sandbox=sandbox)
-
-    assert done.returncode == 1
-    assert "is failed: only 'completed' counts as success." in done.stdout + done.stderr
-
-
-def test_an_input_without_requests_is_not_split_into_nothing(
-    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
-    (tmp_path / "in.jsonl").write_text("\n\n \n")
-    with RespanSandbox(pace=None) as sandbox:
-        done = run_example("large_input.py", f"file://{tmp_path}/in.jsonl", f"file://{tmp_path}/out", sandbox=sandbox)
-
-    assert done.returncode == 1
-    assert f"There is no request in file://{tmp_path}/in.jsonl." in done.stdout + done.stderr
-    assert sandbox.requests == []
-
-
-def end_next_batch_early(sandbox: RespanSandbox, *custom_ids: str) -> None:
-    """Let the next batch expire when only these of its requests have an answer."""
-
-    def watch() -> None:
-        while not sandbox.batches:
-            threading.Event().wait(0.005)
-        total = len(ids_in(EXAMPLES / "questions.jsonl"))
-        counts = {"total": total, "completed": len(custom_ids), "failed": 0}
-        output = sandbox.service.files.new(filename="output.jsonl", purpose="batch_output")
-        output.path.write_bytes(jsonl(*(good(custom_id) for custom_id in custom_ids)))
-        sandbox.service.files.add(output)
-        sandbox.change_batch(
-            sandbox.batches[0]["id"], status="expired", output_file_id=output.id, request_counts=counts
-        )
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@pytest.mark.parametrize("answers", [4, 5])
-def test_a_partial_output_is_accepted_up_to_the_limit_and_else_the_run_fails(
-    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path, answers: int
-) -> None:
-    with RespanSandbox(pace=None) as sandbox:
-        end_next_batch_early(sandbox, *ids_in(EXAMPLES / "questions.jsonl")[:answers])
-        done = run_example("failure_handling.py", sandbox=sandbox, TMPDIR=str(tmp_path))
-
-    log = done.stdout + done.stderr
-    assert done.returncode == (answers < 5), log
-    assert "The status of the batch: expired" in log
+    assert run.status == (not is_accepted), run.output
+    assert "The status of the batch: expired" in run.output
     reason = "20.0% of the requests failed or did not complete, and at most 10.0% may."
-    assert (reason in log, "A task of this run has failed." in log) == (answers < 5, answers < 5)
-    assert len(list(tmp_path.rglob("manifest.json"))) == (answers == 5)
-    assert [request.path.rsplit("/", 2)[1] for request in sandbox.requests if request.method == "POST"] == [
-        "files",
-        "batches",
-        "cancel",
-    ]
+    assert (reason in run.output, "A task of this run has failed." in run.output) == (not is_accepted, not is_accepted)
+    assert len(list(run.folder.rglob("manifest.json"))) == is_accepted
+    posts = [request.path.rsplit("/", 2)[1] for request in run.sandbox.requests if request.method == "POST"]
+    assert posts == ["files", "batches", "cancel"]
 
 
-def test_the_clean_up_is_skipped_if_no_batch_was_created(
-    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
-    (tmp_path / "in.jsonl").write_text("no JSON\n")
-    with RespanSandbox(pace=None) as sandbox:
-        done = run_example("failure_handling.py", f"file://{tmp_path}/in.jsonl", sandbox=sandbox)
+def test_the_clean_up_is_skipped_if_no_batch_was_created(runs: Runs) -> None:
+    run = runs[no_batch_to_clean_up]
 
-    assert done.returncode == 1
-    assert "There is no batch to cancel (skip_if_no_batch=True)." in done.stdout + done.stderr
-    assert sandbox.requests == []
+    assert run.status == 1
+    assert "There is no batch to cancel (skip_if_no_batch=True)." in run.output
+    assert run.sandbox.requests == []
 
 
-def test_a_refused_example_does_not_wait_for_a_retry(
-    run_example: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
-    with RespanSandbox(pace=None) as sandbox:
-        sandbox.inject(Fault.error(403), times=None)
-        done = run_example("batch_lifecycle.py", sandbox=sandbox, TMPDIR=str(tmp_path))
+def test_a_refused_example_does_not_wait_for_a_retry(runs: Runs) -> None:
+    run = runs[refusal]
 
-    assert done.returncode == 1
-    assert [(request.method, request.path) for request in sandbox.requests] == [("POST", "/api/files/")]
+    assert run.status == 1
+    assert [(request.method, request.path) for request in run.sandbox.requests] == [("POST", "/api/files/")]
 
 
 def test_every_example_is_run_by_a_test() -> None:

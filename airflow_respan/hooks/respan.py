@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
@@ -268,11 +269,15 @@ class RespanHook(BaseHook):
         )
 
     def test_connection(self) -> tuple[bool, str]:
-        """Return whether the connection works, and a message, for Airflow's *Test* button. Lists one batch."""
+        """Return whether the connection works, and a message, for Airflow's *Test* button. Lists one batch.
+
+        The message does not name the connection: Airflow tests it under a random id, which its users have not seen.
+        """
         try:
             self.list_batches(limit=1)
         except RespanError as error:
-            return False, str(error)
+            named = rf"\bconnection '?{re.escape(self.respan_conn_id)}'?(?!\w)"
+            return False, re.sub(named, "connection under test", str(error))
         return True, "Respan accepted the API key."
 
     def get_conn(self) -> RespanClient:

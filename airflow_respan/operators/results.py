@@ -6,19 +6,18 @@ The landing itself, which is one run of download, check and write, is in ``airfl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_respan.compat import BaseOperator, push_xcoms
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
+from airflow_respan.landing_options import NOT_FOUND_GRACE_SECONDS, Deletable, LandingOptions, OnBadRows, OnMissing
+from airflow_respan.waiting.seconds import parse_seconds
 
 if TYPE_CHECKING:
     from airflow_respan.compat import Context
     from airflow_respan.hooks.respan import RespanHook
-    from airflow_respan.results.landing import LandingOptions
-
-ON_MISSING = ("by_status", "fail", "warn")
-DELETABLE = ("input", "output", "error")
 
 
 class RespanBatchResultsOperator(BaseOperator):
@@ -37,6 +36,12 @@ class RespanBatchResultsOperator(BaseOperator):
     :param input_file_id: the same, as a file at the service (templated)
     :param on_missing: what to do if requests have no row: ``fail``; ``warn``; or ``by_status``, which only warns if the
         batch did not complete, and at least as many rows succeeded as its counts have completed requests
+    :param on_bad_rows: what to do if lines are no usable rows: not JSON, without a ``custom_id``, with the
+        ``custom_id`` of another row, or with one that is not in the input. ``fail``; ``warn``, which writes all lines
+        and these ones also into ``rejected.jsonl``; or ``drop``, which writes these ones into ``rejected.jsonl`` only.
+        Lines that are merely unusual are always a warning
+    :param not_found_grace: seconds, or a timedelta, since the end of the batch, during which a file may be missing at
+        the service. It is looked for again until then. If it is not known when the batch ended, the first try counts
     :param parquet: also write the rows as Parquet; needs the extra ``parquet``
     :param overwrite: replace the results of another batch in the folder
     :param delete_files: what to delete at the service after the landing: any of ``input``, ``output`` and ``error``;
@@ -71,10 +76,12 @@ class RespanBatchResultsOperator(BaseOperator):
         error_file_id: str | None = None,
         input_path: str | None = None,
         input_file_id: str | None = None,
-        on_missing: str = "by_status",
+        on_missing: OnMissing = "by_status",
+        on_bad_rows: OnBadRows = "fail",
+        not_found_grace: timedelta | float = NOT_FOUND_GRACE_SECONDS,
         parquet: bool = False,
         overwrite: bool = False,
-        delete_files: Sequence[str] = (),
+        delete_files: Sequence[Deletable] | Deletable = (),
         respan_conn_id: str = DEFAULT_CONN_ID,
         provider_id: str | None = None,
         **kwargs: Any,
@@ -84,8 +91,12 @@ class RespanBatchResultsOperator(BaseOperator):
             raise ValueError("Give batch_id, or output_file_id and error_file_id, but not both")
         if input_path is not None and input_file_id is not None:
             raise ValueError("Give input_path or input_file_id, but not both")
-        if on_missing not in ON_MISSING:
-            raise ValueError(f"on_missing is {on_missing!r}; choose among {', '.join(ON_MISSING)}")
+        for name, value, choices in (
+            ("on_missing", on_missing, get_args(OnMissing)),
+            ("on_bad_rows", on_bad_rows, get_args(OnBadRows)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}; choose among {', '.join(choices)}")
         # Noted before templates are rendered: an argument that was given must not render to nothing.
         self._given = {
             name
@@ -93,15 +104,17 @@ class RespanBatchResultsOperator(BaseOperator):
             if value is not None
         }
         self.delete_files = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
-        if not set(self.delete_files) <= set(DELETABLE):
-            raise ValueError(f"delete_files is {delete_files!r}; choose among {', '.join(DELETABLE)}")
+        if not set(self.delete_files) <= set(get_args(Deletable)):
+            raise ValueError(f"delete_files is {delete_files!r}; choose among {', '.join(get_args(Deletable))}")
         self.batch_id = batch_id
         self.output_file_id = output_file_id
         self.error_file_id = error_file_id
         self.path = path
         self.input_path = input_path
         self.input_file_id = input_file_id
-        self.on_missing = on_missing
+        self.on_missing: OnMissing = on_missing
+        self.on_bad_rows: OnBadRows = on_bad_rows
+        self.not_found_grace = parse_seconds("not_found_grace", not_found_grace)
         self.parquet = parquet
         self.overwrite = overwrite
         self.respan_conn_id = respan_conn_id
@@ -125,7 +138,6 @@ class RespanBatchResultsOperator(BaseOperator):
 
     def _options(self) -> LandingOptions:
         from airflow_respan.results.formats import FORMATS
-        from airflow_respan.results.landing import LandingOptions
 
         output_file_id, error_file_id = _optional_id(self.output_file_id), _optional_id(self.error_file_id)
         if "batch_id" not in self._given and not (output_file_id or error_file_id):
@@ -139,6 +151,8 @@ class RespanBatchResultsOperator(BaseOperator):
             output_file_id=output_file_id,
             error_file_id=error_file_id,
             on_missing=self.on_missing,
+            on_bad_rows=self.on_bad_rows,
+            not_found_grace=self.not_found_grace,
             formats=tuple(name for name in FORMATS if getattr(self, name)),
             overwrite=self.overwrite,
             delete_files=self.delete_files,

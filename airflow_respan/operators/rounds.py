@@ -21,6 +21,7 @@ from airflow_respan.compat import (
     attempt_started_at,
 )
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanTaskKilledError
+from airflow_respan.landing_options import Deletable
 from airflow_respan.operators.creating import BatchCreatingOperator
 from airflow_respan.operators.rendered import read_mapping
 from airflow_respan.operators.waiting import DEFERRAL_MARGIN
@@ -104,7 +105,7 @@ class RespanBatchOperator(BatchCreatingOperator):
         split_by_model: bool = False,
         parquet: bool = False,
         overwrite: bool = False,
-        delete_files: Sequence[str] = (),
+        delete_files: Sequence[Deletable] | Deletable = (),
         on_empty: OnEmpty = "fail",
         success_statuses: Sequence[str] = ("completed", "expired", "cancelled"),
         **kwargs: Any,

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.jsonl import decode_object, read_lines
+from airflow_respan.jsonl import Line, split_lines
 from airflow_respan.results.folder import Folder
 from airflow_respan.results.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, read_manifest, with_paths
-from airflow_respan.results.row import Row, RowError, parse_row
+from airflow_respan.results.row import Row, RowError, read_row
 from airflow_respan.storage import open_for_reading
 
 INVALID_ROW = "invalid_row"
@@ -59,15 +59,11 @@ def read_rows(files: list[str]) -> Iterator[Row]:
 
     :param files: what :func:`find_files` returned
     :raises RespanStorageError: if a file cannot be read
-    :raises RespanResultsError: if a line is too long, so the rest of the file cannot be read
     """
     for uri in files:
         with open_for_reading(uri) as file:
-            try:
-                for number, line in read_lines(file.read):
-                    yield _parse_line(uri, number, line)
-            except ValueError as reason:
-                raise RespanResultsError(f"The rest of {uri} cannot be read: {reason}.") from None
+            for line in split_lines(file.read):
+                yield _read_line(uri, line)
 
 
 def _files_of(manifest: Mapping[str, Any]) -> list[str]:
@@ -79,9 +75,9 @@ def _files_of(manifest: Mapping[str, Any]) -> list[str]:
     return [path for name in _FILES if isinstance(path := manifest.get(name), str) and path]
 
 
-def _parse_line(uri: str, number: int, line: bytes) -> Row:
+def _read_line(uri: str, line: Line) -> Row:
     try:
-        return parse_row(decode_object(line, unique_keys=True))
+        return read_row(line.content).row
     except ValueError as reason:
-        error = RowError(code=INVALID_ROW, message=f"line {number} of {uri}: {reason}")
+        error = RowError(code=INVALID_ROW, message=f"line {line.number} of {uri}: {reason}")
         return Row(custom_id="", error=error, status_code=None, request_id=None, body=None, usage=None, response=None)

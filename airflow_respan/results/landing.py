@@ -6,59 +6,28 @@ It is not part of the operator, because DAG files, which import the operator, ar
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 from airflow_respan.api import failures
 from airflow_respan.api.batch import Batch
 from airflow_respan.api.transfer_progress import format_bytes
 from airflow_respan.exceptions import RespanError, RespanNotFoundError, RespanResultsError
 from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.landing_options import LandingOptions
+from airflow_respan.results.completeness import RowsMissingError, batch_label, check_complete
 from airflow_respan.results.destination import Destination
 from airflow_respan.results.folder import Folder
 from airflow_respan.results.formats import FORMATS
 from airflow_respan.results.manifest import LandingKey, make_manifest
-from airflow_respan.results.requested_ids import IdKey, read_requested_ids
+from airflow_respan.results.requested_ids import RequestedIds, read_requested_ids
+from airflow_respan.results.source import ResultSource, is_expected_empty, lacks_error_file
 from airflow_respan.results.staging import Staging
-from airflow_respan.results.summary import RowSummary, batch_label, check_complete
+from airflow_respan.results.summary import RowSummary
 from airflow_respan.storage import open_for_reading
 from airflow_respan.waiting.outcome import describe_batch
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LandingOptions:
-    """What is written where: the arguments of the operator, with templates rendered.
-
-    :param path: URI of the folder
-    :param batch_id: the batch; None if its files are given instead
-    :param output_file_id: the file of answers, if there is no ``batch_id``
-    :param error_file_id: the file of errors, if there is no ``batch_id``
-    :param input_path: URI of the batch's input, to compare ids with
-    :param input_file_id: the same as a file at the service
-    :param on_missing: ``fail``, ``warn`` or ``by_status``
-    :param formats: names of the formats besides JSONL
-    :param overwrite: whether to replace the results of another batch
-    :param delete_files: what to delete at the service afterwards: ``input``, ``output``, ``error``
-    :param provider_id: the provider that the batch was sent to, or None for the connection's
-    :param allow_no_files: whether a batch without files gives a manifest that says so, instead of an error
-    """
-
-    path: str
-    batch_id: str | None
-    output_file_id: str | None
-    error_file_id: str | None
-    input_path: str | None
-    input_file_id: str | None
-    on_missing: str
-    formats: tuple[str, ...]
-    overwrite: bool
-    delete_files: Sequence[str]
-    provider_id: str | None
-    allow_no_files: bool
 
 
 class Landing:
@@ -71,6 +40,12 @@ class Landing:
     def __init__(self, options: LandingOptions, hook: RespanHook) -> None:
         self._options = options
         self._hook = hook
+        self._source = ResultSource(
+            hook,
+            batch_id=options.batch_id,
+            provider_id=options.provider_id,
+            not_found_grace=options.not_found_grace,
+        )
 
     def run(self) -> dict[str, Any]:
         """Write the results into the folder, and return the manifest.
@@ -83,7 +58,22 @@ class Landing:
         :raises RespanConfigurationError: if a package for a format is missing
         :raises RespanError: if the service refuses, or gives no usable response
         """
-        batch = self._get_terminal_batch()
+        batch = self._source.get_batch()
+        try:
+            return self._land_batch(batch)
+        except RowsMissingError:
+            if not batch or not lacks_error_file(batch):
+                raise
+            changed = self._source.get_changed_batch(batch, f"Batch {batch.id} has failed requests, but no error file")
+            if changed is batch:
+                raise
+        return self._land_batch(changed)
+
+    def _land_batch(self, batch: Batch | None) -> dict[str, Any]:
+        if batch and not (batch.output_file_id or batch.error_file_id or self._options.allow_no_files):
+            raise RespanResultsError(
+                f"{describe_batch(batch)} Without an output file and an error file there are no results to write."
+            )
         key = self._make_key(batch)
         for name in key.formats:
             FORMATS[name].check_installed()
@@ -91,21 +81,6 @@ class Landing:
         manifest = destination.find_manifest() or self._land(key, batch, destination)
         self._delete_files(key, batch)
         return manifest
-
-    def _get_terminal_batch(self) -> Batch | None:
-        if self._options.batch_id is None:
-            return None
-        batch = self._hook.get_batch(self._options.batch_id, provider_id=self._options.provider_id)
-        if not batch.is_terminal:
-            raise RespanResultsError(
-                f"Batch {batch.id} is {batch.status}, so its results are not complete yet. Wait for it with "
-                "RespanBatchSensor before this task."
-            )
-        if not (batch.output_file_id or batch.error_file_id or self._options.allow_no_files):
-            raise RespanResultsError(
-                f"{describe_batch(batch)} Without an output file and an error file there are no results to write."
-            )
-        return batch
 
     def _make_key(self, batch: Batch | None) -> LandingKey:
         files = batch or self._options
@@ -116,13 +91,14 @@ class Landing:
             input=self._options.input_path or self._options.input_file_id,
             on_missing=self._options.on_missing,
             formats=self._options.formats,
+            on_bad_rows=self._options.on_bad_rows,
         )
 
     def _land(self, key: LandingKey, batch: Batch | None, destination: Destination) -> dict[str, Any]:
         connection = self._hook.get_conn().connection
         folder = destination.folder
         try:
-            with Staging(partial(self._hook.download_into, provider_id=self._options.provider_id)) as staging:
+            with Staging(partial(self._download, key, batch, destination)) as staging:
                 redact = partial(failures.redact_for_display, connection)
                 summary = RowSummary(redact=redact, requested=self._read_requested_ids(staging))
                 staging.download_and_check(
@@ -132,8 +108,20 @@ class Landing:
                         name: partial(FORMATS[name].open_writer, redact=connection.redact) for name in key.formats
                     },
                 )
-                warnings = check_complete(summary, batch, on_missing=self._options.on_missing)
-                describe = partial(make_manifest, key, batch=batch, summary=summary, path=folder.uri, warnings=warnings)
+                warnings = _check_absent_files(staging, summary, batch)
+                warnings += check_complete(
+                    summary, batch, on_missing=self._options.on_missing, on_bad_rows=self._options.on_bad_rows
+                )
+                staging.separate_bad_rows(drop=self._options.on_bad_rows == "drop")
+                describe = partial(
+                    make_manifest,
+                    key,
+                    batch=batch,
+                    summary=summary,
+                    path=folder.uri,
+                    absent_files=staging.absent_files,
+                    warnings=warnings,
+                )
                 manifest, is_written = destination.write(staging.files, describe)
         except RespanNotFoundError:
             # Another attempt of this landing may have completed it meanwhile, and deleted the files at the service.
@@ -157,7 +145,18 @@ class Landing:
         )
         return manifest
 
-    def _read_requested_ids(self, staging: Staging) -> dict[IdKey, int] | None:
+    def _download(
+        self, key: LandingKey, batch: Batch | None, destination: Destination, file_id: str, file: IO[bytes]
+    ) -> None:
+        name = {key.output_file_id: "output", key.error_file_id: "errors"}.get(file_id)
+
+        def may_come() -> bool:
+            # Another attempt of this landing may have completed it, and deleted the file.
+            return name is not None and not is_expected_empty(name, batch) and not destination.find_manifest()
+
+        self._source.download(file_id, file, may_come=may_come)
+
+    def _read_requested_ids(self, staging: Staging) -> RequestedIds | None:
         if self._options.input_path is not None:
             with open_for_reading(self._options.input_path) as file:
                 return read_requested_ids(file.read, repr(self._options.input_path))
@@ -182,3 +181,14 @@ class Landing:
                 log.warning(
                     "The results are written, but the %s file %s could not be deleted: %s", kind, file_id, error
                 )
+
+
+def _check_absent_files(staging: Staging, summary: RowSummary, batch: Batch | None) -> list[str]:
+    """Return a warning for each file that the batch names, but the service does not have.
+
+    :raises RespanNotFoundError: if rows may be lost by that
+    """
+    for name, error in staging.absent_files.items():
+        if not is_expected_empty(name, batch) and summary.missing(batch) != 0:
+            raise error
+    return [f"A file of the batch does not exist, but it would have no row: {e}" for e in staging.absent_files.values()]

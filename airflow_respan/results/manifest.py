@@ -19,6 +19,7 @@ from airflow_respan.results.summary import RowSummary
 RESULT_FILES = {
     "output": "output.jsonl",
     "errors": "errors.jsonl",
+    "rejected": "rejected.jsonl",
     **{name: result_format.file_name for name, result_format in FORMATS.items()},
 }
 """Key in the manifest -> name of the file in the folder."""
@@ -56,6 +57,7 @@ class LandingKey:
     :param input: the input that the rows are compared with, or None
     :param on_missing: what to do about requests without a row
     :param formats: names of the formats besides JSONL
+    :param on_bad_rows: what to do about lines that are no usable rows
     """
 
     batch_id: str | None
@@ -64,6 +66,7 @@ class LandingKey:
     input: str | None
     on_missing: str
     formats: tuple[str, ...] = ()
+    on_bad_rows: str = "fail"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the key as plain JSON for the manifest, in which each format has its own key."""
@@ -71,18 +74,21 @@ class LandingKey:
         chosen = key.pop("formats")
         return {**key, **{name: name in chosen for name in FORMATS}}
 
-    @property
-    def written_names(self) -> set[str]:
-        """The keys, in :data:`RESULT_FILES`, of the files that this landing writes."""
-        files = {"output": self.output_file_id, "errors": self.error_file_id}
-        return {name for name, file_id in files.items() if file_id} | set(self.formats)
-
     def sizes_in(self, manifest: Mapping[str, Any]) -> dict[str, int] | None:
         """Return the size of each file of this landing by its name (bytes); None if the manifest does not have all."""
         sizes = manifest.get("bytes")
-        if not isinstance(sizes, Mapping) or sizes.keys() != self.written_names:
+        if not isinstance(sizes, Mapping) or sizes.keys() != self._written_names(manifest):
             return None
         return {RESULT_FILES[name]: size for name, size in sizes.items()}
+
+    def _written_names(self, manifest: Mapping[str, Any]) -> set[str]:
+        """Return the keys, in :data:`RESULT_FILES`, of the files that were written according to a manifest."""
+        ids = {"output": self.output_file_id, "errors": self.error_file_id}
+        absent, rejected = manifest.get("absent_files"), manifest.get("rejected")
+        written = {name for name, file_id in ids.items() if file_id} | set(self.formats)
+        if isinstance(absent, list):
+            written -= {name for name in absent if isinstance(name, str)}
+        return written | {"rejected"} if isinstance(rejected, Mapping) and rejected.get("count") else written
 
     def matches(self, manifest: Mapping[str, Any]) -> bool:
         """Return whether a manifest, perhaps of another release, is of the same landing."""
@@ -107,6 +113,7 @@ def make_manifest(
     summary: RowSummary,
     path: str,
     sizes: Mapping[str, int],
+    absent_files: Collection[str],
     warnings: list[str],
 ) -> dict[str, Any]:
     """Return the manifest of a landing as plain JSON.
@@ -116,7 +123,8 @@ def make_manifest(
     :param summary: the counts of all rows
     :param path: the folder's URI
     :param sizes: bytes of each file that was written, by its key in :data:`RESULT_FILES`
-    :param warnings: what :func:`~airflow_respan.results.summary.check_complete` returned
+    :param absent_files: the keys of the files that the batch names, but the service does not have
+    :param warnings: what :func:`~airflow_respan.results.completeness.check_complete` returned
     """
     counts = batch.request_counts if batch else None
     manifest: dict[str, Any] = {
@@ -132,6 +140,8 @@ def make_manifest(
         "request_counts": counts.to_dict() if counts else None,
         "usage": summary.usage(),
         "errors": summary.errors(),
+        "rejected": summary.bad_rows.to_dict(),
+        "absent_files": list(absent_files),
         "bytes": dict(sizes),
         "warnings": warnings,
         "landing": landing.to_dict(),

@@ -153,6 +153,7 @@ def _as_json(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError:  # a lone surrogate, which JSON in ASCII can escape
         return json.dumps(value)
-    except ValueError:  # an infinite number, such as 1e999 in the row: JSON has no such value
+    # JSON has no NaN and no infinite number, as 1e999 becomes one; and what could be read may be too deep to write.
+    except (ValueError, RecursionError):
         return json.dumps(sanitize_json(value))
     return text

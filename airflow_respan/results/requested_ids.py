@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.jsonl import decode_object, get_custom_id, read_lines
+from airflow_respan.jsonl import get_custom_id, read_lines
+from airflow_respan.results.lenient_json import decode_leniently
 
 MAX_PLAIN_ID_LENGTH = 64
 """Characters; a longer id is kept as a digest."""
 
 Read = Callable[[int], bytes]
 IdKey = str | bytes
+
+
+@dataclass(kw_only=True, slots=True)
+class RequestedIds:
+    """The ids of an input.
+
+    :param lines: id -> the line of its request
+    :param repeated_count: the number of further requests with the id of another one
+    """
+
+    lines: dict[IdKey, int] = field(default_factory=dict)
+    repeated_count: int = 0
 
 
 def make_id_key(custom_id: str) -> IdKey:
@@ -22,29 +36,32 @@ def make_id_key(custom_id: str) -> IdKey:
     return hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def read_requested_ids(read: Read, source: str) -> dict[IdKey, int]:
+def read_requested_ids(read: Read, source: str) -> RequestedIds:
     """Read the ids of a batch's input, and the lines that they are in.
+
+    What is unusual is read as in results: the input was accepted when the batch was created.
 
     :param read: returns the next bytes of the input
     :param source: its name, for errors
     :raises RespanResultsError: if it is not the input of a batch
     """
-    lines: dict[IdKey, int] = {}
+    requested = RequestedIds()
     try:
         for number, content in read_lines(read):
-            _add_id(lines, number, content)
+            _add_id(requested, number, content)
     except ValueError as reason:
         raise RespanResultsError(
             f"The results cannot be compared with the input {source}: {reason}. Give the file that the batch was "
             "created from, or none."
         ) from None
-    return lines
+    return requested
 
 
-def _add_id(lines: dict[IdKey, int], number: int, content: bytes) -> None:
+def _add_id(requested: RequestedIds, number: int, content: bytes) -> None:
     try:
-        key = make_id_key(get_custom_id(decode_object(content)))
+        data, _unusual = decode_leniently(content)
+        key = make_id_key(get_custom_id(data, accept_numbers=True))
     except ValueError as reason:
         raise ValueError(f"line {number}: {reason}") from None
-    if (first := lines.setdefault(key, number)) != number:
-        raise ValueError(f"line {number} has the custom_id of line {first}")
+    if requested.lines.setdefault(key, number) != number:
+        requested.repeated_count += 1

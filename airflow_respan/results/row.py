@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_respan.api.counts import read_count
-from airflow_respan.jsonl import get_custom_id
+from airflow_respan.jsonl import TOO_DEEP, TOO_LONG, get_custom_id
+from airflow_respan.results.lenient_json import decode_leniently
 from airflow_respan.results.row_error import RowError, find_error
 
-__all__ = ["Row", "RowError", "Usage", "parse_row"]
+__all__ = ["Row", "RowError", "RowLine", "Usage", "parse_row", "read_row"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,33 +81,70 @@ class Row:
         return _join_texts(part for message in messages for part in _items(message.get("content")))
 
 
+class RowLine(NamedTuple):
+    """A line of results that is a row.
+
+    :param row: the row
+    :param data: the decoded line
+    :param unusual: what is unusual about the line; each text completes "3 rows have ..."
+    """
+
+    row: Row
+    data: dict[str, Any]
+    unusual: tuple[str, ...]
+
+
+def read_row(line: bytes | None) -> RowLine:
+    """Read a row from its line, also if only a lenient reader of JSON can read it.
+
+    :param line: the line; None if it is too long to be read
+    :raises ValueError: if it is no usable row. The message completes "line 3: ...", and quotes nothing of the line
+    """
+    if line is None:
+        raise ValueError(TOO_LONG)
+    data, unusual = decode_leniently(line)
+    try:
+        row = parse_row(data)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    if not isinstance(data["custom_id"], str):
+        unusual = (*unusual, "a custom_id that is a number")
+    return RowLine(row, data, unusual)
+
+
 def parse_row(data: Mapping[str, Any]) -> Row:
     """Parse a row, and decide whether its request succeeded; this is decided nowhere else.
 
-    :param data: the decoded line
+    :param data: the decoded line; a ``custom_id`` that is a number is read as a text
     :raises ValueError: if it has no ``custom_id``
     """
-    response = data.get("response")
-    answer = response if isinstance(response, Mapping) else {}
-    decoded = _decode(answer.get("body") if answer else response)
+    answer, decoded = _split_response(data.get("response"))
     body = decoded if isinstance(decoded, Mapping) else None
     return Row(
-        custom_id=get_custom_id(data),
+        custom_id=get_custom_id(data, accept_numbers=True),
         error=find_error(data.get("error"), status_code=answer.get("status_code"), body=decoded),
         status_code=read_count(answer.get("status_code")),
         request_id=_text(answer.get("request_id")),
         body=body,
         usage=_usage((body or {}).get("usage")),
-        response=response,
+        response=data.get("response"),
     )
 
 
-def _decode(body: object) -> object:
-    """Return a body that is JSON in a text, as the batches provider of llama-stack writes it, decoded."""
-    if isinstance(body, str):
+def _split_response(response: object) -> tuple[Mapping[str, Any], object]:
+    """Return a response and its decoded body. A text in its place may be the JSON of the response, or of the body."""
+    decoded = _decode(response)
+    if not isinstance(decoded, Mapping) or (decoded is not response and not decoded.keys() & {"body", "status_code"}):
+        return {}, decoded
+    return decoded, _decode(decoded.get("body"))
+
+
+def _decode(value: object) -> object:
+    """Return a value that is JSON in a text, as the batches provider of llama-stack writes a body, decoded."""
+    if isinstance(value, str):
         with suppress(ValueError, RecursionError):
-            return json.loads(body)
-    return body
+            return json.loads(value, strict=False)
+    return value
 
 
 def _usage(data: object) -> Usage | None:

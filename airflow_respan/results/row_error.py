@@ -12,6 +12,9 @@ from airflow_respan.api.service_errors import ServiceError, read_body, read_erro
 _SUCCESSFUL_STATUSES = frozenset({"completed", "complete", "succeeded", "success", "ok"})
 _MAX_SHOWN_LENGTH = 500
 
+NO_CODE = "error"
+"""The code of an error that has neither a code nor an HTTP status."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowError:
@@ -23,6 +26,11 @@ class RowError:
 
     code: str
     message: str
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether the code says more than the HTTP status, and is not a sentence."""
+        return not self.code.isdigit() and self.code != NO_CODE and not any(map(str.isspace, self.code))
 
 
 def find_error(error: object, *, status_code: object, body: object) -> RowError | None:
@@ -42,7 +50,7 @@ def find_error(error: object, *, status_code: object, body: object) -> RowError 
         or _error_of_status(status_code, status, body)
         or _error_of_missing_body(body)
     )
-    return RowError(code=found.code or str(status or "error"), message=found.message) if found else None
+    return RowError(code=found.code or str(status or NO_CODE), message=found.message) if found else None
 
 
 def _error_in_body(body: object) -> ServiceError | None:

@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import IO, Any
 
 from airflow_respan import worker_disk
-from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.exceptions import RespanNotFoundError, RespanResultsError
+from airflow_respan.results.downloaded_file import DownloadedFile
 from airflow_respan.results.formats import RowWriter
-from airflow_respan.results.requested_ids import IdKey, read_requested_ids
+from airflow_respan.results.requested_ids import RequestedIds, read_requested_ids
 from airflow_respan.results.summary import RowSummary
 
 Download = Callable[[str, IO[bytes]], None]
@@ -31,8 +32,11 @@ class Staging:
     def __init__(self, download: Download) -> None:
         self._download = download
         self._stack = ExitStack()
+        self._downloaded: dict[str, DownloadedFile] = {}
         self.files: dict[str, IO[bytes]] = {}
         """The files, by their keys in the manifest."""
+        self.absent_files: dict[str, RespanNotFoundError] = {}
+        """The errors of the files that the service does not have, by their keys in the manifest."""
 
     def __enter__(self) -> Staging:
         """Return this object, still without files."""
@@ -48,28 +52,46 @@ class Staging:
     ) -> None:
         """Download files, count their rows, and write the rows in further formats.
 
+        A file that the service does not have is put into :attr:`absent_files`, if there is another file.
+
         :param ids: key of the file -> its id at the service, or None if the batch has no such file
         :param summary: counts the rows
         :param writers: key of a further file -> opens the writer that gets every row
         :raises RespanResultsError: if the disk has no room for them
+        :raises RespanNotFoundError: if the service has none of the files
         :raises RespanError: if the service refuses, or gives no usable response
         """
         with disk_errors():
             for name, file_id in ids.items():
                 if file_id:
-                    self._download(file_id, self._new_file(name))
+                    self._download_results(name, file_id)
+            if self.absent_files and not self._downloaded:
+                raise next(iter(self.absent_files.values()))
             opened = [open_writer(self._new_file(name)) for name, open_writer in writers.items()]
-            for name, file_id in ids.items():
-                if file_id:
-                    file = self.files[name]
-                    file.seek(0)
-                    for row in summary.read(f"file {file_id!r}", file.read):
-                        for writer in opened:
-                            writer.add(row)
+            for file in self._downloaded.values():
+                for row in summary.read(file):
+                    for writer in opened:
+                        writer.add(row)
             for writer in opened:
                 writer.close()
 
-    def read_requested_ids(self, file_id: str) -> dict[IdKey, int]:
+    def separate_bad_rows(self, *, drop: bool) -> None:
+        """Write the lines that are no usable rows into a file of their own, if there are any.
+
+        :param drop: whether to leave them out of the other files
+        :raises RespanResultsError: if the disk has no room for it
+        """
+        with disk_errors():
+            for name, file in self._downloaded.items():
+                if not file.has_bad_lines:
+                    continue
+                if "rejected" not in self.files:
+                    self._new_file("rejected")
+                file.copy_bad_lines(self.files["rejected"])
+                if drop:
+                    file.copy_good_lines(self._new_file(name))
+
+    def read_requested_ids(self, file_id: str) -> RequestedIds:
         """Download the input of a batch, and return the ids of its requests and their lines.
 
         :param file_id: the id of the input at the service
@@ -80,6 +102,16 @@ class Staging:
             self._download(file_id, file)
             file.seek(0)
             return read_requested_ids(file.read, repr(file_id))
+
+    def _download_results(self, name: str, file_id: str) -> None:
+        file = self._new_file(name)
+        try:
+            self._download(file_id, file)
+        except RespanNotFoundError as error:
+            del self.files[name]
+            self.absent_files[name] = error
+        else:
+            self._downloaded[name] = DownloadedFile(f"file {file_id!r}", file)
 
     def _new_file(self, name: str) -> Any:
         file = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)

@@ -1,35 +1,33 @@
-"""The summary of all rows of a batch: counts, usage, errors, and whether the rows are complete. No I/O, no Airflow."""
+"""The summary of all rows of a batch: counts, usage, errors, and lines that are no usable rows. No Airflow.
+
+Unusual is not unusable: what a lenient reader can read counts as a row, with a warning. Whether the rows may be written
+is decided in ``completeness.py``.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.exceptions import RespanResultsError
-from airflow_respan.jsonl import decode_object, read_lines
-from airflow_respan.results.requested_ids import IdKey, Read, make_id_key
-from airflow_respan.results.row import Row, Usage, parse_row
-
-MAX_ERRORS = 10
-"""The manifest has at most so many errors."""
-
-MAX_EXAMPLES = 5
-"""A message names at most so many rows or lines."""
-
-MAX_MESSAGE_LENGTH = 200
-"""Characters of an error's code or message in the manifest."""
-
-MAX_DISTINCT_ERRORS = 1000
-"""So many errors are counted by code and message. Further ones are counted by code only, to limit the memory."""
+from airflow_respan.api.service_errors import ServiceError, read_error
+from airflow_respan.jsonl import Line
+from airflow_respan.results.bad_rows import DUPLICATE, MAX_EXAMPLES, NOT_REQUESTED, BadRows, Occurrences
+from airflow_respan.results.downloaded_file import DownloadedFile
+from airflow_respan.results.error_counts import ErrorCounts
+from airflow_respan.results.lenient_json import decode_leniently
+from airflow_respan.results.requested_ids import IdKey, RequestedIds, make_id_key
+from airflow_respan.results.row import Row, Usage, read_row
 
 
-ABSENT_ADVICE = (
-    "Clear the task to download the files again. If the rows are still missing, ask Respan's support for them before "
-    "the files expire. To write the rows that there are, set on_missing='warn'."
-)
+class _FirstRow(NamedTuple):
+    """Where the first row with an id is."""
+
+    file: DownloadedFile
+    number: int
+    start: int
 
 
 class RowSummary:
@@ -40,38 +38,35 @@ class RowSummary:
         if the input is not known
     """
 
-    def __init__(self, *, redact: Callable[[str], str], requested: Mapping[IdKey, int] | None = None) -> None:
+    def __init__(self, *, redact: Callable[[str], str], requested: RequestedIds | None = None) -> None:
         self.succeeded = 0
         self.failed = 0
         self.answered = 0
         """Rows that the service may count as completed, also if their answers are not whole."""
-        self.problems: list[str] = []
-        self.problem_count = 0
-        self.unexpected: list[str] = []
-        self.unexpected_count = 0
+        self.bad_rows = BadRows()
+        self.requested = requested
         self._redact = redact
-        self._requested = requested
-        self._rows_by_id: dict[IdKey, tuple[str, int]] = {}
+        self._rows_by_id: dict[IdKey, _FirstRow] = {}
         self._usage: Counter[str] = Counter()
-        self._errors: Counter[tuple[str, str]] = Counter()
+        self._errors = ErrorCounts(redact)
+        self._unusual: dict[str, Occurrences] = {}
 
     @property
     def rows(self) -> int:
         """The number of requests that have a row."""
         return self.succeeded + self.failed
 
-    def read(self, name: str, read: Read) -> Iterator[Row]:
-        """Count the rows of a file, and yield each of them that can be parsed.
+    def read(self, file: DownloadedFile) -> Iterator[Row]:
+        """Count the rows of a file, and yield each of them that can be used, once.
 
-        :param name: the file in messages: ``file 'file-1'``
-        :param read: returns the next bytes of the file
+        :param file: the file, which learns from this which of its lines are no usable rows
         """
-        try:
-            for number, line in read_lines(read):
-                if row := self._read_row(name, number, line):
-                    yield row
-        except ValueError as reason:
-            self._add_problem(f"in {name}, {reason}")
+        for line in file.lines():
+            bad_before = self.bad_rows.count
+            row = self._read_row(file, line)
+            file.record(line, is_bad=self.bad_rows.count > bad_before)
+            if row:
+                yield row
 
     def usage(self) -> dict[str, int]:
         """Return the sums of the tokens; ``rows`` is the number of rows that report tokens."""
@@ -79,46 +74,72 @@ class RowSummary:
 
     def errors(self) -> list[dict[str, Any]]:
         """Return the ten most frequent errors, the most frequent first."""
-        frequent = self._errors.most_common(MAX_ERRORS)
-        return [{"code": code, "message": message, "count": count} for (code, message), count in frequent]
+        return self._errors.most_frequent()
+
+    def unusual(self) -> list[str]:
+        """Return a warning for each kind of unusual row."""
+        return [f"{found.count} rows have {kind} (first: {found.first})" for kind, found in self._unusual.items()]
 
     def missing(self, batch: Batch | None) -> int | None:
         """Return how many requests have no row; None if the number of requests is not known.
 
+        A line whose id is not known counts as the row of a request.
+
         :param batch: its counts are used if the input is not known
         """
-        if self._requested is not None:
-            return len(self._requested) - (self.rows - self.unexpected_count)
+        rows = self.rows + self.bad_rows.without_id_count
+        if self.requested is not None:
+            return max(0, len(self.requested.lines) - rows)
         counts = batch.request_counts if batch else None
         if counts is None:
             return None
-        missing = max(counts.total or 0, counts.done) - self.rows
-        return missing if missing >= 0 else None  # the counts are too low, so they are wrong
+        missing = max(counts.total or 0, counts.done) - rows
+        # If the counts are too low, they are wrong. But a line whose id is not known may be of no request.
+        return missing if missing >= 0 else 0 if missing + self.bad_rows.without_id_count >= 0 else None
 
     def missing_lines(self) -> str:
-        """Return a text with the lines of the first requests without a row, or nothing if the input is not known."""
-        lines = [line for key, line in (self._requested or {}).items() if key not in self._rows_by_id]
+        """Return a text with the lines of the first requests without a row, or nothing if they are not known."""
+        if self.requested is None or self.bad_rows.without_id_count:
+            return ""
+        lines = [line for key, line in self.requested.lines.items() if key not in self._rows_by_id]
         more = ", ..." if len(lines) > MAX_EXAMPLES else ""
         return f" (lines {', '.join(map(str, lines[:MAX_EXAMPLES]))}{more} of the input)" if lines else ""
 
-    def _read_row(self, name: str, number: int, line: bytes) -> Row | None:
-        place = f"line {number} of {name}"
+    def _read_row(self, file: DownloadedFile, line: Line) -> Row | None:
+        place = f"line {line.number} of {file.label}"
         try:
-            row = parse_row(decode_object(line, unique_keys=True))
+            row, data, unusual = read_row(line.content)
         except ValueError as reason:
-            self._add_problem(f"{place}: {reason}")
+            self._add_unreadable(place, str(reason), line)
             return None
         key = make_id_key(row.custom_id)
-        if key in self._rows_by_id:
-            first_name, first_number = self._rows_by_id[key]
-            self._add_problem(f"{place} has the custom_id of line {first_number} of {first_name}")
+        if first := self._rows_by_id.get(key):
+            self._add_repeated(place, first, line, data)
             return None
-        self._rows_by_id[key] = (name, number)
-        if self._requested is not None and key not in self._requested:
-            self.unexpected_count += 1
-            self.unexpected += [place][: MAX_EXAMPLES - len(self.unexpected)]
+        if self.requested is not None and key not in self.requested.lines:
+            self.bad_rows.add(place, NOT_REQUESTED, f"{place} has {NOT_REQUESTED}", has_id=True)
+            return None
+        self._rows_by_id[key] = _FirstRow(file, line.number, line.start)
+        for kind in unusual:
+            self._add_unusual(kind, place)
         self._count(row)
         return row
+
+    def _add_unreadable(self, place: str, reason: str, line: Line) -> None:
+        kind = reason.partition(" (")[0]  # without the details, which differ from line to line
+        error = _find_error(line)
+        details = f", but the error {self._redact(str(error))!r}" if error else ""
+        self.bad_rows.add(place, kind, f"{place}: {reason}{details}", has_id=False)
+
+    def _add_repeated(self, place: str, first: _FirstRow, line: Line, data: dict[str, Any]) -> None:
+        if _is_same_row(first.file.line_at(first.start), line, data):
+            self._add_unusual("the content of an earlier row, and count once", place)
+            return
+        problem = f"{place} has the custom_id of line {first.number} of {first.file.label}"
+        self.bad_rows.add(place, DUPLICATE, problem, has_id=True)
+
+    def _add_unusual(self, kind: str, place: str) -> None:
+        self._unusual.setdefault(kind, Occurrences(count=0, first=place)).count += 1
 
     def _count(self, row: Row) -> None:
         self.answered += row.answered
@@ -126,72 +147,25 @@ class RowSummary:
             self._usage.update(rows=1, **asdict(row.usage))
         if row.error is None:
             self.succeeded += 1
-            return
-        self.failed += 1
-        error = self._shorten(row.error.code), self._shorten(row.error.message)
-        if error not in self._errors and len(self._errors) >= MAX_DISTINCT_ERRORS:
-            error = error[0] if len(self._errors) < 2 * MAX_DISTINCT_ERRORS else "others", "(various messages)"
-        self._errors[error] += 1
-
-    def _shorten(self, text: str) -> str:
-        redacted = self._redact(text)
-        return redacted if len(redacted) <= MAX_MESSAGE_LENGTH else f"{redacted[:MAX_MESSAGE_LENGTH]} ..."
-
-    def _add_problem(self, text: str) -> None:
-        self.problem_count += 1
-        self.problems += [text][: MAX_EXAMPLES - len(self.problems)]
+        else:
+            self.failed += 1
+            self._errors.add(row.error)
 
 
-def check_complete(summary: RowSummary, batch: Batch | None, *, on_missing: str) -> list[str]:
-    """Check that the rows of a batch are complete and valid.
-
-    :param summary: all rows
-    :param batch: the batch, or None if only its files are known
-    :param on_missing: what requests without a row do: ``fail``; ``warn``; or ``by_status``, which only warns if the
-        batch did not complete, and at least as many rows have an answer as its counts have completed requests
-    :return: warnings, if the rows may be written
-    :raises RespanResultsError: if the rows must not be written
-    """
-    reasons: list[str] = []
-    warnings: list[str] = []
-    if summary.problem_count:
-        unnamed = summary.problem_count - len(summary.problems)
-        reasons.append("; ".join(summary.problems) + (f"; and {unnamed} more" if unnamed else ""))
-    if summary.unexpected_count:
-        places = ", ".join(summary.unexpected)
-        reasons.append(f"{summary.unexpected_count} rows are of requests that are not in the input: {places}")
-    counts = batch.request_counts if batch else None
-    is_complete = batch is not None and batch.meaning.is_complete
-    missing = summary.missing(batch)
-    lost = (counts.completed or 0) - summary.answered if counts else 0
-    if is_complete and missing == 0:
-        lost = 0  # every request has a row, so the service counts otherwise, but nothing is lost
-    is_partial = batch is not None and not is_complete
-    is_allowed = on_missing == "warn" or (on_missing == "by_status" and is_partial and lost <= 0)
-    absent: list[str] = []
-    if missing and missing > 0:
-        absent.append(f"{missing} of {summary.rows + missing} requests have no row{summary.missing_lines()}")
-    if lost > 0 and not is_allowed:  # if it is allowed, the warning about the counts says it
-        absent.append(
-            f"The service counts {summary.answered + lost} completed requests, but only {summary.answered} rows "
-            "have an answer, so completed answers have no row"
-        )
-    (warnings if is_allowed else reasons).extend(absent)
-    if counts is not None:
-        service_counts = counts.to_dict()
-        row_counts = {"completed": summary.succeeded, "failed": summary.failed}
-        if any(service_counts.get(name, count) != count for name, count in row_counts.items()):
-            warnings.append(
-                f"The service counts {counts}, but {summary.succeeded} rows succeeded, {summary.failed} failed"
-            )
-    if reasons:
-        raise RespanResultsError(
-            f"The results of {batch_label(batch)} are incomplete or wrong, so nothing was written: "
-            f"{'. '.join(reasons)}." + (f" {ABSENT_ADVICE}" if absent and not is_allowed else "")
-        )
-    return warnings
+def _find_error(line: Line) -> ServiceError | None:
+    """Return the error in a line that has no id: some services end a file with it if they cannot complete it."""
+    try:
+        data, _unusual = decode_leniently(line.content or b"")
+    except ValueError:
+        return None
+    return next(filter(None, (read_error(data.get(name)) for name in ("error", "errors", "detail"))), None)
 
 
-def batch_label(batch: Batch | None) -> str:
-    """Return id and status of a batch for a message, or "the batch" if it is not known."""
-    return f"batch {batch.id} ({batch.status})" if batch else "the batch"
+def _is_same_row(first: bytes, line: Line, data: dict[str, Any]) -> bool:
+    """Return whether a line has the content of an earlier one, perhaps in another spelling."""
+    if line.content is not None and first.strip() == line.content.strip():
+        return True
+    try:
+        return decode_leniently(first)[0] == data
+    except (ValueError, RecursionError):
+        return False

@@ -15,6 +15,7 @@ from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.jsonl import decode_object, get_custom_id, read_lines
 from airflow_respan.results.destination import Destination
 from airflow_respan.results.formats import FORMATS
+from airflow_respan.results.lenient_json import decode_leniently
 from airflow_respan.results.manifest import RESULT_FILES, result_paths
 from airflow_respan.results.requested_ids import IdKey, make_id_key
 from airflow_respan.results.row import Row, RowError, Usage
@@ -230,8 +231,8 @@ def _line(found: RowOutcome) -> bytes:
     """Return the row as it came; if the answer does not fit, with the error that says so."""
     if not found.is_misfit or found.row.error is None:
         return found.line
-    error = {"code": found.row.error.code, "message": found.row.error.message}
-    return json.dumps({**decode_object(found.line), "error": error}).encode()
+    data, _unusual = decode_leniently(found.line)
+    return json.dumps({**data, "error": {"code": found.row.error.code, "message": found.row.error.message}}).encode()
 
 
 def _missing_line(custom_id: str) -> bytes:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from airflow_respan.jsonl import decode_object, read_lines
+from airflow_respan.jsonl import split_lines
 from airflow_respan.results.folder import Folder
 from airflow_respan.results.output_reader import INVALID_OUTPUT
 from airflow_respan.results.requested_ids import IdKey, make_id_key
-from airflow_respan.results.row import Row, RowError, parse_row
+from airflow_respan.results.row import Row, RowError, read_row
 from airflow_respan.results.temporary_errors import is_temporary
 from airflow_respan.rounds.folder import landed_files
 from airflow_respan.storage import open_for_reading
@@ -80,14 +80,14 @@ class OutcomeRules:
         seen: set[IdKey] = set()
         for uri in landed_files(manifest, folder):
             with open_for_reading(uri) as file:
-                for _number, line in read_lines(file.read):
+                for line in split_lines(file.read):
                     try:
-                        parsed = parse_row(decode_object(line))
+                        parsed = read_row(line.content).row
                     except ValueError:
                         continue  # the landing has counted it, and its request has no row
                     row, outcome = self.decide(parsed)
                     is_misfit = parsed.error is None and row.error is not None
-                    found = RowOutcome(line=line, row=row, outcome=outcome, is_misfit=is_misfit)
+                    found = RowOutcome(line=line.content or b"", row=row, outcome=outcome, is_misfit=is_misfit)
                     if found.key not in seen:
                         seen.add(found.key)
                         yield found

@@ -11,7 +11,8 @@ from typing import Any
 from airflow_respan.api.batch import Batch
 from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanTaskKilledError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
-from airflow_respan.results.landing import Landing, LandingOptions
+from airflow_respan.landing_options import Deletable, LandingOptions
+from airflow_respan.results.landing import Landing
 from airflow_respan.results.temporary_errors import is_temporary_code
 from airflow_respan.rounds.folder import RoundsFolder
 from airflow_respan.rounds.plan import Part, Round
@@ -42,7 +43,7 @@ class PartOptions:
     batch: BatchOptions
     wait: dict[str, Any]
     success_statuses: Collection[str]
-    delete_files: Sequence[str]
+    delete_files: Sequence[Deletable]
     started_at: float
 
 
@@ -250,11 +251,13 @@ class PartRun:
                 input_path=self._folder.input_uri(self.part),
                 input_file_id=None,
                 on_missing="warn",
+                on_bad_rows="drop",  # their requests have no row, and are asked again
                 formats=(),
                 overwrite=True,  # what is in this folder is of an input that was replaced
                 delete_files=self._options.delete_files,
                 provider_id=self._options.batch.provider_id,
                 allow_no_files=True,
+                not_found_grace=self._options.wait["not_found_grace"],
             ),
             self._hook,
         ).run()

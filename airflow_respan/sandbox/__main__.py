@@ -54,7 +54,12 @@ def main() -> int:
         signal.signal(signal_number, signal.default_int_handler)
     try:
         with sandbox:
-            connection = {"conn_type": "respan", "host": sandbox.url, "password": options.api_key}
+            connection = {
+                "conn_type": "respan",
+                "host": f"http://{sandbox.host}",
+                "port": sandbox.port,  # not in the host, because some Airflows test no connection without this field
+                "password": options.api_key,
+            }
             print(f"Respan sandbox on {sandbox.url}; stop it with Ctrl-C. For Airflow:", flush=True)
             print(f"export AIRFLOW_CONN_RESPAN_DEFAULT='{json.dumps(connection)}'", flush=True)
             signal.pause()

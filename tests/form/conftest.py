@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from dev.local_airflow import airflow, answers, environment, free_port, running, whole_airflow
+from dev.local_airflow import airflow, answers, environment, free_port, running, whole_airflow, with_examples
 from tests.form.connection_form import ConnectionsPage
 
 MAX_START_SECONDS = 120.0
@@ -38,7 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so SIGTERM to the tests also stops the server
     home = tmp_path_factory.mktemp("airflow")
     port = free_port()
-    env = whole_airflow(environment(home), port=port)
+    env = with_examples(whole_airflow(environment(home), port=port), dags=home / "dags")
+    (home / "dags").mkdir()
     airflow("db", "migrate", env=env)
     url = f"http://127.0.0.1:{port}"
     with running(env, home, port=port, components=["api-server"]) as processes:

@@ -405,18 +405,26 @@ def test_the_connection_test_succeeds_if_respan_accepts_the_key(connected: Respa
     assert RespanHook().test_connection() == (True, "Respan accepted the API key.")
 
 
-def test_the_connection_test_returns_the_error_without_the_key(
-    connected: RespanSandbox, connect: Callable[..., None]
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"password": "a-wrong-key"}, "401 Unauthorized: Invalid API key (list batches, connection under test at http"),
+        ({"password": None}, "Airflow connection under test has no API key. Put one in its password field"),
+        ({"host": "http://example.org"}, "Airflow connection under test would send the API key unencrypted"),
+        ({"host": "http://127.0.0.1:1"}, "(list batches, connection under test at http"),
+        ({"extra": {"timeout": "soon"}}, "Airflow connection under test has"),
+    ],
+)
+def test_the_connection_test_returns_the_error_without_key_and_without_the_random_id(
+    connected: RespanSandbox, connect: Callable[..., None], fields: dict[str, Any], expected: str
 ) -> None:
-    connect(host=connected.url, password="a-wrong-key")
+    connect(conn_id="kqzwvbtx", **{"host": connected.url, "password": connected.api_key, **fields})
 
-    works, message = RespanHook().test_connection()
+    works, message = RespanHook("kqzwvbtx").test_connection()
 
     assert not works
-    assert message.startswith(
-        f"401 Unauthorized: Invalid API key (list batches, connection respan_default at {connected.url}). "
-        "Check the API key in the connection's password."
-    )
+    assert expected in message
+    assert "kqzwvbtx" not in message
     assert "a-wrong-key" not in message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ def start(
     :param is_step: whether an event of an audit hook is a step
     :param after: a pipe; the process waits until all others have closed it
     """
+    gc.freeze()  # or the garbage collection of each child would copy all memory
     child = os.fork()
     if child:
         return child

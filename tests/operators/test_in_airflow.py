@@ -18,9 +18,7 @@ def test_a_retry_of_each_mapped_task_finds_its_own_batch(
     record = tmp_path / "seen.jsonl"
     with RespanSandbox(pace=None) as sandbox:
         connection = {"conn_type": "respan", "host": sandbox.url, "password": sandbox.api_key}
-        done = run_dag_file(
-            DAG_FILE, measure=False, CREATE_SEEN=str(record), AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection)
-        )
+        done = run_dag_file(DAG_FILE, CREATE_SEEN=str(record), AIRFLOW_CONN_RESPAN_DEFAULT=json.dumps(connection))
         batches = sandbox.service.batches.page(limit=100, after=None)["data"]
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     *attempts, read, end = [json.loads(line) for line in record.read_text().splitlines()]

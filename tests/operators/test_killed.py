@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from airflow_respan.sandbox import RespanSandbox
+from tests.forked import PROCESSES, start
 from tests.operators.holding import Hold, holding_proxy
 from tests.operators.modes import ENDED, MODES, Store, attempt, create
 from tests.task_instance import TaskInstance
@@ -28,11 +28,6 @@ STEPS = {
     "before the answer to the create": Hold("POST", BATCHES, after=True),
     "after the push of batch_id": "batch_id",
 }
-
-
-# Each attempt is a process of its own, forked from one that has all imports.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
 
 
 def first_attempt(step: str, mode: str, host: str, store: Path | None, at_step: Event) -> None:
@@ -52,8 +47,7 @@ def first_attempt(step: str, mode: str, host: str, store: Path | None, at_step: 
 def running(step: str, mode: str, host: str, store: Path | None) -> Iterator[Event]:
     """Run the first attempt in a process of its own, and kill it at the end; gives the event of its step."""
     at_step = PROCESSES.Event()
-    process = PROCESSES.Process(target=first_attempt, args=(step, mode, host, store, at_step))
-    process.start()
+    process = start(first_attempt, step, mode, host, store, at_step)
     try:
         yield at_step
     finally:

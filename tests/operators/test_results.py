@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -53,9 +56,11 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
         "manifest_path": f"{folder}/manifest.json",
         "output_path": f"{folder}/output.jsonl",
         "errors_path": f"{folder}/errors.jsonl",
+        "rejected_path": None,
         "parquet_path": None,
         "output_url": f"{folder}/output.jsonl",
         "errors_url": f"{folder}/errors.jsonl",
+        "rejected_url": None,
         "parquet_url": None,
         "counts": {"rows": 3, "succeeded": 2, "failed": 1, "missing": 0},
         "request_counts": COUNTS,
@@ -68,6 +73,8 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
             "reasoning_tokens": 2,
         },
         "errors": [{"code": "context_length_exceeded", "message": "Too long.", "count": 1}],
+        "rejected": {"count": 0, "reasons": []},
+        "absent_files": [],
         "bytes": {"output": len(GOOD), "errors": len(BAD)},
         "warnings": [],
         "landing": {
@@ -76,6 +83,7 @@ def test_the_results_of_a_batch_are_written_and_counted(connected: RespanSandbox
             "error_file_id": "file-00000002",
             "input": None,
             "on_missing": "by_status",
+            "on_bad_rows": "fail",
             "parquet": False,
         },
     }
@@ -115,6 +123,14 @@ def test_a_batch_whose_requests_all_failed_is_landed(connected: RespanSandbox, t
         (
             {"batch_id": "batch_1", "on_missing": "ignore"},
             "on_missing is 'ignore'; choose among by_status, fail, warn",
+        ),
+        (
+            {"batch_id": "batch_1", "on_bad_rows": "ignore"},
+            "on_bad_rows is 'ignore'; choose among fail, warn, drop",
+        ),
+        (
+            {"batch_id": "batch_1", "not_found_grace": -1},
+            "not_found_grace is -1; it must be a number of seconds from 0 to 3153600000",
         ),
         (
             {"batch_id": "batch_1", "delete_files": ["inputs"]},
@@ -213,88 +229,6 @@ def test_a_batch_without_files_has_nothing_to_land(connected: RespanSandbox, tmp
         f"Batch {batch_id} is failed (no request counts; no files). First error: invalid: Line 1 is empty. Without an "
         "output file and an error file there are no results to write."
     )
-
-
-FAULTS = {
-    "not JSON": (b"{no}\n", r"line 3 of file 'file-00000001': not JSON \(.*column 2\)"),
-    "cut row": (jsonl(good("x"))[:-20], r"line 3 of file 'file-00000001': not JSON \(.*\)"),
-    "not UTF-8": (b'{"custom_id": "\xff"}\n', "line 3 of file 'file-00000001': not UTF-8"),
-    "UTF-16": ('{"custom_id": "x"}'.encode("utf-16"), "line 3 of file 'file-00000001': not UTF-8"),
-    "NaN": (b'{"custom_id": "x", "n": NaN}\n', r"not JSON \(NaN is not JSON\)"),
-    "two keys": (b'{"custom_id": "x", "custom_id": "y"}\n', r"not JSON \(a key occurs twice\)"),
-    "deep": (b"[" * 100_000 + b"\n", "line 3 of file 'file-00000001': nested too deeply"),
-    "no object": (b'["custom_id"]\n', "line 3 of file 'file-00000001': a list, not a JSON object"),
-    "no id": (b'{"response": {}}\n', "line 3 of file 'file-00000001': no custom_id, or one that is not a text"),
-    "id that is no text": (
-        b'{"custom_id": 7}\n',
-        "line 3 of file 'file-00000001': no custom_id, or one that is not a text",
-    ),
-    "same id": (
-        jsonl(good("b", "another answer")),
-        "line 3 of file 'file-00000001' has the custom_id of line 2 of file 'file-00000001'",
-    ),
-    "endless line": (b"x" * (201 * 2**20), "in file 'file-00000001', line 3 is longer than 209715200 bytes"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_an_invalid_row_fails_the_task_and_nothing_is_written(
-    connected: RespanSandbox, tmp_path: Path, fault: str
-) -> None:
-    content, reason = FAULTS[fault]
-    batch_id = add_batch(connected, GOOD + content)
-
-    with pytest.raises(RespanResultsError, match=reason) as refused:
-        land(tmp_path, batch_id=batch_id, on_missing="warn")
-
-    assert str(refused.value).startswith(
-        f"The results of batch {batch_id} (completed) are incomplete or wrong, so nothing was written: "
-    )
-    assert "another answer" not in str(refused.value)
-    assert names(tmp_path) == set()
-
-
-def test_an_id_in_both_files_fails_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
-    batch_id = add_batch(connected, GOOD, jsonl(bad("b")))
-
-    with pytest.raises(
-        RespanResultsError, match="line 1 of file 'file-00000002' has the custom_id of line 2 of file 'file-00000001'"
-    ):
-        land(tmp_path, batch_id=batch_id)
-
-
-def test_the_first_problems_are_named_and_all_are_counted(connected: RespanSandbox, tmp_path: Path) -> None:
-    with pytest.raises(RespanResultsError, match=r"line 5 of .*; and 995 more\.$") as refused:
-        land(tmp_path, batch_id=add_batch(connected, b"{\n" * 1000))
-
-    assert str(refused.value).count("not JSON") == 5
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        GOOD.replace(b"\n", b"\r\n"),
-        b"\xef\xbb\xbf" + GOOD,
-        b"\n" + GOOD.replace(b"\n", b"\n \n") + b"\n",
-        GOOD.rstrip(),
-        jsonl(good("a\ud83d", "a lone \ud83d"), good("b" * 100_000)),
-        jsonl(good("a", number=10**400), good("b")).replace(b"4,", b"1e999,"),
-    ],
-    ids=["CRLF", "byte order mark", "blank lines", "no last line end", "odd ids", "odd numbers"],
-)
-def test_unusual_but_valid_files_are_landed_byte_for_byte(
-    connected: RespanSandbox, tmp_path: Path, content: bytes
-) -> None:
-    manifest = land(tmp_path, batch_id=add_batch(connected, content), parquet=True)["return_value"]
-
-    assert (tmp_path / "output.jsonl").read_bytes() == content
-    assert manifest["counts"] == {"rows": 2, "succeeded": 2, "failed": 0, "missing": None}
-
-
-def test_the_empty_file_of_a_batch_without_requests_is_landed(connected: RespanSandbox, tmp_path: Path) -> None:
-    land(tmp_path, batch_id=add_batch(connected, b"", request_counts={"total": 0}))
-
-    assert (tmp_path / "output.jsonl").read_bytes() == b""
 
 
 def test_a_complete_batch_with_a_missing_row_fails_the_task(connected: RespanSandbox, tmp_path: Path) -> None:
@@ -424,7 +358,7 @@ def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Pa
     with pytest.raises(RespanResultsError, match=r"2 of 5 requests have no row \(lines 1, 5 of the input\)"):
         land(tmp_path / "missing", batch_id=batch_id, **{kind: write_input("d", "c", "b", "a", "e" * 1000)})
     with pytest.raises(
-        RespanResultsError, match="1 rows are of requests that are not in the input: line 1 of file 'file-00000002'"
+        RespanResultsError, match="written: line 1 of file 'file-00000002' has a custom_id that is not in the input"
     ):
         land(tmp_path / "unexpected", batch_id=batch_id, on_missing="warn", **{kind: write_input("a", "b")})
 
@@ -435,7 +369,6 @@ def test_rows_are_compared_with_the_input(connected: RespanSandbox, tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (input_of("a", "b", "a"), "line 3 has the custom_id of line 1"),
         (b"\n{}\n", "line 2: no custom_id"),
         (b"[\n", r"line 1: not JSON \(.*\)"),
     ],
@@ -452,22 +385,96 @@ def test_a_missing_input_is_named(connected: RespanSandbox, tmp_path: Path) -> N
         land(tmp_path / "results", batch_id=add_batch(connected, GOOD), input_path=f"{tmp_path}/none.jsonl")
 
 
-def test_errors_are_counted_the_most_frequent_first_and_without_secrets(
+def failed(number: int, error: Any, status_code: int = 400) -> dict[str, Any]:
+    response = {"status_code": status_code, "request_id": f"req_{number}", "body": {"error": error}}
+    return {"custom_id": f"failed-{number}", "response": response, "error": None}
+
+
+def errors_of(sandbox: RespanSandbox, folder: Path, *rows: dict[str, Any]) -> list[dict[str, Any]]:
+    errors: list[dict[str, Any]] = land(folder, batch_id=add_batch(sandbox, None, jsonl(*rows)))["errors"]
+    return errors
+
+
+def test_errors_with_the_same_code_are_counted_together_the_most_frequent_first(
+    connected: RespanSandbox, tmp_path: Path
+) -> None:
+    rows = [failed(n, {"code": "invalid_image", "message": f"Image {n} is broken."}) for n in range(3)]
+    rows += [
+        failed(10 + n, {"type": "server_error", "message": f"Try again. Request req_{n:032x}."}, 500) for n in range(50)
+    ]
+    rows += [{"custom_id": "x", "response": None, "error": {"code": "batch_expired", "message": "It expired."}}]
+
+    assert errors_of(connected, tmp_path, *rows) == [
+        {"code": "server_error", "message": f"Try again. Request req_{0:032x}.", "count": 50},
+        {"code": "invalid_image", "message": "Image 0 is broken.", "count": 3},
+        {"code": "batch_expired", "message": "It expired.", "count": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda n: f"Request {uuid.UUID(int=n << 64)} has failed.",
+        lambda n: f"Request req_{n:032x} has failed.",
+        lambda n: f"Trace {hashlib.sha256(bytes([n])).hexdigest()}: timed out.",
+        lambda n: f"Try again in {n}.{n} s (2026-11-27T07:{n + 10}:00Z).",
+        lambda n: f"Object 0x7f{n:x}a is gone.",
+        lambda n: f"No file-{'abcdefgh'[n]}{'Qrstuvwxyzabcdefghijk'} here.",
+    ],
+    ids=["UUID", "request id", "hash", "numbers", "address", "id without digits"],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda text: {"message": text},
+        lambda text: text,
+        lambda text: {"code": 503, "message": text},
+        lambda text: {"error": text, "message": "Failed."},
+    ],
+    ids=["no code", "a text", "the status as code", "a sentence as code"],
+)
+def test_errors_without_a_code_are_counted_together_if_they_differ_in_ids_and_numbers(
+    connected: RespanSandbox, tmp_path: Path, message: Callable[[int], str], error: Callable[[str], Any]
+) -> None:
+    rows = [failed(n, error(message(n)), 503) for n in range(8)]
+    rows += [failed(10 + n, "Another error.", 503) for n in range(3)]
+
+    counted = errors_of(connected, tmp_path, *rows)
+
+    assert [each["count"] for each in counted] == [8, 3]
+    assert message(0) in counted[0].values()
+    assert counted[1] == {"code": "503", "message": "Another error.", "count": 3}
+
+
+def test_codes_that_are_ids_are_counted_together(connected: RespanSandbox, tmp_path: Path) -> None:
+    rows = [failed(n, {"code": f"err_{n:016x}", "message": "No."}) for n in range(4)]
+    rows += [failed(10, {"code": "http_429_error", "message": "No."}), failed(11, {"code": "http_500_error"})]
+
+    counted = errors_of(connected, tmp_path, *rows)
+
+    assert [each["count"] for each in counted] == [4, 1, 1]
+    assert counted[0]["code"] == "err_0000000000000000"
+
+
+def test_errors_of_very_many_kinds_are_counted_in_limited_memory(connected: RespanSandbox, tmp_path: Path) -> None:
+    kinds = ["".join(letters) for letters in itertools.product("abcdefg", repeat=4)]
+
+    counted = errors_of(connected, tmp_path, *(failed(n, {"code": kind}) for n, kind in enumerate(kinds)))
+
+    assert counted[0] == {"code": "others", "message": "(various errors)", "count": len(kinds) - 1000}
+    assert counted[1] == {"code": "aaaa", "message": "", "count": 1}
+    assert len(counted) == 10
+
+
+def test_errors_are_shortened_and_have_no_secrets(
     connected: RespanSandbox, tmp_path: Path, said: Callable[[], str]
 ) -> None:
-    rows = [bad(f"r{number}", f"Key {connected.api_key} is\n\x1b[31m {'too ' * 100} long") for number in range(3)]
-    rows += [bad(f"s{number}", f"number {number}", code="unique") for number in range(5000)]
-    rows += [{"custom_id": "t", "error": {"code": "batch_expired", "message": "It expired."}, "response": None}]
-    rows += [{"custom_id": f"u{number}", "error": "plain words"} for number in range(4)]
-    xcoms = land(tmp_path, batch_id=add_batch(connected, None, jsonl(*rows)))
+    row = bad("a", f"Key {connected.api_key} is\n\x1b[31m {'too ' * 100} long")
+    xcoms = land(tmp_path, batch_id=add_batch(connected, None, jsonl(row)))
 
-    manifest = xcoms["return_value"]
-    assert manifest["counts"]["failed"] == 5008
-    assert manifest["errors"][0] == {"code": "unique", "message": "(various messages)", "count": 5000 - 999}
-    assert {"code": "error", "message": "plain words", "count": 4} not in manifest["errors"][10:]
-    [of_the_key] = [error for error in manifest["errors"] if error["count"] == 3]
-    assert of_the_key["message"].startswith("Key *** is ?[31m too too")
-    assert len(of_the_key["message"]) < 210
+    [error] = xcoms["errors"]
+    assert error["message"].startswith("Key *** is ?[31m too too")
+    assert len(error["message"]) < 210
     assert connected.api_key not in json.dumps(xcoms) + (tmp_path / "manifest.json").read_text()
     assert "too too" not in said()
 
@@ -709,7 +716,7 @@ def test_files_are_deleted_after_the_landing_if_set(
     # After a clear, the files are gone at the service, but the folder has all of them.
     assert land(tmp_path, batch_id=batch_id, delete_files=["input", "output", "error"]) == first
     with pytest.raises(RespanNotFoundError):
-        land(tmp_path / "elsewhere", batch_id=batch_id)
+        land(tmp_path / "elsewhere", batch_id=batch_id, not_found_grace=0)
 
 
 def test_a_file_that_cannot_be_deleted_is_a_warning(

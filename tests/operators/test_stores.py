@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -169,6 +171,30 @@ def test_a_file_that_takes_several_requests_is_landed(connected: RespanSandbox, 
 
     assert manifest["bytes"] == {"output": len(LONG)}
     assert memory.cat_file("/bucket/results/output.jsonl") == LONG
+
+
+def test_a_row_of_40_mebibytes_is_landed(connected: RespanSandbox, memory: Memory) -> None:
+    """So long is the answer to a request for 2,048 embeddings."""
+    content = GOOD + jsonl(good("c", "x" * 40 * 2**20))
+
+    manifest = land(memory.uri, batch_id=add_batch(connected, content), parquet=True)["return_value"]
+
+    assert manifest["counts"]["succeeded"] == 3
+    assert memory.cat_file("/bucket/results/output.jsonl") == content
+    lengths = pc.utf8_length(pq.read_table(memory.open("/bucket/results/results.parquet"))["content"])
+    assert lengths.to_pylist() == [5, 5, 40 * 2**20]
+
+
+@pytest.mark.parametrize("on_bad_rows", ["warn", "drop"])
+def test_bad_lines_are_kept_in_any_store(connected: RespanSandbox, memory: Memory, on_bad_rows: str) -> None:
+    batch_id = add_batch(connected, GOOD + b"{\n", BAD)
+
+    first, second = (land(memory.uri, batch_id=batch_id, on_bad_rows=on_bad_rows)["return_value"] for _ in range(2))
+
+    assert first == second
+    assert memory.cat_file("/bucket/results/rejected.jsonl") == b"{\n"
+    assert memory.cat_file("/bucket/results/output.jsonl") == (GOOD if on_bad_rows == "drop" else GOOD + b"{\n")
+    assert ObjectStoragePath(first["rejected_path"]).path.endswith("/results/rejected.jsonl")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -21,6 +21,7 @@ import pendulum
 import pytest
 
 from airflow_respan.sandbox import RespanSandbox
+from tests.conftest import environment_without_coverage
 from tests.http_server import QuietHandler, served
 
 DAG_FILE = Path(__file__).parent.parent / "dags" / "killed.py"
@@ -128,7 +129,7 @@ def killed() -> Iterator[tuple[RespanSandbox, AirflowAPI, str]]:
         command = [sys.executable, "-m", "tests.operators.supervised", DAG_FILE.name, f"{url}/", *CASES]
         process = subprocess.Popen(
             command,
-            env={**os.environ, **environment},
+            env=environment_without_coverage() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -169,8 +169,8 @@ def test_results_that_a_release_landed_are_not_landed_again(
 
     xcoms = land(tmp_path, batch_id=manifest["batch_id"])
 
-    urls = {"output_url": f"{tmp_path}/output.jsonl", "errors_url": None, "parquet_url": None}
-    assert xcoms["return_value"] == {**manifest, **urls}  # 0.1.0 has no URLs
+    urls = {"output_url": f"{tmp_path}/output.jsonl", "errors_url": None, "rejected_url": None, "parquet_url": None}
+    assert xcoms["return_value"] == {**manifest, "rejected_path": None, **urls}  # 0.1.0 has no URLs
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.conftest import CHECKOUT, environment_without_coverage
+from tests.forked import run_program
 
 
 def run(module: str, *arguments: object) -> list[Any]:
     """Run a program, and return the JSON of each line that it marks."""
-    command = [sys.executable, "-m", f"tests.operators.{module}", *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=CHECKOUT, env=environment_without_coverage(), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    lines = (line.split(" ", 1) for line in done.stdout.splitlines())
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / "output"
+        status = run_program(f"tests.operators.{module}", *arguments, output=output)
+        printed = output.read_text()
+    assert status == 0, printed[-5000:]
+    lines = (line.split(" ", 1) for line in printed.splitlines())
     return [json.loads(words[1]) for words in lines if words[0] in ("STEP", "MEASURED")]

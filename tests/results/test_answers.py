@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,7 +126,6 @@ ODD_LINES = {
     b'{"response": {}}': "no custom_id, or one that is not a text",
     b"[1]": "a list, not a JSON object",
     b"\xff": "not UTF-8",
-    b'{"custom_id": "x", "custom_id": "y"}': "not JSON (a key occurs twice)",
     b"[" * 100_000: "nested too deeply",
 }
 
@@ -144,18 +144,28 @@ def test_a_line_that_is_not_a_row_is_an_answer_with_an_error_and_the_others_are_
     assert odd == Answer(custom_id="", value=None, error=error)
 
 
-def test_a_line_that_does_not_end_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_too_long_is_an_answer_with_an_error_and_the_others_are_read(tmp_path: Path) -> None:
     file = tmp_path / "output.jsonl"
     with file.open("wb") as opened:
         opened.write(jsonl(good("a")))
         opened.truncate(MAX_LINE_BYTES + 2**20)
+        opened.seek(0, os.SEEK_END)
+        opened.write(b"\n" + jsonl(good("b", "Good day")))
 
-    reading = answers(file)
+    first, odd, last = answers(file)
 
-    assert next(reading) == ALL[0]
-    with pytest.raises(RespanResultsError) as refused:
-        next(reading)
-    assert str(refused.value) == f"The rest of {file} cannot be read: line 2 is longer than {MAX_LINE_BYTES} bytes."
+    assert [first, last] == ALL[:2]
+    assert odd.error == RowError(code="invalid_row", message=f"line 2 of {file}: longer than {MAX_LINE_BYTES} bytes")
+
+
+def test_an_unusual_row_is_an_answer_as_any_other(tmp_path: Path) -> None:
+    file = tmp_path / "output.jsonl"
+    file.write_bytes(jsonl(good("a", score=0.5)).replace(b"0.5", b"-Infinity") + jsonl({**good("b"), "custom_id": 7}))
+
+    first, second = answers(file)
+
+    assert first == ALL[0]
+    assert (second.custom_id, second.error) == ("7", None)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from airflow_respan.results.parquet import MAX_GROUP_ROWS, schema
 from airflow_respan.sandbox import RespanSandbox
@@ -90,3 +93,90 @@ def test_a_lone_surrogate_stays_in_the_response(connected: RespanSandbox, tmp_pa
     [row] = landed(connected, tmp_path, jsonl(odd)).read().to_pylist()
 
     assert json.loads(row["response"]) == odd["response"]
+
+
+def respond(custom_id: str, response: Any) -> dict[str, Any]:
+    return {"custom_id": custom_id, "response": response, "error": None}
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda response: {**response, "body": json.dumps(response["body"])},
+        json.dumps,
+        lambda response: json.dumps({**response, "body": json.dumps(response["body"])}),
+    ],
+    ids=["body", "response", "both"],
+)
+def test_the_columns_of_a_response_that_is_json_in_a_text_are_those_of_the_response(
+    connected: RespanSandbox, tmp_path: Path, spell: Callable[[Any], Any]
+) -> None:
+    plain = good("a", "line\nbreak")
+    spelled = respond("b", spell(good("b", "line\nbreak")["response"]))
+
+    first, second = landed(connected, tmp_path, jsonl(plain, spelled)).read().to_pylist()
+
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["counts"]["succeeded"] == 2
+    assert manifest["usage"]["rows"] == 2
+    assert manifest["usage"]["total_tokens"] == 14
+    assert json.loads(second.pop("response")) == spelled["response"]
+    del first["response"]
+    assert second == {**first, "custom_id": "b"}
+
+
+@pytest.mark.parametrize(
+    ("response", "values"),
+    [
+        (
+            {"status_code": 200, "body": [{"choices": []}]},
+            {
+                "status_code": 200,
+                "error_code": "no_response",
+                "error_message": 'The response is not a JSON object: [{"choices": []}]',
+            },
+        ),
+        (
+            {"status_code": 200, "body": '["a"]'},
+            {
+                "status_code": 200,
+                "error_code": "no_response",
+                "error_message": 'The response is not a JSON object: ["a"]',
+            },
+        ),
+        (
+            {"status_code": 502, "body": [{"error": {"message": "Broken.", "code": "gateway"}}]},
+            {"status_code": 502, "error_code": "502", "error_message": "Broken."},
+        ),
+        (
+            {"status_code": 200, "body": {}},
+            {
+                "status_code": 200,
+                "error_code": "no_response",
+                "error_message": "The row has neither a response nor an error.",
+            },
+        ),
+        ({}, {"error_code": "no_response", "error_message": "The row has neither a response nor an error."}),
+        ([], {"error_code": "no_response", "error_message": "The row has neither a response nor an error."}),
+        ("{}", {"error_code": "no_response", "error_message": "The row has neither a response nor an error."}),
+        (
+            json.dumps({"status_code": 401, "body": {"error": "No key."}}),
+            {"status_code": 401, "error_code": "401", "error_message": "No key."},
+        ),
+        (
+            '{"detail": "Late',
+            {"error_code": "no_response", "error_message": 'The response is not a JSON object: {"detail": "Late'},
+        ),
+    ],
+)
+def test_a_response_of_another_shape_is_kept_with_its_error(
+    connected: RespanSandbox, tmp_path: Path, response: Any, values: dict[str, Any]
+) -> None:
+    [row] = landed(connected, tmp_path, jsonl(respond("a", response))).read().to_pylist()
+
+    assert json.loads(row.pop("response")) == response
+    assert {name: value for name, value in row.items() if value is not None} == {
+        "custom_id": "a",
+        "succeeded": False,
+        **values,
+    }

@@ -138,3 +138,32 @@ def test_a_task_that_is_killed_cancels_all_its_batches(
 
     assert type(killed.value).__name__ == "RespanTaskKilledError"
     assert {batch["status"] for batch in sandbox.batches} == {"cancelling"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_row_that_cannot_be_read_is_kept_and_its_request_is_asked_again(
+    mode: str, moving: RespanSandbox, tmp_path: Path
+) -> None:
+    moving.inject(Fault.broken_row(2), path="/content/")
+
+    outcome = ask(mode, tmp_path)
+
+    assert outcome.error is None
+    assert rows(tmp_path / "output.jsonl").keys() == {"r-1", "r-2", "r-3"}
+    assert moving.runs == {"r-1": 1, "r-2": 2, "r-3": 1}
+    assert (tmp_path / "round-1" / "rejected.jsonl").read_bytes().startswith(b'{"id"')
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_that_only_a_lenient_reader_can_read_is_not_paid_again(
+    mode: str, moving: RespanSandbox, tmp_path: Path
+) -> None:
+    row = '{"custom_id": "r-%d", "response": {"status_code": 200, "body": {"id": "x", "score": -Infinity}}}\n'
+    content = "".join(row % number for number in (1, 2, 3, 3))
+    moving.inject(Fault(status=200, body=content), path="/content/")
+
+    outcome = ask(mode, tmp_path, parquet=True)
+
+    assert outcome.error is None
+    assert rows(tmp_path / "output.jsonl").keys() == {"r-1", "r-2", "r-3"}
+    assert moving.runs == {"r-1": 1, "r-2": 1, "r-3": 1}

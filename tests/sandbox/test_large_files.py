@@ -70,8 +70,9 @@ def program() -> Iterator[tuple[str, int]]:
     with subprocess.Popen(command, env=environment_without_coverage(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        connection = process.stdout.readline().removeprefix("export AIRFLOW_CONN_RESPAN_DEFAULT='").strip("'\n")
-        yield json.loads(connection)["host"], process.pid
+        exported = process.stdout.readline().removeprefix("export AIRFLOW_CONN_RESPAN_DEFAULT='").strip("'\n")
+        connection = json.loads(exported)
+        yield f"{connection['host']}:{connection['port']}", process.pid
         process.terminate()
 
 

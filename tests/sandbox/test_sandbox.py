@@ -487,10 +487,11 @@ def test_the_program_serves_until_sigterm() -> None:
         printed = [process.stdout.readline(), process.stdout.readline()]
         export = printed[1].removeprefix("export AIRFLOW_CONN_RESPAN_DEFAULT='").removesuffix("'\n")
         connection = json.loads(export)
-        control = f"{connection['host']}/_sandbox"
+        base_url = f"{connection['host']}:{connection['port']}"
+        control = f"{base_url}/_sandbox"
         headers = {"Authorization": "Bearer my-key"}
         created = requests.post(f"{control}/batches", json={"status": "in_progress"}, timeout=10).json()
-        url = f"{connection['host']}/api/v1/batches/{created['id']}/"
+        url = f"{base_url}/api/v1/batches/{created['id']}/"
         requests.post(f"{control}/batches", json={"id": created["id"], "status": "completed"}, timeout=10)
         requests.post(f"{control}/faults", json={"fault": {"status": 503}, "times": None}, timeout=10)
         during = requests.get(url, headers=headers, timeout=10).status_code
@@ -500,8 +501,8 @@ def test_the_program_serves_until_sigterm() -> None:
 
         assert process.wait(timeout=10) == 0
 
-    assert printed[0].startswith("Respan sandbox on http://127.0.0.1:")
-    assert connection["password"] == "my-key"
+    assert printed[0] == f"Respan sandbox on {base_url}; stop it with Ctrl-C. For Airflow:\n"
+    assert (connection["host"], connection["password"]) == ("http://127.0.0.1", "my-key")
     assert (during, after) == (503, "completed")
 
 
