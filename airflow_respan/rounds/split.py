@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanInputError, RespanStorageError
 from airflow_respan.rounds.plan import Part, part_folder
-from airflow_respan.submission.input import MAX_BYTES, MAX_REQUESTS
+from airflow_respan.submission.input import MAX_BYTES, MAX_REQUESTS, InputDigest
 
-WriteInput = Callable[[str, IO[bytes]], None]
+WriteInput = Callable[[str, str, IO[bytes]], None]
 
 
 @dataclass(kw_only=True)
@@ -20,6 +20,7 @@ class _OpenPart:
     """A part that has room for further requests."""
 
     file: IO[bytes] = field(default_factory=lambda: tempfile.TemporaryFile(prefix="respan-"))  # noqa: SIM115
+    digest: InputDigest = field(default_factory=InputDigest)
     requests: int = 0
     size: int = 0
 
@@ -27,14 +28,16 @@ class _OpenPart:
 class Splitter:
     """Collects requests, and writes each input when it is full, as a context manager.
 
-    :param write_input: writes the input of a part, given its folder and an open file
+    :param write_input: writes the input of a part, given its folder, the name of the input and an open file
     :param round_number: the number of the round
+    :param input_name: the name of each input in its folder
     :param by_model: whether each batch may only have requests for one model
     """
 
-    def __init__(self, write_input: WriteInput, *, round_number: int, by_model: bool) -> None:
+    def __init__(self, write_input: WriteInput, *, round_number: int, input_name: str, by_model: bool) -> None:
         self._write_input = write_input
         self._round_number = round_number
+        self._input_name = input_name
         self._by_model = by_model
         self._open: dict[Any, _OpenPart] = {}
         self._full: list[_OpenPart] = []
@@ -69,16 +72,12 @@ class Splitter:
         if part and (part.requests == MAX_REQUESTS or part.size + size > MAX_BYTES):
             self._full.append(self._open.pop(key))
             part = None
-        try:
+        with _disk_errors():
             if part is None:
                 self._write_full()
                 part = self._open[key] = _OpenPart()
             part.file.write(line + b"\n")
-        except OSError as error:
-            raise RespanStorageError(
-                f"The requests could not be kept in {tempfile.gettempdir()} until they are written: {error}. Make room "
-                "for 200 MB there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
-            ) from error
+        part.digest.add(line, request)
         part.requests += 1
         part.size += size
 
@@ -99,8 +98,31 @@ class Splitter:
     def _write(self, part: _OpenPart, *, is_only: bool) -> None:
         number = len(self._parts) + 1
         folder = part_folder(self._round_number, number, is_only=is_only)
-        self._write_input(folder, part.file)
-        self._parts.append(Part(number=number, folder=folder, requests=part.requests, size=part.size))
+        with _disk_errors():
+            part.file.flush()
+        self._write_input(folder, self._input_name, part.file)
+        self._parts.append(
+            Part(
+                number=number,
+                folder=folder,
+                requests=part.requests,
+                size=part.size,
+                input=self._input_name,
+                digest=part.digest.result().digest,
+            )
+        )
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Name the folder in every error, because the error of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise RespanStorageError(
+            f"The requests could not be kept in {tempfile.gettempdir()} until they are written: {error}. Make room "
+            "for 200 MB there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
+        ) from error
 
 
 def _model(request: Mapping[str, Any]) -> str | None:
