@@ -74,7 +74,7 @@ def run_once(
         if timer:
             timer.cancel()
         is_suspended = driver.is_suspended
-        has_struck = strike.has_come if step else manifest is None
+        has_struck = strike.has_come
         other = Driver(Task(**{**vars(task), "state": Path(place) / "other.json"}))
         errors = [driver.last_error]
         for try_number in range(2, 6):

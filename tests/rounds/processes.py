@@ -290,6 +290,7 @@ def strike_at_random(driver: Driver, number: int, seconds: float) -> threading.T
     def strike() -> None:
         with suppress(ProcessLookupError, AttributeError):
             os.kill(driver.process.pid, number)
+            driver.strike.name.value = b"at a random moment"
 
     timer = threading.Timer(seconds, strike)
     timer.daemon = True
