@@ -176,7 +176,7 @@ class RespanBatchOperator(BatchCreatingOperator):
             if next_method != TRIGGER_FAILED:
                 raise
             self.log.warning("The triggerer gave up the wait (%s); checking all batches.", error)
-        return self._run(context, started_at=attempt_started_at(context))
+            return self._run(context, started_at=attempt_started_at(context), trigger_error=error)
 
     def _batches_in_progress(self) -> list[str]:
         runs = self._runner.current_runs if self._runner else []
@@ -194,6 +194,7 @@ class RespanBatchOperator(BatchCreatingOperator):
         started_at: str,
         events: Mapping[str, Any] | None = None,
         is_first_process: bool = False,
+        trigger_error: AirflowException | None = None,
     ) -> Any:
         from airflow_respan.api.batch import Batch
         from airflow_respan.rounds.runner import Pending, RoundsRunner
@@ -212,27 +213,28 @@ class RespanBatchOperator(BatchCreatingOperator):
         failed = {batch_id: end for batch_id, end in ends.items() if isinstance(end, RespanError)}
         try:
             found = self._runner.begin(self._source, is_repeatable=is_first_process and self._is_input_repeatable)
+            while found is None:
+                state = self._runner.advance(known=known, failed=failed)
+                if not isinstance(state, Pending):
+                    found = state
+                    break
+                if (batch_ids := self._batches_in_progress()) != self._pushed_batch_ids:
+                    self._push(context, batch_ids=batch_ids)
+                    self._pushed_batch_ids = batch_ids
+                self._pause_or_defer(state, started_at=started_at, trigger_error=trigger_error)
         except EmptyInputError as error:
             if self.on_empty == "skip":
                 raise AirflowSkipException(f"There is nothing to ask (on_empty='skip'): {error}") from None
             raise
-        while found is None:
-            try:
-                state = self._runner.advance(known=known, failed=failed)
-            except RespanTaskKilledError:
-                for batch_id in self._batches_in_progress() if self._is_abandoned else ():
-                    self._cancel_abandoned(batch_id)  # its create had no response yet when the task was killed
-                raise
-            if not isinstance(state, Pending):
-                found = state
-                break
-            if (batch_ids := self._batches_in_progress()) != self._pushed_batch_ids:
-                self._push(context, batch_ids=batch_ids)
-                self._pushed_batch_ids = batch_ids
-            self._pause_or_defer(state, started_at=started_at)
+        except RespanTaskKilledError:
+            if self._is_abandoned:
+                # When the task was killed, it had not read its notes yet, or a create had no response yet.
+                for batch_id in self._runner.find_batches():
+                    self._cancel_abandoned(batch_id)
+            raise
         return self._finish(context, found)
 
-    def _pause_or_defer(self, pending: Pending, *, started_at: str) -> None:
+    def _pause_or_defer(self, pending: Pending, *, started_at: str, trigger_error: AirflowException | None) -> None:
         from airflow_respan.triggers.batches import RespanBatchesTrigger
         from airflow_respan.waiting.event import make_event
 
@@ -244,6 +246,12 @@ class RespanBatchOperator(BatchCreatingOperator):
                 f"The timeout of {duration_text(self.timeout)} has passed before the last round has ended. Batches in "
                 f"progress, which are billed: {batches}. Clear the task to wait again; it asks nothing twice."
             )
+        if trigger_error is not None:
+            raise RespanError(
+                f"The triggerer gave up the wait for {', '.join(self._batches_in_progress()) or 'the next batch'} "
+                f"({trigger_error}). The batches continue at the service, and the next attempt, a retry or after a "
+                "clear, continues with them. The triggerer's log has the cause."
+            ) from trigger_error
         pause = min(pending.pause_seconds(), seconds_left)
         if not self.deferrable:
             self._pause(pause)

@@ -5,7 +5,7 @@
     task.json                     the task that the folder belongs to
     round-1/plan.json             what is asked in the round
     round-1/input.jsonl           the requests; with several batches in round-1/part-1/, round-1/part-2/ ...
-    round-1/batch.json            the note about the batch
+    round-1/batch-1.json          the notes about the batch: one before it is created, and one that has its id
     round-1/output.jsonl          what came back, with errors.jsonl and manifest.json, as for a single batch
     output.jsonl, errors.jsonl, manifest.json      all answers and the last errors, after the last round
 """
@@ -21,13 +21,12 @@ from typing import IO, Any
 from airflow_respan.exceptions import RespanResultsError
 from airflow_respan.results.claim import OWN_FOLDER
 from airflow_respan.results.folder import Folder
-from airflow_respan.results.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, read_manifest
+from airflow_respan.results.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, RESULT_FILES, read_manifest
 from airflow_respan.rounds.notes import PartNotes
 from airflow_respan.rounds.plan import Part, Round, round_folder
 
 TASK_NAME = "task.json"
 PLAN_NAME = "plan.json"
-INPUT_NAME = "input.jsonl"
 MAX_PLAN_BYTES = 2**24
 
 
@@ -53,9 +52,12 @@ class RoundsFolder:
         if self.root.create(TASK_NAME, content):
             return
         owner = _decode(self.root.read(TASK_NAME, max_bytes=MAX_PLAN_BYTES)).get("task")
-        if owner == self._task:
+        if owner is None:  # what is left of a file after a power failure
+            first = self._load_plan(1)
+            owner = first.task if first else self._task
+        elif owner == self._task:
             return
-        if not overwrite:
+        if owner != self._task and not overwrite:
             raise RespanResultsError(
                 f"{self.root.uri} has the rounds of another task ({owner}), so nothing was uploaded or created. "
                 f"{OWN_FOLDER}, or set overwrite=True."
@@ -71,28 +73,45 @@ class RoundsFolder:
             rounds.append(plan)
         return rounds
 
-    def save_plan(self, plan: Round) -> Round:
-        """Save the plan of a round, and return it; or the plan that another attempt has saved meanwhile."""
+    def save_plan(self, plan: Round, *, replaced: str | None = None) -> Round:
+        """Save the plan of a round, and return it; or the plan that another attempt has saved meanwhile.
+
+        :param plan: the plan; its inputs are written
+        :param replaced: the id of an earlier plan of the round, which this one replaces
+        """
         folder = self.folder_of(plan)
         if folder.create(PLAN_NAME, plan.to_json()):
             return plan
         found = self._load_plan(plan.number)
-        if found and (found.task, found.previous, found.source) == (plan.task, plan.previous, plan.source):
+        if found and (found.task, found.previous) == (plan.task, plan.previous) and found.plan_id != replaced:
             return found
         folder.write(PLAN_NAME, _file(plan.to_json()), check=_no_check)
         return plan
 
-    def write_input(self, folder: str, content: IO[bytes]) -> None:
+    def check_plan(self, plan: Round) -> None:
+        """Check that no other attempt has replaced the plan of a round.
+
+        :raises RespanResultsError: if one has
+        """
+        found = self._load_plan(plan.number)
+        if found and found.plan_id != plan.plan_id:
+            raise RespanResultsError(
+                f"Another attempt or task has replaced the plan in {self.folder_of(plan).uri}, so this attempt creates "
+                "no batch. The next attempt of this task, a retry or after a clear, continues with what is planned now."
+            )
+
+    def write_input(self, folder: str, name: str, content: IO[bytes]) -> None:
         """Write the requests of a part.
 
         :param folder: the folder of the part, relative to that of the task
+        :param name: the name of the file
         :param content: the requests, one per line
         """
-        self._subfolder(folder).write(INPUT_NAME, content, check=_no_check)
+        self._subfolder(folder).write(name, content, check=_no_check)
 
     def input_uri(self, part: Part) -> str:
         """Return the URI of the requests of a part."""
-        return self._subfolder(part.folder).uri_of(INPUT_NAME)
+        return self._subfolder(part.folder).uri_of(part.input)
 
     def folder_of(self, item: Round | Part) -> Folder:
         """Return the folder of a round or of a part."""
@@ -103,13 +122,17 @@ class RoundsFolder:
         return PartNotes(self.folder_of(part), task=self._task, plan_id=plan.plan_id)
 
     def landed_manifest(self, plan: Round, part: Part) -> dict[str, Any] | None:
-        """Return the manifest of a part whose results were landed, or None."""
+        """Return the manifest of a part whose results were landed, or None, also if a file of it is gone."""
         note = self.notes_of(plan, part).load_of_plan()
         if note is None or note.batch_id is None:
             return None
-        content = self.folder_of(part).read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
+        folder = self.folder_of(part)
+        content = folder.read(MANIFEST_NAME, max_bytes=MAX_MANIFEST_BYTES)
         manifest = read_manifest(content) if content else None
-        return manifest if manifest and manifest.get("batch_id") == note.batch_id else None
+        if manifest is None or manifest.get("batch_id") != note.batch_id:
+            return None
+        sizes = {RESULT_FILES[name]: size for name, size in manifest["bytes"].items() if name in RESULT_FILES}
+        return manifest if all(folder.size(name) == size for name, size in sizes.items()) else None
 
     def _load_plan(self, number: int) -> Round | None:
         return Round.from_json(self._subfolder(round_folder(number)).read(PLAN_NAME, max_bytes=MAX_PLAN_BYTES))

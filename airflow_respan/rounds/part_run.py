@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_respan.api.batch import Batch
-from airflow_respan.exceptions import RespanBatchFailed, RespanError, RespanTaskKilledError, RespanTransientError
+from airflow_respan.exceptions import (
+    RespanBatchFailed,
+    RespanError,
+    RespanResultsError,
+    RespanTaskKilledError,
+    RespanTransientError,
+)
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.landing_options import Deletable, LandingOptions
 from airflow_respan.results.landing import Landing
 from airflow_respan.results.temporary_errors import is_temporary_code
 from airflow_respan.rounds.folder import RoundsFolder
 from airflow_respan.rounds.plan import Part, Round
-from airflow_respan.submission.input import read_requests
 from airflow_respan.submission.previous_attempts import CreatingTask, PreviousAttempts
 from airflow_respan.submission.submit import BatchOptions, Submission
 from airflow_respan.waiting.outcome import describe_batch, is_queue_full
@@ -27,6 +32,9 @@ log = logging.getLogger(__name__)
 
 LONGEST_RESUBMIT_SECONDS = 1800.0
 """The longest pause after which a batch is created again that the provider's full queue refused."""
+
+BEFORE_THIS_ATTEMPT = 0.0
+"""When a create was sent that left no note (Unix seconds): an attempt with another folder has sent it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +65,6 @@ class PartRun:
     :param task: the operator, with its templates rendered
     :param context: Airflow's context
     :param hook: sends the requests
-    :param is_plan_found: whether the plan was saved by an earlier process, which then may have created the batch, but
-        only if it left a note
     :param raise_if_killed: raises an error if the task was killed
     """
 
@@ -72,7 +78,6 @@ class PartRun:
         task: CreatingTask,
         context: Any,
         hook: RespanHook,
-        is_plan_found: bool,
         raise_if_killed: Callable[[], None],
     ) -> None:
         self.part = part
@@ -93,9 +98,9 @@ class PartRun:
         self._task = task
         self._context = context
         self._hook = hook
-        self._is_plan_found = is_plan_found
         self._raise_if_killed = raise_if_killed
         self._manifest: dict[str, Any] | None = None
+        self._is_manifest_read = False
         self._sent_at = plan.planned_at
 
     @property
@@ -106,9 +111,10 @@ class PartRun:
 
     @property
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest of the part, once it is landed."""
-        if self._manifest is None:
+        """The manifest of the part, once it is landed by this process or an earlier one."""
+        if not self._is_manifest_read:
             self._manifest = self._folder.landed_manifest(self._plan, self.part)
+            self._is_manifest_read = True
         return self._manifest
 
     @property
@@ -166,38 +172,81 @@ class PartRun:
         if self.error:
             log.warning("The batch of %s needs another try: %s", self.label, self.error)
 
+    def cancel(self) -> None:
+        """Cancel the batch, if it is in progress, because the input was replaced.
+
+        :raises RespanError: if it cannot be cancelled, or it is unclear whether there is one
+        """
+        self._notes.load()
+        self._previous_attempts().cancel_newest()
+
     def _submit(self) -> None:
         """Create the batch, or continue with that of an earlier attempt."""
-        is_first = self._notes.load() is None and (self._is_plan_found or self._context["ti"].try_number <= 1)
-        attempts = PreviousAttempts(
-            self._task,
-            self._context,
-            part=f"#{self._plan.number}.{self.part.number}",
-            notes=self._notes,
-            is_first=is_first,
-            started_at=self._options.started_at,
-            must_be_replaced=lambda batch, _is_after_clear: self._is_refused(batch),
-        )
+        noted = self._notes.load()
+        attempts = self._previous_attempts()
         self.submission = Submission(
             self._options.batch,
             hook=self._hook,
             previous_attempts=attempts,
             push=lambda **_xcoms: None,
-            raise_if_killed=self._raise_if_killed,
+            raise_if_killed=self._raise_if_not_to_be_created,
         )
         self.wait = self.batch = None
-        batch = self.submission.submit_requests(read_requests(self._folder.input_uri(self.part)))
+        part, sent_at = self.part, time.time()
+        batch = self.submission.submit_checked(self._folder.input_uri(part), size=part.size, digest=part.digest)
+        self._refuse_if_superseded(batch)
         if self.submission.is_found:
             # The list, or a note about an earlier plan, has led to it. Without a note about this plan, the next process
-            # would create another batch.
+            # would search again.
+            sent_at = noted.sent_at if noted else BEFORE_THIS_ATTEMPT
             attempts.save_note(
                 fingerprint=self.submission.fingerprint or "",
                 input_file_id=batch.input_file_id or "",
                 batch_id=batch.id,
+                sent_at=sent_at,
             )
-        self._follow(batch.id, sent_at=time.time())
+            self._refuse_if_superseded(None)
+        self._follow(batch.id, sent_at=sent_at)
         self._see(batch)
         self._raise_if_killed()
+
+    def _refuse_if_superseded(self, created: Batch | None) -> None:
+        """End this attempt if another one has taken over the part while this process was suspended.
+
+        :param created: the batch that was created nevertheless, in the last moment before the create was sent; it is
+            cancelled before it costs something
+        :raises RespanResultsError: if another attempt has taken over
+        """
+        if not self._notes.is_superseded:
+            return
+        outcome = "this attempt creates none"
+        if created is not None:
+            try:
+                self._hook.cancel_batch(created.id, provider_id=self._options.batch.provider_id)
+                outcome = f"batch {created.id} of this attempt was cancelled"
+            except RespanError as error:
+                outcome = f"batch {created.id} of this attempt is not needed, but could not be cancelled: {error}"
+        raise RespanResultsError(
+            f"Another attempt of this task has created the batch of {self.label} while this attempt was suspended, so "
+            f"{outcome}. The next attempt, a retry or after a clear, continues with that batch."
+        )
+
+    def _previous_attempts(self) -> PreviousAttempts:
+        return PreviousAttempts(
+            self._task,
+            self._context,
+            part=f"#{self._plan.number}.{self.part.number}",
+            notes=self._notes,
+            # An earlier attempt may have had another folder, or this one was emptied. So only the first is sure.
+            is_first=self._notes.is_empty and self._context["ti"].try_number <= 1,
+            started_at=self._options.started_at,
+            must_be_replaced=lambda batch, _is_after_clear: self._is_refused(batch),
+        )
+
+    def _raise_if_not_to_be_created(self) -> None:
+        self._raise_if_killed()
+        self._folder.check_plan(self._plan)
+        self._notes.check_last()
 
     def _follow(self, batch_id: str, *, sent_at: float) -> None:
         self.wait = BatchWait(batch_id=batch_id, **self._options.wait)
@@ -266,7 +315,7 @@ class PartRun:
         """Return how long after a create the next one may follow: at first ``poke_interval``, then twice as long ..."""
         return jittered_pause_seconds(
             self._options.wait["poke_interval"],
-            age_seconds=self._sent_at - self._plan.planned_at,
+            age_seconds=max(self._sent_at - self._plan.planned_at, 0.0),
             max_wait=LONGEST_RESUBMIT_SECONDS,
             retry_after=0.0,
         )

@@ -21,12 +21,16 @@ class Part:
     :param folder: the folder of its input and its results, relative to that of the task
     :param requests: how many there are
     :param size: bytes of the input
+    :param input: the name of the input in that folder
+    :param digest: the digest of the requests, see :class:`~airflow_respan.submission.input.CheckedInput`
     """
 
     number: int
     folder: str
     requests: int
     size: int
+    input: str
+    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,17 @@ def round_folder(number: int) -> str:
 def part_folder(round_number: int, part_number: int, *, is_only: bool) -> str:
     """Return the folder of a part, relative to that of the task: the only part of a round needs none of its own."""
     return round_folder(round_number) if is_only else f"{round_folder(round_number)}/part-{part_number}"
+
+
+def input_name(try_number: int) -> str:
+    """Return the name of the inputs that an attempt of the task writes.
+
+    An attempt that was suspended while it wrote may go on beside its successor, and does not overwrite what that one
+    has planned.
+
+    :param try_number: Airflow's number of the attempt, from 1
+    """
+    return "input.jsonl" if try_number <= 1 else f"input-{try_number}.jsonl"
 
 
 def _known(cls: type[Part] | type[Round], data: Mapping[str, Any]) -> dict[str, Any]:

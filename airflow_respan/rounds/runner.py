@@ -18,7 +18,7 @@ from airflow_respan.exceptions import (
     RespanBatchFailed,
     RespanError,
     RespanInputChangedError,
-    RespanStorageError,
+    RespanTaskKilledError,
 )
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.jsonl import decode_object, get_custom_id, read_lines
@@ -29,7 +29,7 @@ from airflow_respan.rounds.folder import RoundsFolder
 from airflow_respan.rounds.merge import Merge, merge_key
 from airflow_respan.rounds.outcomes import Outcome, OutcomeRules
 from airflow_respan.rounds.part_run import PartOptions, PartRun
-from airflow_respan.rounds.plan import Round
+from airflow_respan.rounds.plan import Round, input_name
 from airflow_respan.rounds.split import Splitter
 from airflow_respan.storage import open_for_reading
 from airflow_respan.submission.identity import compute_fingerprint, task_key
@@ -118,12 +118,21 @@ class RoundsRunner:
         self._folder = RoundsFolder(options.path, task=self._key)
         self._rounds: list[Round] = []
         self._runs: dict[str, list[PartRun]] = {}
-        self._found_plans: set[str] = set()
+        self._replaced_plan: str | None = None
+        self._input_name = input_name(ti.try_number)
 
     @property
     def current_runs(self) -> list[PartRun]:
         """The batches of the current round; none before the first round is planned."""
         return self._runs_of(self._rounds[-1]) if self._rounds else []
+
+    def find_batches(self) -> list[str]:
+        """Return the batches of the current round that have not ended, also those that only a note names.
+
+        :raises RespanResultsError: if the notes cannot be read
+        """
+        runs = [run for run in self.current_runs if run.manifest is None]
+        return [batch_id for run in runs if (batch_id := run.batch_id) and run.is_active]
 
     def begin(self, source: Source, *, is_repeatable: bool) -> dict[str, Any] | None:
         """Plan the first round, or find what earlier processes have done; return the manifest if all is done.
@@ -139,7 +148,6 @@ class RoundsRunner:
             FORMATS[name].check_installed()
         self._folder.claim(overwrite=self._options.overwrite)
         self._rounds = self._folder.load_rounds()
-        self._found_plans = {plan.plan_id for plan in self._rounds}
         if self._rounds and is_repeatable and self._is_changed(source):
             self._replace()
         if not self._rounds:
@@ -181,6 +189,10 @@ class RoundsRunner:
             self._raise_if_killed()
             if run.manifest is not None or (run.error and run.resume_at is None):
                 continue
+            if run.resume_at is not None and run.resume_at > time.time():
+                is_refused = is_refused or run.error is None
+                pending.resume_at = min(run.resume_at, pending.resume_at or run.resume_at)
+                continue
             batch_id = run.batch_id
             if batch_id is not None and batch_id in failed:
                 run.error = failed[batch_id]
@@ -200,10 +212,9 @@ class RoundsRunner:
 
     def _plan_first(self, source: Source) -> Round:
         digest = InputDigest()
-        requests = check_requests(source(), endpoint=self._endpoint, max_requests=None, max_bytes=None)
         with self._splitter(1) as splitter:
             try:
-                for line, request in requests:
+                for line, request in self._read(source):
                     splitter.add(line, request)
                     digest.add(line, request)
             except EmptyInputError:
@@ -212,7 +223,7 @@ class RoundsRunner:
             parts = splitter.finish()
         plan = Round(task=self._key, number=1, parts=parts, source=self._fingerprint(digest))
         self._log_plan(plan)
-        return self._folder.save_plan(plan)
+        return self._folder.save_plan(plan, replaced=self._replaced_plan)
 
     def _plan_next(self, plan: Round, runs: list[PartRun]) -> Round | None:
         """Return the round that asks again what is unsettled, or None if nothing is to be asked again."""
@@ -220,8 +231,8 @@ class RoundsRunner:
             return None
         with self._splitter(plan.number + 1) as splitter:
             for run in runs:
-                for line in self._unsettled(run):
-                    splitter.add(line, decode_object(line))
+                for line, request in self._unsettled(run):
+                    splitter.add(line, request)
             parts = splitter.finish()
         if not parts:
             return None
@@ -229,16 +240,17 @@ class RoundsRunner:
         self._log_plan(following)
         return self._folder.save_plan(following)
 
-    def _unsettled(self, run: PartRun) -> Iterator[bytes]:
-        """Yield the requests of a landed part that are to be asked again, as they were asked."""
+    def _unsettled(self, run: PartRun) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+        """Yield the requests of a landed part that are to be asked again, as they were asked, and as objects."""
         manifest = run.manifest
         assert manifest is not None  # noqa: S101 (all parts of the round are landed)
         outcomes = self._options.rules.read(manifest, self._folder.folder_of(run.part))
         settled = {found.key for found in outcomes if found.outcome is not Outcome.UNSETTLED}
         with open_for_reading(self._folder.input_uri(run.part)) as file:
             for _number, line in read_lines(file.read):
-                if make_id_key(get_custom_id(decode_object(line))) not in settled:
-                    yield line
+                request = decode_object(line)
+                if make_id_key(get_custom_id(request)) not in settled:
+                    yield line, request
 
     def _merge(self) -> dict[str, Any]:
         manifests = {
@@ -261,16 +273,26 @@ class RoundsRunner:
         key = merge_key(self._rounds, formats=self._options.formats)
         return Destination(self._folder.root, key, overwrite=self._options.overwrite)
 
+    def _read(self, source: Source) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
+        """Check the requests, and yield each as a line and as an object, until the task is killed."""
+
+        def until_killed() -> Iterator[tuple[int, Any]]:
+            for item in source():
+                self._raise_if_killed()
+                yield item
+
+        return check_requests(until_killed(), endpoint=self._endpoint, max_requests=None, max_bytes=None)
+
     def _is_changed(self, source: Source) -> bool:
         """Return whether the requests are not those that were asked; not if they cannot be read any more."""
         digest = InputDigest()
         try:
             with suppress(EmptyInputError):
-                for line, request in check_requests(
-                    source(), endpoint=self._endpoint, max_requests=None, max_bytes=None
-                ):
+                for line, request in self._read(source):
                     digest.add(line, request)
-        except RespanStorageError as error:
+        except RespanTaskKilledError:
+            raise
+        except RespanError as error:
             log.warning(
                 "Continuing with the requests in %s, as the input cannot be read: %s", self._options.path, error
             )
@@ -291,13 +313,10 @@ class RoundsRunner:
         :raises RespanError: if one cannot be cancelled, because it and the new one would be paid
         """
         for run in self.current_runs:
-            if run.manifest is not None or (batch_id := run.batch_id) is None:
-                continue
-            batch = self._hook.get_batch(batch_id, provider_id=self._task.provider_id)
-            if not batch.is_terminal and not batch.meaning.is_being_cancelled:
-                self._hook.cancel_batch(batch_id, provider_id=self._task.provider_id)
-                log.info("Asked for batch %s of another input to be cancelled.", batch_id)
+            if run.manifest is None:
+                run.cancel()
         log.warning("Asking all requests again: the input is not the one that an earlier attempt has asked.")
+        self._replaced_plan = self._rounds[0].plan_id
         self._rounds, self._runs = [], {}
 
     def _runs_of(self, plan: Round) -> list[PartRun]:
@@ -311,7 +330,6 @@ class RoundsRunner:
                     task=self._task,
                     context=self._context,
                     hook=self._hook,
-                    is_plan_found=plan.plan_id in self._found_plans,
                     raise_if_killed=self._raise_if_killed,
                 )
                 for part in plan.parts
@@ -319,7 +337,12 @@ class RoundsRunner:
         return self._runs[plan.plan_id]
 
     def _splitter(self, number: int) -> Splitter:
-        return Splitter(self._folder.write_input, round_number=number, by_model=self._options.split_by_model)
+        return Splitter(
+            self._folder.write_input,
+            round_number=number,
+            input_name=self._input_name,
+            by_model=self._options.split_by_model,
+        )
 
     @property
     def _endpoint(self) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanInputError, RespanStorageError
 from airflow_respan.rounds.plan import Part, part_folder
-from airflow_respan.submission.input import MAX_BYTES, MAX_REQUESTS
+from airflow_respan.submission.input import MAX_BYTES, MAX_REQUESTS, InputDigest
 from airflow_respan.worker_disk import disk_errors
 
-WriteInput = Callable[[str, IO[bytes]], None]
+WriteInput = Callable[[str, str, IO[bytes]], None]
 
 
 @dataclass(kw_only=True)
@@ -21,6 +21,7 @@ class _OpenPart:
     """A part that has room for further requests."""
 
     file: IO[bytes] = field(default_factory=lambda: tempfile.TemporaryFile(prefix="respan-"))  # noqa: SIM115
+    digest: InputDigest = field(default_factory=InputDigest)
     requests: int = 0
     size: int = 0
 
@@ -28,14 +29,16 @@ class _OpenPart:
 class Splitter:
     """Collects requests, and writes each input when it is full, as a context manager.
 
-    :param write_input: writes the input of a part, given its folder and an open file
+    :param write_input: writes the input of a part, given its folder, the name of the input and an open file
     :param round_number: the number of the round
+    :param input_name: the name of each input in its folder
     :param by_model: whether each batch may only have requests for one model
     """
 
-    def __init__(self, write_input: WriteInput, *, round_number: int, by_model: bool) -> None:
+    def __init__(self, write_input: WriteInput, *, round_number: int, input_name: str, by_model: bool) -> None:
         self._write_input = write_input
         self._round_number = round_number
+        self._input_name = input_name
         self._by_model = by_model
         self._open: dict[Any, _OpenPart] = {}
         self._full: list[_OpenPart] = []
@@ -70,11 +73,12 @@ class Splitter:
         if part and (part.requests == MAX_REQUESTS or part.size + size > MAX_BYTES):
             self._full.append(self._open.pop(key))
             part = None
-        with disk_errors(RespanStorageError, "the requests", until="they are written"):
+        with _disk_errors():
             if part is None:
                 self._write_full()
                 part = self._open[key] = _OpenPart()
             part.file.write(line + b"\n")
+        part.digest.add(line, request)
         part.requests += 1
         part.size += size
 
@@ -95,8 +99,23 @@ class Splitter:
     def _write(self, part: _OpenPart, *, is_only: bool) -> None:
         number = len(self._parts) + 1
         folder = part_folder(self._round_number, number, is_only=is_only)
-        self._write_input(folder, part.file)
-        self._parts.append(Part(number=number, folder=folder, requests=part.requests, size=part.size))
+        with _disk_errors():
+            part.file.flush()
+        self._write_input(folder, self._input_name, part.file)
+        self._parts.append(
+            Part(
+                number=number,
+                folder=folder,
+                requests=part.requests,
+                size=part.size,
+                input=self._input_name,
+                digest=part.digest.result().digest,
+            )
+        )
+
+
+def _disk_errors() -> AbstractContextManager[None]:
+    return disk_errors(RespanStorageError, "the requests", until="they are written")
 
 
 def _model(request: Mapping[str, Any]) -> str | None:

@@ -141,6 +141,15 @@ class PreviousAttempts:
         """
         return self._newest(None) or (self._newest(None) if self._waited_for_listing() else None)
 
+    def cancel_newest(self) -> None:
+        """Cancel the newest batch of this task, of any input, if it is in progress.
+
+        :raises RespanError: if it cannot be cancelled, or the search leaves it unclear whether there is one
+        """
+        batch = None if self._is_first else self.newest_batch()
+        if batch and not batch.is_terminal and not batch.meaning.is_being_cancelled:
+            self._cancel_replaced(batch)
+
     def find_listed(self) -> Batch | None:
         """Return the newest batch of this task in the service's list; do not wait for one that is not listed yet.
 
@@ -163,10 +172,13 @@ class PreviousAttempts:
             log.info("Using %s, which an earlier attempt has uploaded.", file_id)
         return file_id
 
-    def save_note(self, *, fingerprint: str, input_file_id: str, batch_id: str | None = None) -> None:
+    def save_note(
+        self, *, fingerprint: str, input_file_id: str, batch_id: str | None = None, sent_at: float | None = None
+    ) -> None:
         """Save for the next attempt how far this attempt has come.
 
         :param batch_id: the batch, or None before it is created
+        :param sent_at: when an earlier attempt sent the create (Unix seconds); None if this one does it
         :raises Exception: the error of Airflow's store, if ``batch_id`` is None. Later errors are only logged, because
             the batch already exists
         """
@@ -174,7 +186,7 @@ class PreviousAttempts:
         note = Note(
             fingerprint=fingerprint,
             input_file_id=input_file_id,
-            sent_at=self._noted_at,
+            sent_at=self._noted_at if sent_at is None else sent_at,
             batch_id=batch_id,
             provider_id=self._provider_id(),
             max_tries=self._max_tries,

@@ -11,6 +11,9 @@ _PROMPT_FIELDS = {"/v1/chat/completions": "messages", "/v1/completions": "prompt
 _OTHER_PROMPT_FIELD = "input"
 """The field of the prompt in the body, at ``/v1/responses``, ``/v1/embeddings`` and others."""
 
+_TAKES_LISTS_OF_TEXTS = frozenset({"/v1/completions", "/v1/embeddings"})
+"""Endpoints at which a list of two texts is a prompt."""
+
 _REQUEST_FIELDS = frozenset({"custom_id", "method", "url", "body"})
 
 
@@ -28,7 +31,7 @@ def make_request(number: int, item: Any, *, endpoint: str, body: Mapping[str, An
         if not _REQUEST_FIELDS & item.keys():
             return item
         return _with_body({"custom_id": str(number), "method": "POST", "url": endpoint, **item}, body)
-    custom_id, prompt = item if isinstance(item, tuple) and len(item) == 2 else (number, item)
+    custom_id, prompt = item if _is_pair(item, endpoint) else (number, item)
     if not isinstance(prompt, str | list) or not isinstance(custom_id, str | int):
         return item
     field = _PROMPT_FIELDS.get(endpoint, _OTHER_PROMPT_FIELD)
@@ -36,6 +39,13 @@ def make_request(number: int, item: Any, *, endpoint: str, body: Mapping[str, An
     content = [{"role": "user", "content": prompt}] if is_chat_text else prompt
     request = {"custom_id": str(custom_id), "method": "POST", "url": endpoint, "body": {field: content}}
     return _with_body(request, body)
+
+
+def _is_pair(item: Any, endpoint: str) -> bool:
+    """Return whether an item is a pair of a ``custom_id`` and a prompt; XCom makes a list of a tuple."""
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        return False
+    return isinstance(item, tuple) or (isinstance(item[0], str | int) and endpoint not in _TAKES_LISTS_OF_TEXTS)
 
 
 def _with_body(request: Mapping[str, Any], body: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Because of this order, a task that is killed at any step does not pay twice.
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.tracking import TrackingParameters
 from airflow_respan.exceptions import RespanStorageError, RespanTransientError
 from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.storage import open_for_reading
 from airflow_respan.submission.identity import compute_fingerprint, input_file_name, with_identity
 from airflow_respan.submission.input import CheckedInput, check_and_copy
 from airflow_respan.submission.previous_attempts import PreviousAttempts
@@ -111,6 +113,30 @@ class Submission:
             return self._find_or_create(
                 checked.digest, lambda fingerprint: self._upload_once(file, size=checked.size, fingerprint=fingerprint)
             )
+
+    def submit_checked(self, uri: str, *, size: int, digest: str) -> Batch:
+        """Return the batch of requests that are checked already, from an earlier attempt or newly created.
+
+        :param uri: URI of the file with the requests
+        :param size: its size in bytes
+        :param digest: the digest of the requests, see :class:`~airflow_respan.submission.input.CheckedInput`
+        :raises RespanStorageError: if the file cannot be read, or has another size
+        :raises RespanInputChangedError: if an earlier attempt created a batch of another input
+        :raises RespanError: if the service refuses, or could not be asked about an earlier batch
+        :raises ValueError: if the metadata has no room for the identity
+        """
+
+        def upload(fingerprint: str) -> str:
+            with open_for_reading(uri) as file:
+                if (found := file.seek(0, os.SEEK_END)) != size:
+                    raise RespanStorageError(
+                        f"{uri} has {found:,} bytes instead of {size:,}, so it was changed after it was checked. "
+                        "Nothing was created."
+                    )
+                file.seek(0)
+                return self._upload_once(file, size=size, fingerprint=fingerprint)
+
+        return self._find_or_create(digest, upload)
 
     def _find_or_create(self, content: str, get_file_id: Callable[[str], str]) -> Batch:
         """Return the batch, and push its id.

@@ -178,9 +178,7 @@ def test_an_output_file_that_never_comes_fails_the_task_when_the_grace_is_over(
 ) -> None:
     batch_id = add_batch(connected, request_counts=NONE_FAILED)
 
-    with pytest.raises(
-        RespanResultsError, match="Without an output file and an error file there are no results to write."
-    ):
+    with pytest.raises(RespanResultsError, match="Without an output file and an error file there are no results"):
         land(tmp_path, batch_id=batch_id, not_found_grace=0.2)
 
     assert attempts(connected, "/batches/") > 1

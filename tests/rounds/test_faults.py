@@ -42,6 +42,56 @@ def test_a_batch_that_cannot_be_created_now_is_created_later(mode: str, moving: 
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_create_whose_answer_is_lost_is_found_while_the_others_are_awaited(
+    mode: str, moving: RespanSandbox, tmp_path: Path
+) -> None:
+    moving.inject(Fault.lost_answer(), method="POST", path="/v1/batches/$")
+
+    outcome = ask_in_three(mode, tmp_path)
+
+    assert outcome.error is None
+    assert len(moving.batches) == 3
+    assert moving.runs == {"r-1": 1, "r-2": 1, "r-3": 1}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_create_that_met_a_rate_limit_is_sent_again_when_the_service_allows_it(
+    mode: str, connect: Callable[..., None], tmp_path: Path
+) -> None:
+    with RespanSandbox(pace=0.3) as box:
+        connect(host=box.url, password=box.api_key)
+        box.inject(Fault.rate_limit(retry_after=0.6), method="POST", path="/v1/batches/$")
+
+        outcome = ask_in_three(mode, tmp_path)
+
+        assert outcome.error is None
+        creates = [each.at for each in box.requests if each.method == "POST" and each.path.endswith("/v1/batches/")]
+        assert len(creates) == 4
+        assert creates[3] - creates[0] >= 0.6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_full_worker_disk_is_named(
+    mode: str,
+    moving: RespanSandbox,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    disk = small_disk(1)
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+
+    outcome = ask(mode, tmp_path / "out", requests=[f"{'x' * 2000}?"] * 3, body={"model": "m"})
+
+    assert type(outcome.error).__name__ == "RespanStorageError"
+    assert str(outcome.error) == (
+        f"[Errno 28] No space left on device: the requests could not be kept in {disk} until they are written. Make "
+        "room there, or set the worker's variable TMPDIR to a larger folder, and clear the task."
+    )
+    assert moving.batches == []
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_full_queue_means_to_wait_and_to_create_the_batch_again(
     mode: str, connect: Callable[..., None], tmp_path: Path
 ) -> None:

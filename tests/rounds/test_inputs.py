@@ -78,6 +78,14 @@ def test_a_prompt_is_put_where_the_endpoint_expects_it(endpoint: str, prompt: An
     assert made == {"custom_id": "7", "method": "POST", "url": endpoint, "body": {"model": "m", **body}}
 
 
+@pytest.mark.parametrize("prompt", ["Hi", [{"role": "user", "content": "Hi"}]])
+@pytest.mark.parametrize("endpoint", [CHAT, "/v1/responses"])
+def test_a_pair_that_xcom_has_made_a_list_of_is_a_pair(endpoint: str, prompt: Any) -> None:
+    assert make_request(7, ["mine", prompt], endpoint=endpoint, body=None) == make_request(
+        7, ("mine", prompt), endpoint=endpoint, body=None
+    )
+
+
 @pytest.mark.parametrize("item", [None, 3, {"role": "user"}, ("a", None), (None, "a"), ("a", "b", "c")])
 def test_what_is_neither_a_request_nor_a_prompt_is_refused(item: Any, moving: RespanSandbox, tmp_path: Path) -> None:
     outcome = ask("poking", tmp_path, requests=["One?", item], body={"model": "m"})
