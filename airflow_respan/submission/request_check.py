@@ -17,7 +17,7 @@ MAX_QUOTE_LENGTH = 100
 """Characters of an id, a method, a URL, or the path of keys."""
 
 _MAX_KEY_LENGTH = 40
-_MAX_DEPTH = 400
+_MAX_DEPTH = 100
 """A value that is nested more deeply cannot be encoded, or contains itself."""
 
 _BODIES: dict[str, dict[str, Any]] = {
