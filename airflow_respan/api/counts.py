@@ -1,4 +1,4 @@
-"""A number of things, in any spelling in which a service sends it. No I/O."""
+"""A number of things: in any spelling in which a service sends it, and as text. No I/O."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def read_count(value: object) -> int | None:
     except ValueError:
         return None
     return int(number) if 0 <= number < _MAX_COUNT and number == int(number) else None
+
+
+def count_text(count: int, noun: str, plural: str = "") -> str:
+    """Return a number of things as text: ``1 batch``, ``2 batches``.
+
+    :param count: how many there are
+    :param noun: the name of one of them
+    :param plural: the name of several; the noun with an ``s`` by default
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from airflow_respan.api.counts import count_text
 from airflow_respan.api.foreign_text import one_line
 from airflow_respan.results.answer_parts import find_refusal, find_tool_arguments, find_vectors, is_cut_off, to_floats
 from airflow_respan.results.json_schema import MAX_SHOWN_FAULTS
@@ -103,9 +104,11 @@ def _text_of(row: Row, body: Body) -> str:
         return row.content
     if vectors := find_vectors(body):
         name = VECTOR if len(vectors) == 1 else VECTORS
-        raise _UnfitAnswerError(f"is {_count(vectors, 'vector')} without text. Read it with output_type={name}")
+        raise _UnfitAnswerError(
+            f"is {count_text(len(vectors), 'vector')} without text. Read it with output_type={name}"
+        )
     calls = find_tool_arguments(body)
-    what = f"is {_count(calls, 'tool call')} without text" if calls else "has no text"
+    what = f"is {count_text(len(calls), 'tool call')} without text" if calls else "has no text"
     raise _UnfitAnswerError(f"{what}. Read the whole body with output_type=dict")
 
 
@@ -183,7 +186,3 @@ def _decode_json(text: str) -> Any:
         raise _UnfitAnswerError(f"is not JSON: {error.msg}, line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError):
         raise _UnfitAnswerError("is not JSON that can be read") from None
-
-
-def _count(things: list[Any], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"

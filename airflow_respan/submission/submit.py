@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from airflow_respan.api.batch import Batch
+from airflow_respan.api.counts import count_text
 from airflow_respan.api.foreign_text import one_line
 from airflow_respan.api.tracking import TrackingParameters
 from airflow_respan.exceptions import RespanStorageError, RespanTransientError
@@ -108,7 +109,7 @@ class Submission:
         with _temporary_file() as file:
             checked = check_and_copy(requests, file, endpoint=self._options.endpoint)
             file.seek(0)
-            log.info("The input has %d requests, %d bytes.", checked.count, checked.size)
+            log.info("The input has %s, %d bytes.", count_text(checked.count, "request"), checked.size)
             _warn_of_several_models(checked)
             return self._find_or_create(
                 checked.digest, lambda fingerprint: self._upload_once(file, size=checked.size, fingerprint=fingerprint)
