@@ -1,4 +1,4 @@
-"""``@task.respan_batch``: a function that returns or yields prompts becomes a task that asks them."""
+"""``@task.respan_batch`` makes a task of a function that returns or yields prompts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _INPUTS = ("input_file_id", "input_path", "requests")
 
 
 class RespanBatchDecoratedOperator(DecoratedOperator, RespanBatchOperator):
-    """A task that asks what a function returns or yields; see :func:`respan_batch_task`.
+    """A task whose requests come from a function; see :func:`respan_batch_task`.
 
-    What the function gives is not rendered as a template, and Airflow does not show it in its UI.
+    The requests are not rendered as templates, and Airflow does not show them in its UI.
 
     :param python_callable: the function
     :param op_args: its positional arguments (templated)
@@ -37,7 +37,7 @@ class RespanBatchDecoratedOperator(DecoratedOperator, RespanBatchOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = dict(DecoratedOperator.template_fields_renderers)
     custom_operator_name = "@task.respan_batch"
-    # A function may give other prompts each time it is called; those of the first call are kept in the folder.
+    # A function may return other prompts each time it is called; those of the first call are saved in the folder.
     _is_input_repeatable = False
 
     def __init__(
@@ -50,8 +50,8 @@ class RespanBatchDecoratedOperator(DecoratedOperator, RespanBatchOperator):
     ) -> None:
         if given := [name for name in _INPUTS if kwargs.get(name) is not None]:
             raise ValueError(
-                f"@task.respan_batch takes no {given[0]}: it asks what the function {python_callable.__name__!r} "
-                "returns or yields"
+                f"@task.respan_batch takes no {given[0]}: its requests come from the function "
+                f"{python_callable.__name__!r}"
             )
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
 
@@ -65,22 +65,23 @@ class RespanBatchDecoratedOperator(DecoratedOperator, RespanBatchOperator):
         given = self.python_callable(*self.op_args, **kwargs)
         if given is None or isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
             raise TypeError(
-                f"The function {self.python_callable.__name__!r} of task {self.task_id!r} gave a "
-                f"{type(given).__name__}. Return a list of prompts or requests, or yield one after the other."
+                f"The function {self.python_callable.__name__!r} of task {self.task_id!r} returned a value of the type "
+                f"{type(given).__name__}. Return a list of prompts or requests, or yield them one by one."
             )
         return self._shape(enumerate(given, start=1))
 
 
 def respan_batch_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
-    """Make a function a task that asks what it returns or yields, until each request has an answer.
+    """Make a task of a function: its prompts or requests are sent to a model in batches.
 
-    Airflow offers it as ``@task.respan_batch``. The function gives whole requests (dicts), prompts (texts, or lists of
-    messages), or pairs of a ``custom_id`` and a prompt. The ``custom_id`` of a prompt without one is its number, from
-    1. The task returns the manifest of the answers, which :func:`airflow_respan.results.answers` reads.
+    In Airflow its name is ``@task.respan_batch``. The function returns or yields whole requests (dicts), prompts
+    (texts, or lists of messages), or pairs of a ``custom_id`` and a prompt. The ``custom_id`` of a prompt without one
+    is its number, from 1. The task returns the manifest of the answers, which
+    :func:`airflow_respan.results.answers` reads.
 
     :param python_callable: the function
-    :param kwargs: the arguments of :class:`~airflow_respan.operators.batch.RespanBatchOperator` but the input: ``path``
-        is required
+    :param kwargs: the arguments of :class:`~airflow_respan.operators.batch.RespanBatchOperator`, except those that name
+        the input; ``path`` is required
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=RespanBatchDecoratedOperator, **kwargs

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pendulum
 
+from airflow_respan.api.counts import count_text
 from airflow_respan.compat import (
     TRIGGER_FAILED,
     AirflowException,
@@ -36,22 +37,23 @@ OnEmpty = Literal["fail", "skip", "land"]
 
 
 class RespanBatchOperator(BatchCreatingOperator):
-    """Ask a file or a list of requests, until each has an answer, and write the answers into a folder.
+    """Send requests to a model in batches, and write the answers into a folder.
 
-    One task does the whole job: it creates a batch, waits for its end, and writes the results. Then it asks again only
-    what may succeed the next time: requests that expired, were cancelled, met a rate limit or an error of the server,
-    or have no row. A request that would fail again is not asked again. An input that is larger than a batch may be is
-    split into several batches.
+    One task does the whole job: it creates a batch, waits for its end, and writes the results. This is one round. In
+    the next round it asks only those requests again that are unsettled: they have no answer, but may get one, because
+    they expired, were cancelled, got the error of a rate limit or of the server, or have no row. A request that would
+    fail again is not asked again. If an input is too large for one batch, a round has several batches.
 
-    The folder gets ``output.jsonl`` with one answer for each request, ``errors.jsonl`` with the last error of each
-    request without an answer, ``results.parquet`` if ``parquet`` is set, and last ``manifest.json``. Each round is in a
-    folder of its own, ``round-1`` and so on, with what was asked and what came back. The task returns the manifest, and
+    The folder gets ``output.jsonl`` with the row of each request that has an answer, ``errors.jsonl`` with the last
+    error of each other request, ``results.parquet`` if ``parquet`` is set, and last ``manifest.json``. Each round has a
+    folder of its own, ``round-1`` and so on, with its requests and its results. The task returns the manifest, and
     pushes each of its keys to XCom.
 
-    Each round is paid once: a retry, or an attempt after a clear, continues with the round where it was.
+    Each batch is paid once: a retry, or an attempt after a clear, continues with the round that the earlier attempt
+    left.
 
     Exactly one of ``input_file_id``, ``input_path`` and ``requests`` must be given. The arguments of
-    :class:`RespanCreateBatchOperator` work as well, but ``wait_for_completion``. Here they mean:
+    :class:`RespanCreateBatchOperator` work as well, except ``wait_for_completion``. These arguments are new, or differ:
 
     :param path: URI of the folder for ``ObjectStoragePath``: ``s3://my_conn@bucket/answers/{{ run_id }}`` (templated).
         Each task instance needs a folder of its own
@@ -60,32 +62,34 @@ class RespanBatchOperator(BatchCreatingOperator):
     :param body: fields for the body of each request, such as ``{"model": "gpt-4o-mini"}``; a request's own fields
         replace them (templated)
     :param output_type: the type of the answers: a pydantic model, another type that pydantic knows, a JSON schema, or
-        the name of one as ``"my_module:MyModel"``. It is stated in each request, and an answer that does not fit counts
-        as failed, with the code ``invalid_output``. None accepts every answer
-    :param retry_invalid: ask again if an answer is not of ``output_type``
+        the name of one as ``"my_module:MyModel"``. Each request states it, and an answer of another type counts as
+        failed, with the code ``invalid_output``. None accepts every answer
+    :param retry_invalid: ask a request again if its answer is not of ``output_type``
     :param max_rounds: how often a request is asked at most
     :param max_active_batches: how many batches of this task may be in progress at the same time
     :param split_by_model: make a batch for each model, for providers that allow only one in a batch
     :param parquet: also write the rows as Parquet; needs the extra ``parquet``
-    :param overwrite: use the folder even if it has the results of another task
-    :param delete_files: what to delete at the service after a batch is landed: any of ``input``, ``output`` and
-        ``error``; the folder has all of it
-    :param on_empty: what an input without requests does: ``fail``; ``skip`` the task; or ``land`` an empty output
-    :param max_failed_ratio: the share of requests without an answer, after the last round, that still counts as success
-        (ratio 0-1). A task without any answer fails in any case
-    :param success_statuses: the terminal statuses of a batch after which the task asks again what is unsettled. After
-        another status the task fails, and asks again after a clear
+    :param overwrite: use the folder even if it belongs to another task
+    :param delete_files: what to delete at the service after the results of a batch were written: any of ``input``,
+        ``output`` and ``error``; the folder has all of it
+    :param on_empty: what to do if there is no request: ``fail``; ``skip`` the task; or ``land``, which writes an empty
+        output
+    :param max_failed_ratio: the largest share of requests that may be without an answer after the last round
+        (ratio 0-1). The task also fails if no request has an answer
+    :param success_statuses: the terminal statuses of a batch after which the task continues. After another status the
+        task fails, and continues after a clear
     :param timeout: seconds, or a timedelta, from the start of the attempt to the end of the last round
     :param cancel_on_kill: cancel the batches of the current round when the task is killed, and no attempt of it is left
+        that could continue with them; while deferred this works from Airflow 3.3 on
 
     :raises RespanInputError: if the service would refuse the input; not retried
-    :raises RespanInputChangedError: if the input is not the one that an earlier attempt has asked, and
-        ``on_changed_input`` is ``fail``; not retried
+    :raises RespanInputChangedError: if the input has changed since an earlier attempt, and ``on_changed_input`` is
+        ``fail``; not retried
     :raises RespanBatchFailed: if more requests are without an answer than ``max_failed_ratio`` allows, or a batch ended
         in another status than ``success_statuses``; not retried
-    :raises RespanBatchTimeout: if ``timeout`` has passed; not retried. Clear the task to go on
-    :raises RespanResultsError: if the folder is another task's, or cannot be written; retried by Airflow
-    :raises RespanStorageError: if the input cannot be read; retried by Airflow
+    :raises RespanBatchTimeout: if ``timeout`` has passed; not retried. Clear the task to continue
+    :raises RespanResultsError: if the folder belongs to another task, or cannot be written; retried by Airflow
+    :raises RespanStorageError: if the input cannot be read, or the worker's disk is full; retried by Airflow
     :raises RespanError: if the service refuses, or gives no usable response; retried by Airflow
     :raises AirflowSkipException: if there is no request and ``on_empty`` is ``skip``
     :raises ValueError: if an argument is not valid, or its template rendered to an empty value
@@ -155,7 +159,7 @@ class RespanBatchOperator(BatchCreatingOperator):
 
         :param event: what the trigger yielded
         :param started_at: when the attempt began (ISO 8601 with offset); this attempt's start if it is missing
-        :param failed: events of the waits that an error has ended, by the ids of their batches
+        :param failed: the events of waits that ended with an error, by the ids of their batches
         :param _: arguments of another release that deferred the task
         :return: the manifest
         """
@@ -222,13 +226,13 @@ class RespanBatchOperator(BatchCreatingOperator):
                     self._push(context, batch_ids=batch_ids)
                     self._pushed_batch_ids = batch_ids
                 self._pause_or_defer(state, started_at=started_at, trigger_error=trigger_error)
-        except EmptyInputError as error:
+        except EmptyInputError:
             if self.on_empty == "skip":
-                raise AirflowSkipException(f"There is nothing to ask (on_empty='skip'): {error}") from None
+                raise AirflowSkipException("There is no request in the input (on_empty='skip').") from None
             raise
         except RespanTaskKilledError:
             if self._is_abandoned:
-                # When the task was killed, it had not read its notes yet, or a create had no response yet.
+                # At the kill, the notes were not read yet, or a create had no response yet.
                 for batch_id in self._runner.find_batches():
                     self._cancel_abandoned(batch_id)
             raise
@@ -241,10 +245,11 @@ class RespanBatchOperator(BatchCreatingOperator):
         self._raise_if_killed()
         seconds_left = self._seconds_left(started_at)
         if seconds_left <= 0:
-            batches = ", ".join(self._batches_in_progress()) or "none"
+            batches = ", ".join(self._batches_in_progress())
             raise RespanBatchTimeout(
-                f"The timeout of {duration_text(self.timeout)} has passed before the last round has ended. Batches in "
-                f"progress, which are billed: {batches}. Clear the task to wait again; it asks nothing twice."
+                f"The timeout of {duration_text(self.timeout)} has passed, and not all requests have a result. "
+                f"{f'Batches in progress, which are billed: {batches}' if batches else 'No batch is in progress'}. "
+                "Clear the task to continue; it pays nothing twice."
             )
         if trigger_error is not None:
             raise RespanError(
@@ -286,25 +291,26 @@ class RespanBatchOperator(BatchCreatingOperator):
         counts = manifest["counts"]
         without = counts["requests"] - counts["succeeded"]
         ratio = without / counts["requests"] if counts["requests"] else 0.0
-        rounds = len(manifest["rounds"])
         text = (
-            f"{counts['succeeded']} of {counts['requests']} requests have an answer after {rounds} "
-            f"round{'' if rounds == 1 else 's'}"
+            f"{counts['succeeded']} of {counts['requests']} requests have an answer after "
+            f"{count_text(len(manifest['rounds']), 'round')}"
             + (f"; {counts['unsettled']} of the others may get one if they are asked again" if without else "")
             + f". The results are in {manifest['path']}."
         )
         if counts["requests"] and (not counts["succeeded"] or ratio > self.max_failed_ratio):
             self._raise_if_killed()
-            allowed = f", and at most {self.max_failed_ratio:.1%} may" if counts["succeeded"] else ""
-            raise RespanBatchFailed(
-                f"{ratio:.1%} of the requests have no answer{allowed}. {text} To ask again what may succeed, raise "
-                "max_rounds and clear the task."
+            allowed = f", and at most {self.max_failed_ratio:.1%} may have none" if counts["succeeded"] else ""
+            advice = (
+                "To ask these again, raise max_rounds and clear the task."
+                if counts["unsettled"]
+                else "Its errors.jsonl has the reasons."
             )
+            raise RespanBatchFailed(f"{ratio:.1%} of the requests have no answer{allowed}. {text} {advice}")
         (self.log.warning if without else self.log.info)(text)
         return manifest
 
     _is_input_repeatable = True
-    """Whether the input is the same each time it is read, so that a change is a change by the user."""
+    """Whether each reading gives the same input, unless the user has changed it."""
 
     def _source(self) -> Iterable[tuple[int, Any]]:
         """Return the requests with their numbers."""

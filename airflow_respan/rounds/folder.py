@@ -1,12 +1,13 @@
-"""The folder of a task with rounds: to which task it belongs, the plans, and the inputs and notes of the batches.
+"""The folder of a task with rounds: the task that owns it, the plans, and the inputs and notes of the batches.
 
 ::
 
     task.json                     the task that the folder belongs to
-    round-1/plan.json             what is asked in the round
-    round-1/input.jsonl           the requests; with several batches in round-1/part-1/, round-1/part-2/ ...
-    round-1/batch-1.json          the notes about the batch: one before it is created, and one that has its id
-    round-1/output.jsonl          what came back, with errors.jsonl and manifest.json, as for a single batch
+    round-1/plan.json             the parts of the round
+    round-1/input.jsonl           the requests; input-2.jsonl if the second attempt has planned the round
+    round-1/batch-1.json          the first note about the batch, from before it is created; batch-2.json has its id
+    round-1/output.jsonl          the results, with errors.jsonl, rejected.jsonl and manifest.json, as for one batch
+    round-1/part-1/               all of this but plan.json, if the round has several parts
     output.jsonl, errors.jsonl, manifest.json      all answers and the last errors, after the last round
 """
 
@@ -43,10 +44,10 @@ class RoundsFolder:
         self._task = task
 
     def claim(self, *, overwrite: bool) -> None:
-        """Make the folder this task's, before anything is paid for.
+        """Record in the folder that it belongs to this task, before anything is paid for.
 
-        :param overwrite: whether to take it over from another task
-        :raises RespanResultsError: if it is another task's
+        :param overwrite: whether to take the folder over from another task
+        :raises RespanResultsError: if it belongs to another task
         """
         content = json.dumps({"task": self._task, "id": uuid.uuid4().hex}).encode()
         if self.root.create(TASK_NAME, content):
@@ -59,7 +60,7 @@ class RoundsFolder:
             return
         if owner != self._task and not overwrite:
             raise RespanResultsError(
-                f"{self.root.uri} has the rounds of another task ({owner}), so nothing was uploaded or created. "
+                f"{self.root.uri} belongs to another task ({owner}), so nothing was uploaded or created. "
                 f"{OWN_FOLDER}, or set overwrite=True."
             )
         self.root.write(TASK_NAME, _file(content), check=_no_check)
@@ -74,7 +75,7 @@ class RoundsFolder:
         return rounds
 
     def save_plan(self, plan: Round, *, replaced: str | None = None) -> Round:
-        """Save the plan of a round, and return it; or the plan that another attempt has saved meanwhile.
+        """Save the plan of a round, and return it; if another attempt has saved one meanwhile, return that one.
 
         :param plan: the plan; its inputs are written
         :param replaced: the id of an earlier plan of the round, which this one replaces
@@ -97,7 +98,7 @@ class RoundsFolder:
         if found and found.plan_id != plan.plan_id:
             raise RespanResultsError(
                 f"Another attempt or task has replaced the plan in {self.folder_of(plan).uri}, so this attempt creates "
-                "no batch. The next attempt of this task, a retry or after a clear, continues with what is planned now."
+                "no batch. The next attempt of this task, a retry or after a clear, continues with the new plan."
             )
 
     def write_input(self, folder: str, name: str, content: IO[bytes]) -> None:
@@ -122,7 +123,7 @@ class RoundsFolder:
         return PartNotes(self.folder_of(part), task=self._task, plan_id=plan.plan_id)
 
     def landed_manifest(self, plan: Round, part: Part) -> dict[str, Any] | None:
-        """Return the manifest of a part whose results were landed, or None, also if a file of it is gone."""
+        """Return the manifest of a part whose results were landed; None if they were not, or a file is missing."""
         note = self.notes_of(plan, part).load_of_plan()
         if note is None or note.batch_id is None:
             return None
@@ -161,4 +162,4 @@ def _file(content: bytes) -> IO[bytes]:
 
 
 def _no_check() -> None:
-    """Accept each change: the folder is this task's since :meth:`RoundsFolder.claim`."""
+    """Accept each change: since :meth:`RoundsFolder.claim` the folder belongs to this task."""

@@ -1,4 +1,4 @@
-"""Merges the rounds of a task: one answer or the last error of each request, and a manifest of all rounds."""
+"""Merges the rounds of a task: the answer or the last error of each request, and a manifest of all rounds."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ class Merge:
     def _merged(self) -> Iterator[tuple[bytes, Row, Outcome]]:
         """Yield each request once: its answer, or its last error; the rounds from the last to the first.
 
-        A request that was asked again stands in the input of the next round. So an earlier round has the last word only
-        about requests that were settled there, and about those for which no later round has a row.
+        A request that was asked again is in the input of the next round. So a row of an earlier round counts only if
+        its request was not asked again, or if no later round has a row for it.
         """
         without_row: dict[IdKey, str] = {}
         for plan in reversed(self._rounds):
@@ -228,7 +228,7 @@ def total_usage(manifests: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _line(found: RowOutcome) -> bytes:
-    """Return the row as it came; if the answer does not fit, with the error that says so."""
+    """Return the row as it came; if the answer is of another type, with this error added."""
     if not found.is_misfit or found.row.error is None:
         return found.line
     data, _unusual = decode_leniently(found.line)

@@ -1,8 +1,8 @@
-"""The notes about the batch of a part, in the folder of the task, so that they survive retries on every Airflow.
+"""The notes about the batch of a part. They are in the folder of the task, so each Airflow version keeps them.
 
-A note is never changed or removed: each is a file of its own, with the next number. So there is no moment at which a
-killed process leaves none. And of two attempts that read the same notes, only one can write the next note, and so only
-that one sends a create.
+A note is never changed or removed: each is a file of its own, with the next number. So a process that is killed never
+leaves the folder without its last note. And if two attempts read the same notes, only one of them can write the next
+note, and only this one sends a create.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class PartNotes:
 
     def _refusal(self) -> str:
         return (
-            f"Another attempt of this task is creating the batch of {self._folder.uri}, so this attempt creates none. "
-            "The next attempt, a retry or after a clear, continues with that batch."
+            f"Another attempt of this task is creating the batch of {self._folder.uri}, so this attempt does not "
+            "create it. The next attempt, a retry or after a clear, continues with that batch."
         )
 
     def _add(self, content: bytes) -> None:

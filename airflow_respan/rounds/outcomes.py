@@ -1,4 +1,4 @@
-"""What became of the requests of a landed part: answered, failed for good, or to be asked again."""
+"""The outcome of each request of a landed part: it is answered, has failed, or is to be asked again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CheckAnswer = Callable[[Row], RowError | None]
 
 
 class Outcome(Enum):
-    """What became of a request."""
+    """Whether a request is to be asked again."""
 
     ANSWERED = "answered"
     FAILED = "failed"
-    """It would fail again."""
+    """The request has no answer, and would fail again."""
     UNSETTLED = "unsettled"
-    """It may succeed if it is asked again."""
+    """The request has no answer, but may get one if it is asked again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class RowOutcome:
     """One row of a landed part.
 
     :param line: the row as it came
-    :param row: the row as it was read, with the error of an answer that does not fit
-    :param outcome: what became of its request
-    :param is_misfit: whether the request succeeded, and its answer does not fit
+    :param row: the row as it was read; if its answer is of another type, with this error
+    :param outcome: the outcome of its request
+    :param is_misfit: whether the request succeeded, but its answer is of another type than the task demands
     """
 
     line: bytes
@@ -54,15 +54,15 @@ class RowOutcome:
 class OutcomeRules:
     """How the outcome of a request is decided.
 
-    :param check_answer: returns why an answer does not fit, or None if it fits
-    :param retry_invalid: whether to ask again if an answer is not of the type; after a refusal of the model, never
+    :param check_answer: returns why an answer is not of the type that the task demands, or None if it is
+    :param retry_invalid: whether to ask again if an answer is not of the type; never if the model has refused to answer
     """
 
     check_answer: CheckAnswer | None = None
     retry_invalid: bool = False
 
     def decide(self, row: Row) -> tuple[Row, Outcome]:
-        """Return the outcome of a row, and the row with the error of an answer that does not fit."""
+        """Return a row and its outcome; if the answer is of another type, the row has this error."""
         if row.error is not None:
             return row, Outcome.UNSETTLED if is_temporary(row) else Outcome.FAILED
         if self.check_answer is None or (misfit := self.check_answer(row)) is None:

@@ -31,10 +31,10 @@ from airflow_respan.waiting.policy import BatchWait
 log = logging.getLogger(__name__)
 
 LONGEST_RESUBMIT_SECONDS = 1800.0
-"""The longest pause after which a batch is created again that the provider's full queue refused."""
+"""The longest pause before a batch is created again, if it was refused because the provider's queue was full."""
 
 BEFORE_THIS_ATTEMPT = 0.0
-"""When a create was sent that left no note (Unix seconds): an attempt with another folder has sent it."""
+"""The time of a create about which there is no note (Unix seconds): an attempt with another folder has sent it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +130,9 @@ class PartRun:
         return self.wait is not None and self._manifest is None and not (self.batch and self.batch.is_terminal)
 
     def rejection(self) -> RespanBatchFailed | None:
-        """Return why the task must not go on after this part, which is landed; None if it may.
+        """Return why the task must not continue after this part, which is landed; None if it may.
 
-        A batch that an earlier attempt has landed is no reason: by the retry or the clear, the task is to go on.
+        If an earlier attempt has created the batch, the task may continue, because the user has cleared or retried it.
         """
         manifest, is_of_earlier_attempt = self.manifest, self.batch_id and self._sent_at < self._options.started_at
         if manifest is None or is_of_earlier_attempt or manifest["status"] in self._options.success_statuses:
@@ -140,7 +140,7 @@ class PartRun:
         return RespanBatchFailed(
             f"Batch {manifest['batch_id']} of {self.label} is {manifest['status']}, and only "
             f"{' or '.join(map(repr, self._options.success_statuses))} counts as success. Its results are in "
-            f"{manifest['path']}. To ask again for what is missing, clear the task."
+            f"{manifest['path']}. To ask the requests without an answer again, clear the task."
         )
 
     def advance(self, *, known: Batch | None, may_submit: bool) -> None:
@@ -170,7 +170,7 @@ class PartRun:
         except (RespanError, RespanBatchFailed) as error:
             self.error = error
         if self.error:
-            log.warning("The batch of %s needs another try: %s", self.label, self.error)
+            log.warning("There was an error with the batch of %s: %s", self.label, self.error)
 
     def cancel(self) -> None:
         """Cancel the batch, if it is in progress, because the input was replaced.
@@ -196,8 +196,8 @@ class PartRun:
         batch = self.submission.submit_checked(self._folder.input_uri(part), size=part.size, digest=part.digest)
         self._refuse_if_superseded(batch)
         if self.submission.is_found:
-            # The list, or a note about an earlier plan, has led to it. Without a note about this plan, the next process
-            # would search again.
+            # It was found in the list, or by a note about an earlier plan. Without a note about this plan, the next
+            # process would search again.
             sent_at = noted.sent_at if noted else BEFORE_THIS_ATTEMPT
             attempts.save_note(
                 fingerprint=self.submission.fingerprint or "",
@@ -211,15 +211,15 @@ class PartRun:
         self._raise_if_killed()
 
     def _refuse_if_superseded(self, created: Batch | None) -> None:
-        """End this attempt if another one has taken over the part while this process was suspended.
+        """End this attempt if another one has created the batch of the part while this process was suspended.
 
-        :param created: the batch that was created nevertheless, in the last moment before the create was sent; it is
-            cancelled before it costs something
+        :param created: the batch that this attempt has created nevertheless, because it was suspended just before the
+            create was sent; it is cancelled at once
         :raises RespanResultsError: if another attempt has taken over
         """
         if not self._notes.is_superseded:
             return
-        outcome = "this attempt creates none"
+        outcome = "this attempt does not create it"
         if created is not None:
             try:
                 self._hook.cancel_batch(created.id, provider_id=self._options.batch.provider_id)
@@ -237,7 +237,8 @@ class PartRun:
             self._context,
             part=f"#{self._plan.number}.{self.part.number}",
             notes=self._notes,
-            # An earlier attempt may have had another folder, or this one was emptied. So only the first is sure.
+            # An earlier attempt may have had another folder, or the files in this one were deleted. So only the first
+            # attempt is certain.
             is_first=self._notes.is_empty and self._context["ti"].try_number <= 1,
             started_at=self._options.started_at,
             must_be_replaced=lambda batch, _is_after_clear: self._is_refused(batch),
@@ -281,7 +282,10 @@ class PartRun:
             if may_submit:  # a retry, or a clear, after which the user wants another try
                 self._submit()
         else:
-            raise RespanBatchFailed(f"{describe_batch(batch)} No request of {self.label} was processed.")
+            raise RespanBatchFailed(
+                f"{describe_batch(batch)} No request of {self.label} was processed. Remove the cause, and clear the "
+                "task to create the batch again."
+            )
 
     def _is_refused(self, batch: Batch) -> bool:
         """Return whether a batch has ended before any of its requests was processed, and not in an accepted way."""
@@ -300,9 +304,9 @@ class PartRun:
                 input_path=self._folder.input_uri(self.part),
                 input_file_id=None,
                 on_missing="warn",
-                on_bad_rows="drop",  # their requests have no row, and are asked again
+                on_bad_rows="drop",  # their requests count as without a row, and are asked again
                 formats=(),
-                overwrite=True,  # what is in this folder is of an input that was replaced
+                overwrite=True,  # results that are in this folder are of an input that was replaced
                 delete_files=self._options.delete_files,
                 provider_id=self._options.batch.provider_id,
                 allow_no_files=True,
@@ -312,7 +316,7 @@ class PartRun:
         ).run()
 
     def _resubmit_seconds(self) -> float:
-        """Return how long after a create the next one may follow: at first ``poke_interval``, then twice as long ..."""
+        """Return the least time between two creates: at first ``poke_interval``, then twice as long, and so on."""
         return jittered_pause_seconds(
             self._options.wait["poke_interval"],
             age_seconds=max(self._sent_at - self._plan.planned_at, 0.0),

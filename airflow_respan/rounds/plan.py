@@ -1,6 +1,6 @@
 """The plan of a round: which requests are asked, in how many batches. It is saved before the first batch is created.
 
-A round whose plan is in the folder is asked as the plan says, by whichever attempt of the task. No I/O, no Airflow.
+If the folder has the plan of a round, each attempt of the task follows this plan. No I/O, no Airflow.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def part_folder(round_number: int, part_number: int, *, is_only: bool) -> str:
 def input_name(try_number: int) -> str:
     """Return the name of the inputs that an attempt of the task writes.
 
-    An attempt that was suspended while it wrote may go on beside its successor, and does not overwrite what that one
-    has planned.
+    An attempt that was suspended while it wrote may continue while the next attempt runs. With names of their own, the
+    first one does not overwrite the inputs of the other one.
 
     :param try_number: Airflow's number of the attempt, from 1
     """

@@ -1,7 +1,7 @@
 """Runs the rounds of a task: plan a round, create its batches, land them, plan the next round, and merge at the end.
 
-All that it knows is in the folder of the task. So each process continues where the one before has stopped: a retry, an
-attempt after a clear, and the process that resumes a deferred task.
+Its state is in the folder of the task. So each process continues where the one before has stopped: a retry, an attempt
+after a clear, and the process that resumes a deferred task.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_respan.api.batch import Batch
+from airflow_respan.api.counts import count_text
 from airflow_respan.exceptions import (
     RespanBatchFailed,
     RespanError,
@@ -127,7 +128,7 @@ class RoundsRunner:
         return self._runs_of(self._rounds[-1]) if self._rounds else []
 
     def find_batches(self) -> list[str]:
-        """Return the batches of the current round that have not ended, also those that only a note names.
+        """Return the batches of the current round that have not ended, also those that are known only by a note.
 
         :raises RespanResultsError: if the notes cannot be read
         """
@@ -142,7 +143,7 @@ class RoundsRunner:
         :raises RespanInputError: if the service would refuse a request
         :raises EmptyInputError: if there is no request, and that is not allowed
         :raises RespanInputChangedError: if the requests are not those that were asked before
-        :raises RespanResultsError: if the folder has the results of another task
+        :raises RespanResultsError: if the folder belongs to another task
         """
         for name in self._options.formats:
             FORMATS[name].check_installed()
@@ -160,7 +161,7 @@ class RoundsRunner:
     def advance(
         self, *, known: Mapping[str, Batch], failed: Mapping[str, RespanError | RespanBatchFailed]
     ) -> dict[str, Any] | Pending:
-        """Do all that can be done now; return the manifest if all is done, or what to wait for.
+        """Do everything that can be done now; return the manifest if all rounds have ended, or else what to wait for.
 
         :param known: batches that have ended, by their ids
         :param failed: errors that have ended the wait for a batch, by its id
@@ -226,7 +227,7 @@ class RoundsRunner:
         return self._folder.save_plan(plan, replaced=self._replaced_plan)
 
     def _plan_next(self, plan: Round, runs: list[PartRun]) -> Round | None:
-        """Return the round that asks again what is unsettled, or None if nothing is to be asked again."""
+        """Return the next round, with the unsettled requests; None if there is none, or no further round is allowed."""
         if plan.number >= self._options.max_rounds:
             return None
         with self._splitter(plan.number + 1) as splitter:
@@ -241,7 +242,7 @@ class RoundsRunner:
         return self._folder.save_plan(following)
 
     def _unsettled(self, run: PartRun) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
-        """Yield the requests of a landed part that are to be asked again, as they were asked, and as objects."""
+        """Yield the unsettled requests of a landed part, as lines and as objects."""
         manifest = run.manifest
         assert manifest is not None  # noqa: S101 (all parts of the round are landed)
         outcomes = self._options.rules.read(manifest, self._folder.folder_of(run.part))
@@ -284,7 +285,7 @@ class RoundsRunner:
         return check_requests(until_killed(), endpoint=self._endpoint, max_requests=None, max_bytes=None)
 
     def _is_changed(self, source: Source) -> bool:
-        """Return whether the requests are not those that were asked; not if they cannot be read any more."""
+        """Return whether the requests differ from those that were asked; False if they cannot be read any more."""
         digest = InputDigest()
         try:
             with suppress(EmptyInputError):
@@ -294,28 +295,30 @@ class RoundsRunner:
             raise
         except RespanError as error:
             log.warning(
-                "Continuing with the requests in %s, as the input cannot be read: %s", self._options.path, error
+                "The input cannot be read, so this attempt continues with the requests that are saved in %s: %s",
+                self._options.path,
+                error,
             )
             return False
         if self._fingerprint(digest) == self._rounds[0].source:
             return False
         if self._task.on_changed_input == "fail":
             raise RespanInputChangedError(
-                f"The input is not the one that an earlier attempt of this task has asked; that is in "
+                "The input has changed: an earlier attempt of this task has asked the requests in "
                 f"{self._folder.folder_of(self._rounds[0]).uri}. Restore the input to continue, or set "
-                "on_changed_input='resubmit' to pay for all requests again, or trigger a new run."
+                "on_changed_input='resubmit' to pay for all requests of the new input, or trigger a new run."
             )
         return True
 
     def _replace(self) -> None:
-        """Cancel the batches of another input that are in progress, and forget its rounds.
+        """Cancel the batches of the earlier input that are in progress, and plan new rounds.
 
         :raises RespanError: if one cannot be cancelled, because it and the new one would be paid
         """
         for run in self.current_runs:
             if run.manifest is None:
                 run.cancel()
-        log.warning("Asking all requests again: the input is not the one that an earlier attempt has asked.")
+        log.warning("The input has changed since an earlier attempt, so all requests of the new input are asked.")
         self._replaced_plan = self._rounds[0].plan_id
         self._rounds, self._runs = [], {}
 
@@ -355,10 +358,9 @@ class RoundsRunner:
 
     def _log_plan(self, plan: Round) -> None:
         log.info(
-            "Round %d of at most %d: %d requests in %d %s.",
+            "Round %d of at most %d: %s in %s.",
             plan.number,
             self._options.max_rounds,
-            plan.requests,
-            len(plan.parts),
-            "batch" if len(plan.parts) == 1 else "batches",
+            count_text(plan.requests, "request"),
+            count_text(len(plan.parts), "batch", "batches"),
         )

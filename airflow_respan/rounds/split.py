@@ -27,7 +27,7 @@ class _OpenPart:
 
 
 class Splitter:
-    """Collects requests, and writes each input when it is full, as a context manager.
+    """Collects requests, and writes the input of each batch when it is full; a context manager.
 
     :param write_input: writes the input of a part, given its folder, the name of the input and an open file
     :param round_number: the number of the round
@@ -91,7 +91,7 @@ class Splitter:
         return tuple(self._parts)
 
     def _write_full(self) -> None:
-        """Write the inputs that are full, now that it is known that the round has several parts."""
+        """Write the inputs that are full; to be called as soon as the round is known to have several parts."""
         while self._full:
             self._write(self._full[0], is_only=False)
             self._full.pop(0).file.close()

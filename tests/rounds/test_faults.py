@@ -123,7 +123,9 @@ def test_a_refused_batch_fails_the_task_after_the_others_are_landed(
         outcome = ask(mode, tmp_path, requests=[*EACH_ITS_MODEL, two_models])
 
         assert type(outcome.error).__name__ == "RespanBatchFailed"
-        assert str(outcome.error).endswith("No request of round 1 was processed.")
+        assert str(outcome.error).endswith(
+            "No request of round 1 was processed. Remove the cause, and clear the task to create the batch again."
+        )
         assert "model_mismatch" in str(outcome.error)
         again = ask(mode, tmp_path, ti=clear(outcome), requests=[*EACH_ITS_MODEL, two_models])
         assert len(box.batches) == 2  # after the clear another one was created, which was refused as well
@@ -139,7 +141,7 @@ def test_a_status_that_is_not_accepted_fails_the_task_and_a_clear_asks_the_rest(
 
     assert str(outcome.error) == (
         "Batch batch_00000001 of round 1 is expired, and only 'completed' counts as success. Its results are in "
-        f"{tmp_path}/round-1. To ask again for what is missing, clear the task."
+        f"{tmp_path}/round-1. To ask the requests without an answer again, clear the task."
     )
     assert ask(mode, tmp_path, ti=clear(outcome), **options).value["counts"]["succeeded"] == 4
     assert max(moving.runs.values()) == 1

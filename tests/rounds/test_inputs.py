@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from airflow_respan.decorators.respan_batch import RespanBatchDecoratedOperator
 from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.submission.prompts import make_request
-from tests.operators.modes import request
+from tests.operators.modes import attempt, request
 from tests.rounds.asking import ask, numbered, rows
+from tests.task_instance import TaskInstance
 
 CHAT = "/v1/chat/completions"
 
@@ -93,3 +95,23 @@ def test_what_is_neither_a_request_nor_a_prompt_is_refused(item: Any, moving: Re
     assert type(outcome.error).__name__ == "RespanInputError"
     assert "line 2" in str(outcome.error) or "request 2" in str(outcome.error)
     assert moving.batches == []
+
+
+def test_a_function_that_returns_no_list_is_refused(moving: RespanSandbox, tmp_path: Path) -> None:
+    outcome = attempt(
+        lambda: RespanBatchDecoratedOperator(task_id="ask", python_callable=lambda: "One?", path=str(tmp_path)),
+        TaskInstance(),
+    )
+
+    assert str(outcome.error) == (
+        "The function '<lambda>' of task 'ask' returned a value of the type str. Return a list of prompts or requests, "
+        "or yield them one by one."
+    )
+    assert moving.requests == []
+
+
+def test_a_function_and_another_input_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="requests") as refused:
+        RespanBatchDecoratedOperator(task_id="ask", python_callable=list, path=str(tmp_path), requests=["One?"])
+
+    assert str(refused.value) == "@task.respan_batch takes no requests: its requests come from the function 'list'"

@@ -47,6 +47,18 @@ def go_on(sandbox: RespanSandbox, mode: str, path: Path, ti: TaskInstance, **opt
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_the_error_of_a_timeout_names_the_batches_in_progress(
+    mode: str, waiting: RespanSandbox, tmp_path: Path
+) -> None:
+    outcome = ask(mode, tmp_path, timeout=0.001)
+
+    assert str(outcome.error) == (
+        "The timeout of 0.001 seconds has passed, and not all requests have a result. Batches in progress, which are "
+        "billed: batch_00000001. Clear the task to continue; it pays nothing twice."
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("is_after_clear", [False, True])
 def test_batches_are_found_without_the_folder(
     mode: str, is_after_clear: bool, waiting: RespanSandbox, tmp_path: Path

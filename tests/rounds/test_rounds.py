@@ -77,8 +77,8 @@ def test_after_the_last_round_the_last_error_of_each_request_is_kept(
     }
     assert str(outcome.error) == (
         "100.0% of the requests have no answer. 0 of 3 requests have an answer after 2 rounds; 3 of the others may get "
-        f"one if they are asked again. The results are in {tmp_path}. To ask again what may succeed, raise max_rounds "
-        "and clear the task."
+        f"one if they are asked again. The results are in {tmp_path}. To ask these again, raise max_rounds and clear "
+        "the task."
     )
     assert outcome.ti.xcoms["counts"] == {
         "requests": 3,
@@ -102,6 +102,20 @@ def test_a_task_that_was_cleared_with_more_rounds_asks_only_what_has_no_answer(
     assert first.value["counts"]["unsettled"] == 1
     assert second.value["counts"]["succeeded"] == 3
     assert moving.runs == {"r-1": 1, "r-2": 2, "r-3": 1}
+
+
+def test_the_error_about_requests_that_would_fail_again_does_not_advise_to_ask_them_again(
+    mode: str, moving: RespanSandbox, tmp_path: Path
+) -> None:
+    moving.set_outcomes({"r-1": "400"})
+
+    outcome = ask(mode, tmp_path, max_failed_ratio=0.1)
+
+    assert str(outcome.error) == (
+        "33.3% of the requests have no answer, and at most 10.0% may have none. 2 of 3 requests have an answer after 1 "
+        f"round; 0 of the others may get one if they are asked again. The results are in {tmp_path}. Its errors.jsonl "
+        "has the reasons."
+    )
 
 
 def test_a_finished_task_that_is_cleared_sends_no_request(mode: str, moving: RespanSandbox, tmp_path: Path) -> None:
@@ -171,9 +185,9 @@ def test_a_folder_of_another_task_is_refused_before_anything_is_paid(
 
     assert len(moving.batches) == 1
     assert str(outcome.error) == (
-        f'{tmp_path} has the rounds of another task (["dag","create","manual__2026-01-01",-1]), so nothing was '
-        "uploaded or created. Give each batch its own folder, for example with {{ run_id }} and {{ ti.map_index }} in "
-        "the path, or set overwrite=True."
+        f'{tmp_path} belongs to another task (["dag","create","manual__2026-01-01",-1]), so nothing was uploaded or '
+        "created. Give each batch its own folder, for example with {{ run_id }} and {{ ti.map_index }} in the path, or "
+        "set overwrite=True."
     )
     assert ask(mode, tmp_path, ti=other, overwrite=True).error is None
     assert len(moving.batches) == 2
@@ -188,9 +202,9 @@ def test_an_input_that_was_changed_is_refused_or_asked_anew(mode: str, moving: R
     asked = ask(mode, tmp_path, ti=first.ti, requests=changed, on_changed_input="resubmit")
 
     assert str(refused.error) == (
-        f"The input is not the one that an earlier attempt of this task has asked; that is in {tmp_path}/round-1. "
-        "Restore the input to continue, or set on_changed_input='resubmit' to pay for all requests again, or trigger a "
-        "new run."
+        f"The input has changed: an earlier attempt of this task has asked the requests in {tmp_path}/round-1. Restore "
+        "the input to continue, or set on_changed_input='resubmit' to pay for all requests of the new input, or "
+        "trigger a new run."
     )
     assert asked.error is None
     assert rows(tmp_path / "output.jsonl").keys() == {"r-1", "r-2", "r-9"}
