@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 OnMissing = Literal["by_status", "fail", "warn"]
-"""What requests without a row do.
+"""What to do if requests have no row.
 
-``fail`` fails the task; ``warn`` is a warning; ``by_status`` is a warning if the batch did not complete, and at least
-as many rows have an answer as its counts have completed requests.
+``fail`` fails the task; ``warn`` logs a warning; ``by_status`` logs a warning if the batch did not complete, and at
+least as many rows have an answer as its counts have completed requests, and else fails the task.
 """
 
 OnBadRows = Literal["fail", "warn", "drop"]
-"""What lines that are no usable rows do.
+"""What to do if lines are no usable rows.
 
 ``fail`` fails the task; ``warn`` writes everything, and these lines also into ``rejected.jsonl``; ``drop`` writes them
 into ``rejected.jsonl`` alone.
@@ -37,13 +37,13 @@ class LandingOptions:
     :param error_file_id: the file of errors, if there is no ``batch_id``
     :param input_path: URI of the batch's input, to compare ids with
     :param input_file_id: the same as a file at the service
-    :param on_missing: what requests without a row do
+    :param on_missing: what to do if requests have no row
     :param formats: names of the formats besides JSONL
     :param overwrite: whether to replace the results of another batch
     :param delete_files: what to delete at the service afterwards
     :param provider_id: the provider that the batch was sent to, or None for the connection's
     :param allow_no_files: whether a batch without files gives a manifest that says so, instead of an error
-    :param on_bad_rows: what lines do that are no usable rows
+    :param on_bad_rows: what to do if lines are no usable rows
     :param not_found_grace: seconds since the end of the batch during which its files may be missing at the service
     """
 

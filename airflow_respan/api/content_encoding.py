@@ -12,17 +12,17 @@ MAX_RATIO = 200
 """How many times larger than the body the content may be. JSONL expands to some 30 times at most."""
 
 _FREE_BYTES = 2**26
-"""A content up to this size may expand as it likes."""
+"""Up to this size, the content may be any number of times larger than the body."""
 
 _NAMES_OF_NONE = frozenset({"", "identity", "none", "binary", "aws-chunked", "utf-8", "utf8", "us-ascii", "ascii"})
-"""What services write if there is no encoding: the name of a charset, or what a client wrote when it stored the file.
-Stores remove the chunks of ``aws-chunked`` themselves."""
+"""Names that services send although there is no encoding: a charset, or a name that a client sent when it stored the
+file. Stores remove the chunks of ``aws-chunked`` themselves."""
 
 _NAMES_OF_GZIP = frozenset({"gzip", "x-gzip"})
 
 
 def encodings(header: str) -> list[str]:
-    """Return the names of the encodings in a header ``Content-Encoding``, in lower case; those that are none left out.
+    """Return the encodings in a header ``Content-Encoding``, in lower case, without names that mean no encoding.
 
     :param header: the value of the header, perhaps empty
     """
@@ -40,7 +40,7 @@ class GzipDecoder:
     def decode(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the decoded content of a chunk, in pieces.
 
-        :raises ValueError: if it is not gzip, is damaged, or expands too much; the message ends a sentence about gzip
+        :raises ValueError: if it is not gzip, is damaged, or expands too much; the message completes "gzip content ..."
         """
         self._bytes_in += len(chunk)
         while chunk:

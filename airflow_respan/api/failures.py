@@ -53,7 +53,7 @@ _MIN_SECRET_LENGTH = 6
 
 
 def permanent_error(request: Request[Any], status: int, body: bytes) -> RespanAPIError:
-    """Return the error for a response that a retry would get again."""
+    """Return the error for a request that was refused, and would be refused again."""
     cause = describe_answer(request, status, body)
     advice = _STORE_ADVICE if request.is_signed else _ADVICE.get(status, "Check what was sent")
     return _ERRORS.get(status, RespanAPIError)(_message(request, cause, advice), status_code=status)

@@ -1,11 +1,11 @@
 """Which redirects are followed, and with what. No I/O.
 
-A redirect within the connection's origin (scheme, host, port) is followed with the key: a GET always, other methods
-only after a 307 or 308, which say that nothing was done.
+A redirect to the connection's own origin (scheme, host, port) is followed with the key: a GET always, other methods
+only after a 307 or 308, because these say that nothing was done.
 
 A redirect to another origin is followed for the content of a file alone, because services keep files in object stores
 and redirect to a signed URL. It must be https, and the request has neither the key nor a header of the connection. The
-signed URL is a secret itself: who has it can read the file.
+signed URL is a secret itself: everybody who has it can read the file.
 
 No function here that raises an error has a URL among its local variables, which Airflow 3.0 prints.
 """

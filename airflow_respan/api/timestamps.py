@@ -24,14 +24,14 @@ def read_timestamp(value: object) -> pendulum.DateTime | None:
     """Return the time that a decoded JSON value names, in UTC and in whole seconds; None if it names none.
 
     It may be a number of seconds, milliseconds, microseconds or nanoseconds since 1970, the text of such a number, a
-    time by ISO 8601, or a date as in HTTP headers. A time without a zone is in UTC. Times up to 1970 are none: services
-    write 0, or a time in the year 1, for a time that is not known.
+    time by ISO 8601, or a date as in HTTP headers. A time without a zone is in UTC. A time up to 1970 is read as None,
+    because services write 0, or a time in the year 1, if a time is not known.
 
     :param value: a decoded JSON value of any type
     """
     if value is None:
         return None
-    # The first is the documented spelling, and a triggerer reads thousands of them.
+    # The documented spelling comes first, because a triggerer reads thousands of them.
     seconds = value if type(value) is int and value <= MAX_UNIX_SECONDS else _unix_seconds(value)
     if seconds is None or seconds < 1:
         return None
@@ -57,7 +57,7 @@ def _unix_seconds(value: object) -> float | None:
         return None
     if isinstance(value, str):
         return _seconds_of_text(value.strip()) if len(value) <= MAX_TIMESTAMP_LENGTH else None
-    # Not beyond the largest number of nanoseconds, where also a float that is not finite stops.
+    # No time in nanoseconds is larger. This also excludes floats that are not finite.
     if not isinstance(value, int | float) or not 0 < value < 1e20:
         return None
     return scale_to_seconds(value)
@@ -71,7 +71,7 @@ def _seconds_of_text(text: str) -> float | None:
         return None
     try:
         return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):  # a time in the first or in the last year that there is
+    except (ValueError, OverflowError):  # a time in the year 1 or 9999, which another zone moves out of the range
         return None
 
 

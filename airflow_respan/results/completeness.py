@@ -29,8 +29,8 @@ def check_complete(
 
     :param summary: all rows
     :param batch: the batch, or None if only its files are known
-    :param on_missing: what requests without a row do
-    :param on_bad_rows: what lines do that are no usable rows; if there are no others, the rows must never be written
+    :param on_missing: what to do if requests have no row
+    :param on_bad_rows: what to do if lines are no usable rows; if all lines are bad, nothing may be written
     :return: warnings, if the rows may be written
     :raises RespanResultsError: if the rows must not be written
     """

@@ -1,6 +1,6 @@
-"""The content of a file that is no content: the error of a service or of a store, sent with the status 200.
+"""Finds the error of a service or of a store that was sent, with the status 200, as the content of a file.
 
-Some gateways do so if their own request for the file failed. No Airflow.
+Some gateways send it if their own request for the file failed. No Airflow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ROW_KEYS = {"custom_id", "response"}
 
 
 def find_service_error(file: IO[bytes]) -> str | None:
-    """Return the text of the error in the place of a file's content, or None if the content is anything else.
+    """Return the text of the error that was sent as the content of a file; None if the content is anything else.
 
     The content is an error if all of it is a page of HTML or XML, or one JSON object that has the fields of an error
     and not those of a row.

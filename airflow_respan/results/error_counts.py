@@ -1,7 +1,8 @@
 """The most frequent errors of a batch's rows. No I/O, no Airflow.
 
-Errors with the same code are counted together, with the message of the first one. A code that says no more than the
-HTTP status does not tell errors apart. Then the message does, without ids and numbers, which differ from row to row.
+Errors with the same code are counted together, with the message of the first one. If the code says no more than the
+HTTP status, errors with the same message are counted together. Ids and numbers in messages are ignored, because they
+differ from row to row.
 """
 
 from __future__ import annotations

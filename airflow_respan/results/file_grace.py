@@ -10,17 +10,17 @@ from airflow_respan.waiting.grace import GracePeriod
 log = logging.getLogger(__name__)
 
 _LEAST_RATIO = 1 / 6
-"""So much of the grace counts from the first try, at least: the clocks of worker and service may differ."""
+"""The part of the grace that always follows the first try, because the clocks of worker and service may differ."""
 
 _FIRST_PAUSE_RATIO = 1 / 120
 _MAX_PAUSE_RATIO = 1 / 4
-"""Pauses as parts of the grace: half a second at first, and 15 seconds at most, of a minute."""
+"""Pauses as parts of the grace. If this is a minute: half a second at first, and 15 seconds at most."""
 
 
 class FileGrace:
     """Pauses between tries, until the grace is over.
 
-    :param seconds: how long it is since the end of the batch
+    :param seconds: the length of the grace, from the end of the batch
     :param ended_at: when the batch ended (Unix seconds); None if it is not known, then the first try counts
     """
 

@@ -28,13 +28,13 @@ _NOTED = (
 """Keywords that some providers refuse. The model reads them in the description."""
 
 _REFUSED = ("patternProperties", "prefixItems", "not", "if", "dependentRequired", "dependentSchemas", "dependencies")
-"""Keywords without which the schema would mean something else."""
+"""Keywords that providers refuse, and that cannot be left out without a change of the meaning."""
 
 _MAX_REFERENCES = 20
 
 
 def make_check(schema: Schema) -> Callable[[object], list[str]]:
-    """Return a function that returns what does not fit the schema in a value, in words that quote nothing of the value.
+    """Return a function that checks a value, and returns its faults as texts, which quote nothing of the value.
 
     :param schema: the schema
     :raises ValueError: if it is not a JSON schema, or leads to another file

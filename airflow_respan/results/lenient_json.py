@@ -1,4 +1,4 @@
-"""Reads JSON that only some readers can read. Results are paid, so unusual is not unusable. No I/O, no Airflow."""
+"""Reads lines that are not quite valid JSON, because results are paid, also unusual ones. No I/O, no Airflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a row becomes a value of the type that the answers of its batch shall have. No I/O, no Airflow."""
+"""Makes a value of the demanded type out of a row. No I/O, no Airflow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_MESSAGE_LENGTH = 500
 
 
 class OutputReader:
-    """Makes values of one type out of rows. Make it once for all rows.
+    """Makes values of one type out of rows. Create it once for all rows.
 
     :param output_type: see :func:`~airflow_respan.results.answers`
     :raises ValueError: if there is no such type

@@ -17,7 +17,7 @@ _MAX_NAME_LENGTH = 100
 
 
 def load_output_type(output_type: Any) -> Any:
-    """Return an output type; what it names, if it is a text such as ``"my_module:MyModel"``.
+    """Return an output type; if it is a text such as ``"my_module:MyModel"``, return what has this name.
 
     :param output_type: see :func:`~airflow_respan.results.answers`
     :raises ValueError: if there is no such name

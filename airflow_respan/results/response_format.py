@@ -1,4 +1,4 @@
-"""How a request states the type that its answer shall have. No I/O, no Airflow.
+"""The field with which a request states the type of its answer. No I/O, no Airflow.
 
 Sources: the OpenAI API for the two fields, and OpenAI's and Azure's pages on structured outputs for the schemas.
 """
@@ -20,7 +20,7 @@ _CHAT, _RESPONSES, _EMBEDDINGS = "/chat/completions", "/responses", "/embeddings
 def response_format(output_type: Any, endpoint: str) -> dict[str, Any]:
     """Return what to set in the body of each request, so that its answer has a type.
 
-    In the body of a response, keep the other fields of ``text``.
+    If a request to ``/v1/responses`` has other fields in ``text``, add ``format`` to them.
 
     :param output_type: see :func:`~airflow_respan.results.answers`
     :param endpoint: the endpoint of the requests, such as ``/v1/chat/completions``

@@ -1,4 +1,4 @@
-"""What the service has of a batch: its description, and its files, which may come a little after its end."""
+"""Reads a batch and its files from the service. The files may come a little after the end of the batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ResultSource:
         self._grace = FileGrace(not_found_grace, ended_at=None)
 
     def get_batch(self) -> Batch | None:
-        """Retrieve the batch, within the grace again if it seems to have an output file whose id is missing.
+        """Retrieve the batch. If the id of its output file seems to be missing, try again within the grace.
 
         :return: the batch; None if only its files are known
         :raises RespanResultsError: if it has not ended
@@ -84,7 +84,7 @@ class ResultSource:
         return batch
 
     def _try_download(self, file_id: str, file: IO[bytes]) -> RespanError | None:
-        """Download a file, and return the error that another try may not get."""
+        """Download a file; return an error if another try may succeed, and None if the content is there."""
         try:
             self._hook.download_into(file_id, file, provider_id=self._provider_id)
         except RespanNotFoundError as error:

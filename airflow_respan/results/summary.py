@@ -1,6 +1,6 @@
 """The summary of all rows of a batch: counts, usage, errors, and lines that are no usable rows. No Airflow.
 
-Unusual is not unusable: what a lenient reader can read counts as a row, with a warning. Whether the rows may be written
+An unusual line that can be read counts as a row, with a warning. Whether the rows may be written
 is decided in ``completeness.py``.
 """
 

@@ -42,7 +42,7 @@ TEMPORARY_CODES = frozenset(
         "unavailable",
     }
 )
-"""Codes of errors that may pass, in small letters with ``_`` between words; ``RateLimitExceeded`` is the same code."""
+"""Codes of temporary errors, in lower case with ``_`` between words. ``RateLimitExceeded`` counts as the same code."""
 
 PERMANENT_CODES = frozenset(
     {
@@ -55,11 +55,11 @@ PERMANENT_CODES = frozenset(
         "model_not_found",
     }
 )
-"""Codes of errors that do not pass, although some services send them with a status such as 429 or 500."""
+"""Codes of permanent errors, which some services send with a status such as 429 or 500."""
 
 
 def is_temporary(row: Row) -> bool:
-    """Return whether a failed request may succeed if it is asked again; an error that is not known may not.
+    """Return whether a failed request may succeed if it is asked again; False for an error that is not known.
 
     :param row: the row of the request, which has failed
     """
@@ -67,7 +67,7 @@ def is_temporary(row: Row) -> bool:
 
 
 def is_temporary_code(code: str | None, *, status_code: int | None = None) -> bool:
-    """Return whether an error may pass.
+    """Return whether an error is temporary.
 
     :param code: its code, or its HTTP status as a text, or None
     :param status_code: the HTTP status that came with it, or None

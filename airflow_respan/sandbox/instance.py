@@ -8,7 +8,7 @@ from typing import Any
 
 _PLAIN: Mapping[str, Any] = {"string": "text", "integer": 1, "number": 1.5, "boolean": True, "null": None}
 _MAX_DEPTH = 20
-"""How deep an instance of a schema that contains itself can be."""
+"""The depth at which an instance of a schema that contains itself ends."""
 
 
 def structured_answer(body: Mapping[str, Any]) -> str | None:

@@ -155,6 +155,6 @@ def _parse_word(word: str) -> Outcome:
 
 
 def _position(custom_id: str) -> float:
-    """Return where a request is among all requests, from 0 to 1; it is there in each run and in each attempt."""
+    """Return the position of a request among all requests (ratio 0-1), the same in each run and in each attempt."""
     digest = hashlib.sha256(custom_id.encode(errors="surrogatepass")).digest()
     return float(int.from_bytes(digest[:6]) / 2**48)

@@ -59,7 +59,7 @@ class PreviousAttempts:
     :param notes: where the notes about this batch are, instead of Airflow's ``task_state_store``
     :param is_first: whether it is certain that no earlier attempt sent a create; None to decide by the try number
     :param started_at: when this attempt began (Unix seconds); a batch of the attempt before may not be listed for
-        ``not_found_grace`` after it. Now by default
+        ``not_found_grace`` after it. The current time by default
     :param must_be_replaced: returns whether a batch of an earlier attempt is not usable, given the batch and whether
         the task was cleared; None for the rule of a task that waits for one batch
     """
@@ -229,8 +229,12 @@ class PreviousAttempts:
             batch = self._operator.hook.get_batch(noted.batch_id, provider_id=noted.provider_id)
         except RespanNotFoundError as error:
             if not self._is_after_clear:
-                raise RespanError(f"{error} If batch {noted.batch_id} is gone for good, clear the task.") from error
-            log.warning("Batch %s of an earlier attempt is gone, and the task was cleared: %s", noted.batch_id, error)
+                raise RespanError(
+                    f"{error} If batch {noted.batch_id} does not exist any more, clear the task."
+                ) from error
+            log.warning(
+                "Batch %s of an earlier attempt was not found, and the task was cleared: %s", noted.batch_id, error
+            )
             return None
         return replace(batch, metadata={**(batch.metadata or {}), identity.FINGERPRINT_KEY: noted.fingerprint})
 

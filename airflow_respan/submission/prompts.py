@@ -18,7 +18,7 @@ _REQUEST_FIELDS = frozenset({"custom_id", "method", "url", "body"})
 
 
 def make_request(number: int, item: Any, *, endpoint: str, body: Mapping[str, Any] | None) -> Any:
-    """Return a request for an item, or what cannot be made a request as it is, which the check of the input refuses.
+    """Return a request for an item; return another item unchanged, which the check of the input refuses.
 
     :param number: the number of the item, from 1; it is the ``custom_id`` if the item has none
     :param item: a request as a dict or as a line of a file; a prompt; or a pair of a ``custom_id`` and a prompt

@@ -65,10 +65,10 @@ def find_problems(request: Mapping[str, Any], *, endpoint: str) -> Iterator[str]
     """
     if not _ENVELOPE & request.keys():
         if {"role", "content"} <= request.keys():
-            yield "a message with 'role' and 'content', not a request: it belongs into the 'messages' of a 'body'"
+            yield "a message with 'role' and 'content', not a request: put it into the 'messages' of a 'body'"
             return
         if _KEYS_OF_BODIES & request.keys():
-            yield "the body of a request without the request: it belongs under the key 'body'"
+            yield "the body of a request, not the whole request: put it under the key 'body'"
             return
     if problem := _custom_id_problem(request):
         yield problem

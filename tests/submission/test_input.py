@@ -137,11 +137,11 @@ CONVERT = "which JSON does not have: convert it to a text, number, list or dict"
         (None, "null, not a dict"),
         (
             {"role": "user", "content": "What is 1?"},
-            "a message with 'role' and 'content', not a request: it belongs into the 'messages' of a 'body'",
+            "a message with 'role' and 'content', not a request: put it into the 'messages' of a 'body'",
         ),
         (
             {"model": "m", "messages": []},
-            "the body of a request without the request: it belongs under the key 'body'",
+            "the body of a request, not the whole request: put it under the key 'body'",
         ),
         (request(1, custom_id=7), "'custom_id' is a number: it must be a text that no other request has"),
         (request(1, custom_id=None), "'custom_id' is null: it must be a text that no other request has"),
