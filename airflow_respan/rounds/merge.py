@@ -6,14 +6,18 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from airflow_respan.api import failures
+from airflow_respan.api.connection import RespanConnection
 from airflow_respan.api.json_safe import sanitize_json
 from airflow_respan.jsonl import decode_object, get_custom_id, read_lines
 from airflow_respan.results.destination import Destination
+from airflow_respan.results.error_counts import ErrorCounts
 from airflow_respan.results.formats import FORMATS
 from airflow_respan.results.lenient_json import decode_leniently
 from airflow_respan.results.manifest import RESULT_FILES, result_paths
@@ -76,7 +80,6 @@ class _Tally:
     failed: int = 0
     missing: int = 0
     unsettled: int = 0
-    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Merge:
@@ -87,7 +90,7 @@ class Merge:
     :param manifests: the manifest of each part, by the folder of the part
     :param rules: how the outcome of a request is decided
     :param formats: names of the formats besides JSONL
-    :param redact: removes secrets from a text of the service
+    :param connection: its secrets are removed from the errors
     """
 
     def __init__(
@@ -98,15 +101,16 @@ class Merge:
         *,
         rules: OutcomeRules,
         formats: tuple[str, ...],
-        redact: Callable[[str], str],
+        connection: RespanConnection,
     ) -> None:
         self._folder = folder
         self._rounds = rounds
         self._manifests = manifests
         self._rules = rules
         self._formats = formats
-        self._redact = redact
+        self._connection = connection
         self._tally = _Tally()
+        self._errors = ErrorCounts(partial(failures.redact_for_display, connection))
         self._answered_in: Counter[int] = Counter()
 
     def write(self, destination: Destination) -> dict[str, Any]:
@@ -119,7 +123,7 @@ class Merge:
             files = {
                 name: stack.enter_context(tempfile.TemporaryFile()) for name in ("output", "errors", *self._formats)
             }
-            writers = [FORMATS[name].open_writer(files[name], redact=self._redact) for name in self._formats]
+            writers = [FORMATS[name].open_writer(files[name], redact=self._connection.redact) for name in self._formats]
             for line, row, outcome in self._merged():
                 files["output" if outcome is Outcome.ANSWERED else "errors"].write(line + b"\n")
                 self._count(row, outcome)
@@ -166,7 +170,7 @@ class Merge:
         self._tally.failed += outcome is not Outcome.ANSWERED
         self._tally.unsettled += outcome is Outcome.UNSETTLED
         if row.error:
-            self._tally.errors[row.error.code, row.error.message] += 1
+            self._errors.add(row.error)
 
     def _make_manifest(self, *, sizes: Mapping[str, int]) -> Mapping[str, Any]:
         tally = self._tally
@@ -186,7 +190,7 @@ class Merge:
                         "unsettled": tally.unsettled,
                     },
                     "usage": total_usage(batches),
-                    "errors": [],
+                    "errors": self._errors.most_frequent(),
                     "rounds": [self._describe(plan) for plan in self._rounds],
                     "bytes": dict(sizes),
                     "warnings": warnings[:MAX_WARNINGS],

@@ -36,6 +36,7 @@ from airflow_respan.storage import open_for_reading
 from airflow_respan.submission.identity import compute_fingerprint, task_key
 from airflow_respan.submission.input import EmptyInputError, InputDigest, check_requests
 from airflow_respan.submission.previous_attempts import CreatingTask
+from airflow_respan.submission.submit import warn_of_several_models
 from airflow_respan.waiting.policy import BatchWait
 
 log = logging.getLogger(__name__)
@@ -222,6 +223,8 @@ class RoundsRunner:
                 if not self._options.allow_empty:
                     raise
             parts = splitter.finish()
+        if not self._options.split_by_model:
+            warn_of_several_models(digest.result(), advice="set split_by_model=True")
         plan = Round(task=self._key, number=1, parts=parts, source=self._fingerprint(digest))
         self._log_plan(plan)
         return self._folder.save_plan(plan, replaced=self._replaced_plan)
@@ -266,7 +269,7 @@ class RoundsRunner:
             manifests,
             rules=self._options.rules,
             formats=self._options.formats,
-            redact=self._hook.get_conn().connection.redact,
+            connection=self._hook.get_conn().connection,
         )
         return merge.write(self._destination())
 

@@ -110,7 +110,7 @@ class Submission:
             checked = check_and_copy(requests, file, endpoint=self._options.endpoint)
             file.seek(0)
             log.info("The input has %s, %d bytes.", count_text(checked.count, "request"), checked.size)
-            _warn_of_several_models(checked)
+            warn_of_several_models(checked, advice="create a batch for each model")
             return self._find_or_create(
                 checked.digest, lambda fingerprint: self._upload_once(file, size=checked.size, fingerprint=fingerprint)
             )
@@ -203,16 +203,21 @@ class Submission:
         return batch
 
 
-def _warn_of_several_models(checked: CheckedInput) -> None:
-    """Log a warning if the requests name several models, which some providers accept."""
+def warn_of_several_models(checked: CheckedInput, *, advice: str) -> None:
+    """Log a warning if the requests name several models, which some providers accept.
+
+    :param checked: the requests
+    :param advice: what to do if the provider does not accept them
+    """
     if len(checked.models) < 2:
         return
     shown = sorted(checked.models.items(), key=lambda item: -item[1])[:MAX_MODELS_SHOWN]
     log.warning(
         "The input names several models (%s%s). OpenAI refuses such a batch, perhaps after hours. If your provider "
-        "does, create a batch for each model.",
+        "does, %s.",
         ", ".join(f"{one_line(model, max_length=100)!r}: {count}" for model, count in shown),
         " ..." if len(checked.models) > MAX_MODELS_SHOWN else "",
+        advice,
     )
 
 

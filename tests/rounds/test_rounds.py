@@ -49,6 +49,10 @@ def test_what_would_fail_again_is_not_asked_again(mode: str, moving: RespanSandb
 
     assert outcome.error is None
     assert moving.runs == {"r-1": 1, "r-2": 1, "r-3": 1}
+    assert {(error["code"], error["count"]) for error in outcome.value["errors"]} == {
+        ("invalid_request_error", 1),
+        ("content_filter", 1),
+    }
     assert rows(tmp_path / "errors.jsonl").keys() == {"r-1", "r-2"}
     assert outcome.value["counts"] == {
         "requests": 3,
@@ -208,3 +212,18 @@ def test_an_input_that_was_changed_is_refused_or_asked_anew(mode: str, moving: R
     )
     assert asked.error is None
     assert rows(tmp_path / "output.jsonl").keys() == {"r-1", "r-2", "r-9"}
+
+
+@pytest.mark.parametrize("split_by_model", [False, True])
+def test_several_models_in_one_batch_are_a_warning(
+    mode: str, split_by_model: bool, moving: RespanSandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    requests = [request(number, body={"model": f"m-{number}"}) for number in (1, 2)]
+
+    ask(mode, tmp_path, requests=requests, split_by_model=split_by_model)
+
+    warning = (
+        "The input names several models ('m-1': 1, 'm-2': 1). OpenAI refuses such a batch, perhaps after hours. If "
+        "your provider does, set split_by_model=True."
+    )
+    assert (warning in caplog.text) == (not split_by_model)
