@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from airflow_respan.api.counts import count_text
 from airflow_respan.sandbox import RespanSandbox
 from dev.local_airflow import HOME, airflow, environment, fresh_home
 from dev.settings import CHECKOUT, connection_to
@@ -57,7 +58,8 @@ def show(path: Path) -> None:
     for each in manifest["rounds"]:
         for batch in each["batches"]:
             print(
-                f"round {each['round']}   {batch['requests']} requests in {batch['batch_id']} ({batch['status']}): "
+                f"round {each['round']}   {count_text(batch['requests'], 'request')} in {batch['batch_id']} "
+                f"({batch['status']}): "
                 f"{batch['counts']['succeeded']} answered"
             )
             for error in json.loads((folder / f"round-{each['round']}/manifest.json").read_text())["errors"]:

@@ -103,7 +103,8 @@ class RowSummary:
             return ""
         lines = [line for key, line in self.requested.lines.items() if key not in self._rows_by_id]
         more = ", ..." if len(lines) > MAX_EXAMPLES else ""
-        return f" (lines {', '.join(map(str, lines[:MAX_EXAMPLES]))}{more} of the input)" if lines else ""
+        name = "line" if len(lines) == 1 else "lines"
+        return f" ({name} {', '.join(map(str, lines[:MAX_EXAMPLES]))}{more} of the input)" if lines else ""
 
     def _read_row(self, file: DownloadedFile, line: Line) -> Row | None:
         place = f"line {line.number} of {file.label}"

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -135,27 +135,42 @@ class Merge:
         return manifest
 
     def _merged(self) -> Iterator[tuple[bytes, Row, Outcome]]:
-        """Yield each request once: its answer, or its last error; the rounds from the last to the first.
+        """Yield each request once, its answer or its last error, in the order of the rounds.
 
-        A request that was asked again is in the input of the next round. So a row of an earlier round counts only if
-        its request was not asked again, or if no later round has a row for it.
+        An unsettled request is in the input of the next round. So an earlier round has the last word only about
+        requests that were settled there, and about those for which no later round has a row.
         """
-        without_row: dict[IdKey, str] = {}
-        for plan in reversed(self._rounds):
-            is_last = plan is self._rounds[-1]
+        without_row = self._ids_without_row(self._rounds[-1])
+        last_rounds = self._last_rounds_with_a_row(without_row)
+        for plan in self._rounds:
             for part in plan.parts:
-                requested = self._requested(part) if is_last else {}
                 for found in self._rows(part):
-                    key = found.key
-                    requested.pop(key, None)
-                    is_awaited = without_row.pop(key, None) is not None
-                    if is_last or is_awaited or found.outcome is not Outcome.UNSETTLED:
+                    is_unsettled = found.outcome is Outcome.UNSETTLED and plan is not self._rounds[-1]
+                    if not is_unsettled or last_rounds.get(found.key) == plan.number:
                         self._answered_in[plan.number] += found.outcome is Outcome.ANSWERED
                         yield _line(found), found.row, found.outcome
-                without_row.update(requested)
-        for custom_id in without_row.values():
-            self._tally.missing += 1
-            yield _missing_line(custom_id), _missing_row(custom_id), Outcome.UNSETTLED
+        for key, custom_id in without_row.items():
+            if key not in last_rounds:
+                self._tally.missing += 1
+                yield _missing_line(custom_id), _missing_row(custom_id), Outcome.UNSETTLED
+
+    def _ids_without_row(self, plan: Round) -> dict[IdKey, str]:
+        """Return the requests of a round for which no row came."""
+        without_row: dict[IdKey, str] = {}
+        for part in plan.parts:
+            requested = self._requested(part)
+            for found in self._rows(part):
+                requested.pop(found.key, None)
+            without_row.update(requested)
+        return without_row
+
+    def _last_rounds_with_a_row(self, keys: Collection[IdKey]) -> dict[IdKey, int]:
+        """Return the last round that has a row for each of these requests, as far as there is one."""
+        last_rounds: dict[IdKey, int] = {}
+        for plan in self._rounds[:-1] if keys else ():
+            rows = (found for part in plan.parts for found in self._rows(part))
+            last_rounds.update((found.key, plan.number) for found in rows if found.key in keys)
+        return last_rounds
 
     def _rows(self, part: Part) -> Iterator[RowOutcome]:
         return self._rules.read(self._manifests[part.folder], self._folder.folder_of(part))
