@@ -40,7 +40,8 @@ def check_complete(
     bad_rows = summary.bad_rows
     if bad_rows.count and summary.rows and on_bad_rows != "fail":
         place = "also in rejected.jsonl" if on_bad_rows == "warn" else "in rejected.jsonl only"
-        warnings.append(f"{bad_rows.count} lines are no usable rows, and are {place}: {bad_rows.message()}")
+        lines = "line is no usable row, and is" if bad_rows.count == 1 else "lines are no usable rows, and are"
+        warnings.append(f"{bad_rows.count} {lines} {place}: {bad_rows.message()}")
     elif bad_rows.count:
         wrong.append(bad_rows.message())
         advice += [BAD_ROWS_ADVICE] if summary.rows else []
@@ -52,9 +53,10 @@ def check_complete(
         absent = []
     if wrong or absent:
         error_class = RespanResultsError if wrong else RowsMissingError
+        cause = ". ".join(wrong + absent)
         raise error_class(
-            f"The results of {batch_label(batch)} are incomplete or wrong, so nothing was written: "
-            f"{'. '.join(wrong + absent)}. {' '.join([AGAIN_ADVICE, *advice])}"
+            f"{cause[:1].upper()}{cause[1:]}. So nothing was written of the results of {batch_label(batch)}. "
+            f"{' '.join([AGAIN_ADVICE, *advice])}"
         )
     return warnings + _warn_of_counts(summary, batch)
 

@@ -197,8 +197,8 @@ def test_by_default_a_bad_line_fails_the_task_and_nothing_is_written(
 
     column = len(CUT if kind == "cut row" else C.strip()) + 1
     assert str(refused.value) == (
-        f"The results of batch {batch_id} (completed) are incomplete or wrong, so nothing was written: line 3 of file "
-        f"'file-00000001'{problem.replace('{end}', str(column))}. Clear the task to download the files again. If these "
+        f"Line 3 of file 'file-00000001'{problem.replace('{end}', str(column))}. So nothing was written of the results "
+        f"of batch {batch_id} (completed). Clear the task to download the files again. If these "
         "lines are still the same, set on_bad_rows='drop' to write the other rows, and these lines into rejected.jsonl."
     )
     assert names(tmp_path) == set()
@@ -227,7 +227,7 @@ def test_a_bad_line_does_not_block_the_other_rows_if_that_is_set(
     assert manifest["bytes"]["rejected"] == len(line)
     [warning] = manifest["warnings"]
     where = "also in rejected.jsonl" if on_bad_rows == "warn" else "in rejected.jsonl only"
-    assert warning.startswith(f"1 lines are no usable rows, and are {where}: {place}")
+    assert warning.startswith(f"1 line is no usable row, and is {where}: {place}")
     assert warning in said()
     assert "secret answer" not in warning
     assert ids_in_parquet(tmp_path) == ["a", "b"]
@@ -256,7 +256,7 @@ def test_bad_lines_of_both_files_are_kept_byte_for_byte_in_their_order(
 def test_all_bad_lines_are_counted_and_the_first_are_named(connected: RespanSandbox, tmp_path: Path) -> None:
     batch_id = add_batch(connected, A + b"{\n" * 1000 + B)
 
-    with pytest.raises(RespanResultsError, match=r"line 6 of .*; and 995 more\. Clear the task") as refused:
+    with pytest.raises(RespanResultsError, match=r"line 6 of .*; and 995 more\. So nothing was written") as refused:
         land(tmp_path, batch_id=batch_id)
     manifest = land(tmp_path, batch_id=batch_id, on_bad_rows="drop")["return_value"]
 
@@ -276,8 +276,8 @@ def test_lines_of_which_none_is_usable_are_never_landed(
         land(tmp_path, batch_id=batch_id, on_bad_rows=on_bad_rows, on_missing="warn")
 
     assert str(refused.value) == (
-        f"The results of batch {batch_id} (completed) are incomplete or wrong, so nothing was written: line 1 of file "
-        "'file-00000001': not JSON (Expecting value, column 1). Clear the task to download the files again."
+        "Line 1 of file 'file-00000001': not JSON (Expecting value, column 1). So nothing was written of the results "
+        f"of batch {batch_id} (completed). Clear the task to download the files again."
     )
     assert names(tmp_path) == set()
 
@@ -295,7 +295,7 @@ def test_a_line_without_id_counts_as_the_row_of_a_request_that_has_none(
     connected.change_batch(batch_id, request_counts={"total": 4, "completed": 4, "failed": 0})
 
     assert by_counts["counts"]["missing"] == by_input["counts"]["missing"] == 0
-    with pytest.raises(RespanResultsError, match=r"written: 1 of 3 requests have no row\."):
+    with pytest.raises(RespanResultsError, match=r"^1 of 3 requests have no row\."):
         land(tmp_path / "fewer", batch_id=batch_id, on_bad_rows=on_bad_rows)
 
 
@@ -307,7 +307,7 @@ def test_a_second_answer_is_not_the_row_of_another_request(
         connected, GOOD + jsonl(good("b", "other")), request_counts={"total": 3, "completed": 3, "failed": 0}
     )
 
-    with pytest.raises(RespanResultsError, match=r"written: 1 of 3 requests have no row\."):
+    with pytest.raises(RespanResultsError, match=r"^1 of 3 requests have no row\."):
         land(tmp_path, batch_id=batch_id, on_bad_rows=on_bad_rows)
 
 
@@ -388,7 +388,7 @@ def test_a_line_that_is_longer_is_a_bad_line(connected: RespanSandbox, tmp_path:
     batch_id = add_large_batch(connected, A, long, B)
 
     if on_bad_rows == "fail":
-        with pytest.raises(RespanResultsError, match=f"written: {problem}. Clear the task"):
+        with pytest.raises(RespanResultsError, match=f"^L{problem[1:]}. So nothing was written of the results"):
             land(tmp_path, batch_id=batch_id)
         return
     manifest = land(tmp_path, batch_id=batch_id, on_bad_rows=on_bad_rows)["return_value"]
