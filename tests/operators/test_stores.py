@@ -6,7 +6,7 @@ import io
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -19,10 +19,12 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.results import answers
 from airflow_respan.results.remote_files import MAX_CREATED_BYTES, UPLOAD_BLOCK_BYTES
 from airflow_respan.sandbox import RespanSandbox
 from tests.operators.landings import add_batch, bad, good, jsonl, land
 from tests.operators.modes import attempt, create, request
+from tests.rounds.asking import ask
 
 GOOD, BAD = jsonl(good("a"), good("b")), jsonl(bad("c"))
 LARGE = jsonl(*(good(f"request-{number}", "word " * 2000) for number in range(2500)))
@@ -389,3 +391,22 @@ class TestS3:
             land("s3://elsewhere/results", batch_id=add_batch(connected, GOOD))
 
         assert s3.ls("", detail=False) == ["bucket"]
+
+    def test_the_whole_job_is_done_in_the_store_and_continues_after_a_clear(
+        self, connect: Callable[..., None], s3: Any
+    ) -> None:
+        with RespanSandbox(pace=0.0, outcomes={"r-2": "429, ok"}) as sandbox:
+            connect(host=sandbox.url, password=sandbox.api_key)
+            asked = [request(1), request(2)]
+
+            first = ask("deferrable", "s3://minio@bucket/job", requests=asked, max_rounds=1, parquet=True)
+            first.ti.try_number, first.ti.max_tries = 2, 1
+            second = ask("deferrable", "s3://minio@bucket/job", ti=first.ti, requests=asked, parquet=True)
+
+            assert (first.error, second.error) == (None, None)
+            assert sandbox.runs == {"r-1": 1, "r-2": 2}
+        assert second.value["counts"]["succeeded"] == 2
+        assert second.value["output_url"] == "s3://bucket/job/output.jsonl"
+        assert [answer.value for answer in answers(second.value)] == ["echo: What is 1?", "echo: What is 2?"]
+        assert {path.rsplit("/", 1)[-1] for path in s3.ls("bucket/job", detail=False)} >= FILES
+        assert self.open_uploads(s3) == []
