@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Of `make test`, for two cores, as many tests wait; with more cores: make test PROCESSES=auto
-PROCESSES ?= 4
+PROCESSES ?= 6
 
 .PHONY: help demo airflow check lint package test test-store test-matrix test-deployment test-deployment-short test-form benchmark \
   benchmark-triggerer docs clean
