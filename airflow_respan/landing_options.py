@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 OnMissing = Literal["by_status", "fail", "warn"]
 """What to do if requests have no row.
@@ -22,6 +22,19 @@ into ``rejected.jsonl`` alone.
 
 Deletable = Literal["input", "output", "error"]
 """A file at the service that may be deleted after the landing."""
+
+
+def parse_delete_files(delete_files: Sequence[Deletable] | Deletable) -> tuple[Deletable, ...]:
+    """Check the ``delete_files`` of a DAG.
+
+    :param delete_files: one or several of :data:`Deletable`
+    :raises ValueError: if one of them is something else
+    """
+    names: tuple[str, ...] = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
+    if not set(names) <= set(get_args(Deletable)):
+        raise ValueError(f"delete_files is {delete_files!r}; choose among {', '.join(get_args(Deletable))}")
+    return cast("tuple[Deletable, ...]", names)
+
 
 NOT_FOUND_GRACE_SECONDS = 60.0
 """The default of ``not_found_grace``."""

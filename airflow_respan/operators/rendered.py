@@ -37,6 +37,25 @@ def read_text(name: str, value: object, *, task_id: str) -> str | None:
     raise ValueError(f"{name} of task {task_id!r} is {_shown(value)}, not a text")
 
 
+def read_required(name: str, value: object) -> str:
+    """Return an argument that must be given, such as an id or a path, without spaces around it.
+
+    :param name: the argument
+    :param value: its rendered value
+    :raises ValueError: if the template gave nothing
+    """
+    if is_nothing(value):
+        raise ValueError(
+            f"{name} is {value!r}. Check the argument, and that the upstream task ran and pushed this value."
+        )
+    return str(value).strip()
+
+
+def read_optional_id(value: str | None) -> str | None:
+    """Return an id without spaces around it, or None if the template gave nothing."""
+    return None if is_nothing(value) else str(value).strip()
+
+
 def read_mapping(name: str, value: object, *, task_id: str) -> dict[str, Any] | None:
     """Return an argument that is a dict, or the text of one.
 

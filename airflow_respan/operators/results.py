@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_respan.compat import BaseOperator, push_xcoms
 from airflow_respan.get_provider_info import DEFAULT_CONN_ID
-from airflow_respan.landing_options import NOT_FOUND_GRACE_SECONDS, Deletable, LandingOptions, OnBadRows, OnMissing
+from airflow_respan.landing_options import (
+    NOT_FOUND_GRACE_SECONDS,
+    Deletable,
+    LandingOptions,
+    OnBadRows,
+    OnMissing,
+    parse_delete_files,
+)
+from airflow_respan.operators.rendered import read_optional_id, read_required
 from airflow_respan.waiting.seconds import parse_seconds
 
 if TYPE_CHECKING:
@@ -103,9 +111,7 @@ class RespanBatchResultsOperator(BaseOperator):
             for name, value in (("batch_id", batch_id), ("input_path", input_path), ("input_file_id", input_file_id))
             if value is not None
         }
-        self.delete_files = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
-        if not set(self.delete_files) <= set(get_args(Deletable)):
-            raise ValueError(f"delete_files is {delete_files!r}; choose among {', '.join(get_args(Deletable))}")
+        self.delete_files = parse_delete_files(delete_files)
         self.batch_id = batch_id
         self.output_file_id = output_file_id
         self.error_file_id = error_file_id
@@ -139,7 +145,7 @@ class RespanBatchResultsOperator(BaseOperator):
     def _options(self) -> LandingOptions:
         from airflow_respan.results.formats import FORMATS
 
-        output_file_id, error_file_id = _optional_id(self.output_file_id), _optional_id(self.error_file_id)
+        output_file_id, error_file_id = read_optional_id(self.output_file_id), read_optional_id(self.error_file_id)
         if "batch_id" not in self._given and not (output_file_id or error_file_id):
             raise ValueError(
                 f"output_file_id is {self.output_file_id!r} and error_file_id is {self.error_file_id!r}, "
@@ -147,7 +153,7 @@ class RespanBatchResultsOperator(BaseOperator):
                 "files."
             )
         return LandingOptions(
-            path=_required("path", self.path),
+            path=read_required("path", self.path),
             output_file_id=output_file_id,
             error_file_id=error_file_id,
             on_missing=self.on_missing,
@@ -159,22 +165,7 @@ class RespanBatchResultsOperator(BaseOperator):
             provider_id=self.provider_id,
             allow_no_files=False,
             **{
-                name: _required(name, getattr(self, name)) if name in self._given else None
+                name: read_required(name, getattr(self, name)) if name in self._given else None
                 for name in ("batch_id", "input_path", "input_file_id")
             },
         )
-
-
-def _optional_id(file_id: str | None) -> str | None:
-    """Return an id without spaces, or None if it is missing; a template renders a missing id as the text ``None``."""
-    text = (file_id or "").strip()
-    return None if text in ("", "None") else text
-
-
-def _required(name: str, value: object) -> str:
-    text = _optional_id(None if value is None else str(value))
-    if text is None:
-        raise ValueError(
-            f"{name} is {value!r}. Check the argument, and that the upstream task ran and pushed this value."
-        )
-    return text

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pendulum
 
-from airflow_respan.api.counts import count_text
 from airflow_respan.compat import (
     TRIGGER_FAILED,
     AirflowException,
@@ -22,12 +21,10 @@ from airflow_respan.compat import (
     attempt_started_at,
 )
 from airflow_respan.exceptions import RespanBatchFailed, RespanBatchTimeout, RespanError, RespanTaskKilledError
-from airflow_respan.landing_options import Deletable
+from airflow_respan.landing_options import Deletable, parse_delete_files
 from airflow_respan.operators.creating import BatchCreatingOperator
-from airflow_respan.operators.rendered import read_mapping
+from airflow_respan.operators.rendered import read_mapping, read_required
 from airflow_respan.operators.waiting import DEFERRAL_MARGIN
-from airflow_respan.submission.prompts import merge_body
-from airflow_respan.waiting.progress import duration_text
 
 if TYPE_CHECKING:
     from airflow_respan.compat import Context
@@ -96,6 +93,8 @@ class RespanBatchOperator(BatchCreatingOperator):
     """
 
     template_fields: Sequence[str] = (*BatchCreatingOperator.template_fields, "path", "body")
+    _is_input_repeatable = True
+    """Whether each reading gives the same input, unless the user has changed it."""
 
     def __init__(
         self,
@@ -129,16 +128,18 @@ class RespanBatchOperator(BatchCreatingOperator):
         self.split_by_model = split_by_model
         self.parquet = parquet
         self.overwrite = overwrite
-        self.delete_files = (delete_files,) if isinstance(delete_files, str) else tuple(delete_files)
+        self.delete_files = parse_delete_files(delete_files)
         self.on_empty = on_empty
         self._runner: RoundsRunner | None = None
         self._pushed_batch_ids: list[str] = []
 
     def _begin(self, context: Context) -> None:
         super()._begin(context)
+        self.path = read_required("path", self.path)
         self.body = read_mapping("body", self.body, task_id=self.task_id)
         if self.output_type is not None:
             from airflow_respan.results.response_format import response_format
+            from airflow_respan.submission.prompts import merge_body
 
             self.body = merge_body(response_format(self.output_type, self.endpoint), self.body or {})
 
@@ -245,6 +246,8 @@ class RespanBatchOperator(BatchCreatingOperator):
         self._raise_if_killed()
         seconds_left = self._seconds_left(started_at)
         if seconds_left <= 0:
+            from airflow_respan.waiting.progress import duration_text
+
             batches = ", ".join(self._batches_in_progress())
             raise RespanBatchTimeout(
                 f"The timeout of {duration_text(self.timeout)} has passed, and not all requests have a result. "
@@ -287,6 +290,8 @@ class RespanBatchOperator(BatchCreatingOperator):
 
     def _finish(self, context: Context, manifest: dict[str, Any]) -> Any:
         """Push the manifest, and fail if too many requests are without an answer."""
+        from airflow_respan.api.counts import count_text
+
         self._push(context, **manifest)
         counts = manifest["counts"]
         without = counts["requests"] - counts["succeeded"]
@@ -308,9 +313,6 @@ class RespanBatchOperator(BatchCreatingOperator):
             raise RespanBatchFailed(f"{ratio:.1%} of the requests have no answer{allowed}. {text} {advice}")
         (self.log.warning if without else self.log.info)(text)
         return manifest
-
-    _is_input_repeatable = True
-    """Whether each reading gives the same input, unless the user has changed it."""
 
     def _source(self) -> Iterable[tuple[int, Any]]:
         """Return the requests with their numbers."""

@@ -26,7 +26,10 @@ def make_request(number: int, item: Any, *, endpoint: str, body: Mapping[str, An
     :param body: fields for the body of each request, which its own fields replace
     """
     if isinstance(item, bytes):
-        return _with_body(decode_object(item), body) if body else item
+        try:
+            return _with_body(decode_object(item), body) if body else item
+        except ValueError:
+            return item
     if isinstance(item, Mapping):
         if not _REQUEST_FIELDS & item.keys():
             return item

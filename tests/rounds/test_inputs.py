@@ -10,6 +10,7 @@ import pytest
 
 from airflow_respan.decorators.respan_batch import RespanBatchDecoratedOperator
 from airflow_respan.hooks.respan import RespanHook
+from airflow_respan.operators.batch import RespanBatchOperator
 from airflow_respan.sandbox import RespanSandbox
 from airflow_respan.submission.prompts import make_request
 from tests.operators.modes import attempt, request
@@ -115,3 +116,29 @@ def test_a_function_and_another_input_are_refused(tmp_path: Path) -> None:
         RespanBatchDecoratedOperator(task_id="ask", python_callable=list, path=str(tmp_path), requests=["One?"])
 
     assert str(refused.value) == "@task.respan_batch takes no requests: its requests come from the function 'list'"
+
+
+def test_a_line_that_is_not_json_is_named_also_if_a_body_is_merged(moving: RespanSandbox, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps(request(1)) + "\nno JSON\n")
+
+    outcome = ask("poking", tmp_path / "out", input_path=str(tmp_path / "in.jsonl"), body={"model": "m"})
+
+    assert str(outcome.error).startswith("Invalid input: line 2: not JSON (Expecting value, column 1). Nothing was ")
+    assert moving.requests == []
+
+
+@pytest.mark.parametrize("path", ["", " ", "None"])
+def test_a_path_that_a_template_left_empty_is_refused(path: str, moving: RespanSandbox) -> None:
+    outcome = ask("poking", path)
+
+    assert str(outcome.error) == (
+        f"path is {path!r}. Check the argument, and that the upstream task ran and pushed this value."
+    )
+    assert moving.requests == []
+
+
+def test_a_kind_of_file_that_cannot_be_deleted_is_refused_when_the_dag_is_parsed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as refused:
+        RespanBatchOperator(task_id="ask", path=str(tmp_path), requests=["One?"], delete_files=["outputs"])
+
+    assert str(refused.value) == "delete_files is ['outputs']; choose among input, output, error"
