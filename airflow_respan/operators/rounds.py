@@ -210,7 +210,6 @@ class RespanBatchOperator(BatchCreatingOperator):
             self._rounds_options(started_at),
             task=self,
             context=context,
-            hook=self.hook,
             raise_if_killed=self._raise_if_killed,
         )
         ends = {batch_id: read_event(event) for batch_id, event in (events or {}).items()}

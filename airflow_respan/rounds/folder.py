@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from airflow_respan.exceptions import RespanResultsError
+from airflow_respan.jsonl import decode_object
 from airflow_respan.results.claim import OWN_FOLDER
 from airflow_respan.results.folder import Folder
 from airflow_respan.results.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, RESULT_FILES, read_manifest
@@ -52,7 +53,7 @@ class RoundsFolder:
         content = json.dumps({"task": self._task, "id": uuid.uuid4().hex}).encode()
         if self.root.create(TASK_NAME, content):
             return
-        owner = _decode(self.root.read(TASK_NAME, max_bytes=MAX_PLAN_BYTES)).get("task")
+        owner = _owner_in(self.root.read(TASK_NAME, max_bytes=MAX_PLAN_BYTES))
         if owner is None:  # what is left of a file after a power failure
             first = self._load_plan(1)
             owner = first.task if first else self._task
@@ -63,7 +64,7 @@ class RoundsFolder:
                 f"{self.root.uri} belongs to another task ({owner}), so nothing was uploaded or created. "
                 f"{OWN_FOLDER}, or set overwrite=True."
             )
-        self.root.write(TASK_NAME, _file(content), check=_no_check)
+        self.root.write(TASK_NAME, io.BytesIO(content), check=_no_check)
 
     def load_rounds(self) -> list[Round]:
         """Return the rounds that were planned, in order."""
@@ -86,7 +87,7 @@ class RoundsFolder:
         found = self._load_plan(plan.number)
         if found and (found.task, found.previous) == (plan.task, plan.previous) and found.plan_id != replaced:
             return found
-        folder.write(PLAN_NAME, _file(plan.to_json()), check=_no_check)
+        folder.write(PLAN_NAME, io.BytesIO(plan.to_json()), check=_no_check)
         return plan
 
     def check_plan(self, plan: Round) -> None:
@@ -146,19 +147,15 @@ def landed_files(manifest: dict[str, Any], folder: Folder) -> Iterator[str]:
     """Yield the URIs of the rows of a landed part."""
     for name in ("output", "errors"):
         if name in manifest["bytes"]:
-            yield folder.uri_of(f"{name}.jsonl")
+            yield folder.uri_of(RESULT_FILES[name])
 
 
-def _decode(content: bytes | None) -> dict[str, Any]:
+def _owner_in(content: bytes | None) -> Any:
+    """Return the task that a folder belongs to; None if the file does not say it."""
     try:
-        data = json.loads(content or b"")
-    except (ValueError, RecursionError):
-        data = None
-    return data if isinstance(data, dict) else {}
-
-
-def _file(content: bytes) -> IO[bytes]:
-    return io.BytesIO(content)
+        return decode_object(content or b"").get("task")
+    except ValueError:
+        return None
 
 
 def _no_check() -> None:

@@ -72,16 +72,6 @@ class MergeKey:
         return isinstance(found, Mapping) and found.get("task") == self.task
 
 
-@dataclass(kw_only=True)
-class _Tally:
-    """The counts of the merged rows."""
-
-    answered: int = 0
-    failed: int = 0
-    missing: int = 0
-    unsettled: int = 0
-
-
 class Merge:
     """The merge of all rounds of a task.
 
@@ -89,7 +79,7 @@ class Merge:
     :param rounds: all rounds; each part of them is landed
     :param manifests: the manifest of each part, by the folder of the part
     :param rules: how the outcome of a request is decided
-    :param formats: names of the formats besides JSONL
+    :param key: what is merged, and how
     :param connection: its secrets are removed from the errors
     """
 
@@ -100,16 +90,17 @@ class Merge:
         manifests: Mapping[str, dict[str, Any]],
         *,
         rules: OutcomeRules,
-        formats: tuple[str, ...],
+        key: MergeKey,
         connection: RespanConnection,
     ) -> None:
         self._folder = folder
         self._rounds = rounds
         self._manifests = manifests
         self._rules = rules
-        self._formats = formats
+        self._key = key
         self._connection = connection
-        self._tally = _Tally()
+        self._outcomes: Counter[Outcome] = Counter()
+        self._missing = 0
         self._errors = ErrorCounts(partial(failures.redact_for_display, connection))
         self._answered_in: Counter[int] = Counter()
 
@@ -121,9 +112,11 @@ class Merge:
         """
         with disk_errors(), ExitStack() as stack:
             files = {
-                name: stack.enter_context(tempfile.TemporaryFile()) for name in ("output", "errors", *self._formats)
+                name: stack.enter_context(tempfile.TemporaryFile()) for name in ("output", "errors", *self._key.formats)
             }
-            writers = [FORMATS[name].open_writer(files[name], redact=self._connection.redact) for name in self._formats]
+            writers = [
+                FORMATS[name].open_writer(files[name], redact=self._connection.redact) for name in self._key.formats
+            ]
             for line, row, outcome in self._merged():
                 files["output" if outcome is Outcome.ANSWERED else "errors"].write(line + b"\n")
                 self._count(row, outcome)
@@ -151,7 +144,7 @@ class Merge:
                         yield _line(found), found.row, found.outcome
         for key, custom_id in without_row.items():
             if key not in last_rounds:
-                self._tally.missing += 1
+                self._missing += 1
                 yield _missing_line(custom_id), _missing_row(custom_id), Outcome.UNSETTLED
 
     def _ids_without_row(self, plan: Round) -> dict[IdKey, str]:
@@ -181,35 +174,32 @@ class Merge:
             return {make_id_key(custom_id): custom_id for custom_id in ids}
 
     def _count(self, row: Row, outcome: Outcome) -> None:
-        self._tally.answered += outcome is Outcome.ANSWERED
-        self._tally.failed += outcome is not Outcome.ANSWERED
-        self._tally.unsettled += outcome is Outcome.UNSETTLED
+        self._outcomes[outcome] += 1
         if row.error:
             self._errors.add(row.error)
 
     def _make_manifest(self, *, sizes: Mapping[str, int]) -> Mapping[str, Any]:
-        tally = self._tally
+        outcomes, missing = self._outcomes, self._missing
         batches = [self._manifests[part.folder] for plan in self._rounds for part in plan.parts]
         warnings = [f"{manifest['path']}: {text}" for manifest in batches for text in manifest["warnings"]]
-        key = merge_key(self._rounds, formats=self._formats)
         return dict(
             sanitize_json(
                 {
                     **result_paths(self._folder.root.uri, sizes),
                     "counts": {
                         "requests": self._rounds[0].requests,
-                        "rows": tally.answered + tally.failed - tally.missing,
-                        "succeeded": tally.answered,
-                        "failed": tally.failed - tally.missing,
-                        "missing": tally.missing,
-                        "unsettled": tally.unsettled,
+                        "rows": outcomes.total() - missing,
+                        "succeeded": outcomes[Outcome.ANSWERED],
+                        "failed": outcomes[Outcome.FAILED] + outcomes[Outcome.UNSETTLED] - missing,
+                        "missing": missing,
+                        "unsettled": outcomes[Outcome.UNSETTLED],
                     },
                     "usage": total_usage(batches),
                     "errors": self._errors.most_frequent(),
                     "rounds": [self._describe(plan) for plan in self._rounds],
                     "bytes": dict(sizes),
                     "warnings": warnings[:MAX_WARNINGS],
-                    "landing": key.to_dict(),
+                    "landing": self._key.to_dict(),
                 }
             )
         )
@@ -234,11 +224,6 @@ class Merge:
                 for part, manifest in zip(plan.parts, batches, strict=True)
             ],
         }
-
-
-def merge_key(rounds: list[Round], *, formats: tuple[str, ...]) -> MergeKey:
-    """Return the key of the merge of these rounds."""
-    return MergeKey(task=rounds[0].task, plans=tuple(plan.plan_id for plan in rounds), formats=formats)
 
 
 def total_usage(manifests: list[dict[str, Any]]) -> dict[str, int]:

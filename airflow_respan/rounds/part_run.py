@@ -16,7 +16,6 @@ from airflow_respan.exceptions import (
     RespanTaskKilledError,
     RespanTransientError,
 )
-from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.landing_options import Deletable, LandingOptions
 from airflow_respan.results.landing import Landing
 from airflow_respan.results.temporary_errors import is_temporary_code
@@ -64,7 +63,6 @@ class PartRun:
     :param options: how batches are created, awaited and landed
     :param task: the operator, with its templates rendered
     :param context: Airflow's context
-    :param hook: sends the requests
     :param raise_if_killed: raises an error if the task was killed
     """
 
@@ -77,7 +75,6 @@ class PartRun:
         *,
         task: CreatingTask,
         context: Any,
-        hook: RespanHook,
         raise_if_killed: Callable[[], None],
     ) -> None:
         self.part = part
@@ -97,7 +94,6 @@ class PartRun:
         self._options = options
         self._task = task
         self._context = context
-        self._hook = hook
         self._raise_if_killed = raise_if_killed
         self._manifest: dict[str, Any] | None = None
         self._is_manifest_read = False
@@ -186,7 +182,7 @@ class PartRun:
         attempts = self._previous_attempts()
         self.submission = Submission(
             self._options.batch,
-            hook=self._hook,
+            hook=self._task.hook,
             previous_attempts=attempts,
             push=lambda **_xcoms: None,
             raise_if_killed=self._raise_if_not_to_be_created,
@@ -222,7 +218,7 @@ class PartRun:
         outcome = "this attempt does not create it"
         if created is not None:
             try:
-                self._hook.cancel_batch(created.id, provider_id=self._options.batch.provider_id)
+                self._task.hook.cancel_batch(created.id, provider_id=self._options.batch.provider_id)
                 outcome = f"batch {created.id} of this attempt was cancelled"
             except RespanError as error:
                 outcome = f"batch {created.id} of this attempt is not needed, but could not be cancelled: {error}"
@@ -256,7 +252,7 @@ class PartRun:
     def _check(self) -> None:
         assert self.wait is not None  # noqa: S101 (batch_id has set it)
         try:
-            batch = self._hook.get_batch(self.wait.batch_id, provider_id=self._options.batch.provider_id)
+            batch = self._task.hook.get_batch(self.wait.batch_id, provider_id=self._options.batch.provider_id)
         except RespanError as error:
             self.wait.on_error(error)
         else:
@@ -312,7 +308,7 @@ class PartRun:
                 allow_no_files=True,
                 not_found_grace=self._options.wait["not_found_grace"],
             ),
-            self._hook,
+            self._task.hook,
         ).run()
 
     def _resubmit_seconds(self) -> float:

@@ -21,13 +21,12 @@ from airflow_respan.exceptions import (
     RespanInputChangedError,
     RespanTaskKilledError,
 )
-from airflow_respan.hooks.respan import RespanHook
 from airflow_respan.jsonl import decode_object, get_custom_id, read_lines
 from airflow_respan.results.destination import Destination
 from airflow_respan.results.formats import FORMATS
 from airflow_respan.results.requested_ids import make_id_key
 from airflow_respan.rounds.folder import RoundsFolder
-from airflow_respan.rounds.merge import Merge, merge_key
+from airflow_respan.rounds.merge import Merge, MergeKey
 from airflow_respan.rounds.outcomes import Outcome, OutcomeRules
 from airflow_respan.rounds.part_run import PartOptions, PartRun
 from airflow_respan.rounds.plan import Round, input_name
@@ -97,7 +96,6 @@ class RoundsRunner:
     :param options: how the task asks
     :param task: the operator, with its templates rendered
     :param context: Airflow's context
-    :param hook: sends the requests
     :param raise_if_killed: raises an error if the task was killed
     """
 
@@ -107,14 +105,12 @@ class RoundsRunner:
         *,
         task: CreatingTask,
         context: Any,
-        hook: RespanHook,
         raise_if_killed: Callable[[], None],
     ) -> None:
         ti = context["ti"]
         self._options = options
         self._task = task
         self._context = context
-        self._hook = hook
         self._raise_if_killed = raise_if_killed
         self._key = task_key(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
         self._folder = RoundsFolder(options.path, task=self._key)
@@ -268,14 +264,17 @@ class RoundsRunner:
             self._rounds,
             manifests,
             rules=self._options.rules,
-            formats=self._options.formats,
-            connection=self._hook.get_conn().connection,
+            key=self._key_of_merge(),
+            connection=self._task.hook.get_conn().connection,
         )
         return merge.write(self._destination())
 
     def _destination(self) -> Destination:
-        key = merge_key(self._rounds, formats=self._options.formats)
-        return Destination(self._folder.root, key, overwrite=self._options.overwrite)
+        return Destination(self._folder.root, self._key_of_merge(), overwrite=self._options.overwrite)
+
+    def _key_of_merge(self) -> MergeKey:
+        plans = tuple(plan.plan_id for plan in self._rounds)
+        return MergeKey(task=self._key, plans=plans, formats=self._options.formats)
 
     def _read(self, source: Source) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
         """Check the requests, and yield each as a line and as an object, until the task is killed."""
@@ -335,7 +334,6 @@ class RoundsRunner:
                     self._options.parts,
                     task=self._task,
                     context=self._context,
-                    hook=self._hook,
                     raise_if_killed=self._raise_if_killed,
                 )
                 for part in plan.parts

@@ -22,8 +22,6 @@ class _OpenPart:
 
     file: IO[bytes] = field(default_factory=lambda: tempfile.TemporaryFile(prefix="respan-"))  # noqa: SIM115
     digest: InputDigest = field(default_factory=InputDigest)
-    requests: int = 0
-    size: int = 0
 
 
 class Splitter:
@@ -70,7 +68,7 @@ class Splitter:
             )
         key = _model(request) if self._by_model else None
         part = self._open.get(key)
-        if part and (part.requests == MAX_REQUESTS or part.size + size > MAX_BYTES):
+        if part and (part.digest.count == MAX_REQUESTS or part.digest.size + size > MAX_BYTES):
             self._full.append(self._open.pop(key))
             part = None
         with _disk_errors():
@@ -79,8 +77,6 @@ class Splitter:
                 part = self._open[key] = _OpenPart()
             part.file.write(line + b"\n")
         part.digest.add(line, request)
-        part.requests += 1
-        part.size += size
 
     def finish(self) -> tuple[Part, ...]:
         """Write the inputs that are not written yet, and return all parts."""
@@ -102,14 +98,15 @@ class Splitter:
         with _disk_errors():
             part.file.flush()
         self._write_input(folder, self._input_name, part.file)
+        checked = part.digest.result()
         self._parts.append(
             Part(
                 number=number,
                 folder=folder,
-                requests=part.requests,
-                size=part.size,
+                requests=checked.count,
+                size=checked.size,
                 input=self._input_name,
-                digest=part.digest.result().digest,
+                digest=checked.digest,
             )
         )
 
