@@ -37,7 +37,7 @@ class Batch:
     :param id: ``batch_...``
     :param status: the status, in the spelling of ``statuses.py`` if it is there; see :attr:`meaning`
     :param unknown_fields: all other keys of the response, kept for :meth:`to_dict`
-    :param as_received: what Respan sent in fields of which the attribute does not say all, kept for :meth:`to_dict`
+    :param as_received: fields as Respan sent them, if the attribute has only a part of that; for :meth:`to_dict`
     """
 
     id: str

@@ -41,7 +41,7 @@ class BadRows:
         :param place: ``line 3 of file 'file-1'``
         :param reason: why it is not usable: a text that is equal for all lines with this reason
         :param problem: place and reason with its details
-        :param has_id: whether it is known of which request it is
+        :param has_id: whether the line names its request
         """
         self.count += 1
         self.without_id_count += not has_id
